@@ -1,0 +1,84 @@
+# Every target does its own set-up: all depend on `setup`, which makes .venv/ once and again when the pins change.
+#   make scenes SKU=perfume01 PROMPT="on a white marble vanity, soft daylight"
+#   make test
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+SKU ?= perfume01
+PROMPT ?= on a white marble vanity, soft daylight
+CONFIG ?=
+WORKSPACE ?= .
+ARGS ?=
+
+BIN := .venv/bin
+PACKSHOT := $(BIN)/packshot
+STAMP := .venv/.setup-stamp
+CONFIG_OPTION = $(if $(CONFIG),--config $(CONFIG))
+IN = --workspace $(WORKSPACE)
+
+.PHONY: help setup prepare train-lora scenes evaluate nightly doctor test test-all check format lint types \
+        bench constraints check-extras clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Make .venv/ with the pinned install and .venv/bin/packshot
+
+# The one file rule: the stamp is older than the pins only when they changed; a half-made .venv has no stamp.
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Error: Packshot needs Python 3.11 or newer"; echo "hint: make setup PYTHON=python3.12"; exit 1; } >&2
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(STAMP)
+
+prepare: setup  ## Photos of SKU -> prepared set
+	@$(PACKSHOT) prepare "$(SKU)" $(CONFIG_OPTION) $(IN) $(ARGS) >/dev/null
+
+train-lora: setup  ## Train the adapter of SKU (prepares first what is stale)
+	@$(PACKSHOT) train "$(SKU)" $(CONFIG_OPTION) $(IN) $(ARGS)
+
+scenes: setup  ## Prepare, train, and place SKU into PROMPT; each step only where something changed
+	@$(PACKSHOT) train "$(SKU)" $(CONFIG_OPTION) $(IN) >/dev/null
+	@$(PACKSHOT) place "$(SKU)" --prompt "$(PROMPT)" $(IN) $(ARGS)
+
+evaluate: setup  ## Fidelity report of SKU's adapter; exit 3 when the gate is not met
+	@$(PACKSHOT) evaluate "$(SKU)" $(IN) $(ARGS)
+
+nightly: setup  ## Retrain what is stale, gate, promote, report
+	@$(PACKSHOT) nightly $(IN) $(ARGS)
+
+doctor: setup  ## What this machine can do
+	@$(PACKSHOT) doctor $(IN)
+
+test: setup  ## All tests but those that need a GPU
+	@$(BIN)/pytest -q -m "not gpu" $(ARGS)
+
+test-fast: setup  ## Unit and tiny tiers only
+	@$(BIN)/pytest -q -m "not gpu and not e2e and not slow" $(ARGS)
+
+format: setup  ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: setup
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: setup
+	@$(BIN)/mypy
+
+check: lint types test  ## All that CI runs: format, lint, types, tests
+
+bench: setup  ## Side-by-side measurements, each a table
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+constraints: setup  ## Resolve the pins again, over all extras at once
+	@$(BIN)/python tools/pin_versions.py
+
+check-extras: setup  ## Install each extra in a fresh environment and import what it brings
+	@$(BIN)/python tools/check_extras.py $(ARGS)
+
+clean:  ## Remove what Packshot made here (not the product sets)
+	rm -rf runs adapters scenes .cache datasets/*/prepared

@@ -1,0 +1,232 @@
+"""Latents and text embeddings on disk, keyed by the content of everything that made them. They can't go stale.
+
+A latent entry is keyed by the bytes of picture and mask, the inpainting mask's recipe, the ring's width, and the
+autoencoder; a text entry by the prompt, both tokenizers and both text encoders. Change one byte and exactly those
+entries are made again. Training reads nothing but this cache, so the VAE and the text encoders leave memory first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from finetune.core import fingerprint, masks
+from finetune.core.basemodel import ResolvedBase, load_pipeline, part_fingerprint
+from finetune.examples import inpainting_mask
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import StableDiffusionXLInpaintPipeline
+    from torch import Tensor
+
+FORMAT = 1
+ENCODE_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the prepared set's imagefolder, with its pictures as arrays."""
+
+    picture: np.ndarray[Any, np.dtype[np.uint8]]
+    """(H, W, 3) uint8."""
+    product: masks.Mask
+    """(H, W) bool, True = product."""
+    text: str
+    mask_kind: str
+    seed: int
+    time_ids: tuple[int, int, int, int, int, int]
+    """SDXL's micro-conditioning: original height and width, crop top and left, target height and width."""
+
+
+@dataclass(frozen=True)
+class CachedExamples:
+    """A whole training set in memory, ready for the UNet."""
+
+    latents: Tensor
+    """(N, 4, h, w) scaled latents of the pictures."""
+    masked: Tensor
+    """(N, 4, h, w) scaled latents of the masked pictures."""
+    mask: Tensor
+    """(N, 1, h, w), 1 = painted."""
+    product: Tensor
+    """(N, 1, h, w) in 0..1: share of the product in each latent."""
+    ring: Tensor
+    """(N, 1, h, w) in 0..1: share of the ring around it."""
+    text: Tensor
+    """(N,) index into `embeds`; the last entry of `embeds` is the base's null."""
+    embeds: Tensor
+    """(K + 1, 77, D) prompt embeddings."""
+    pooled: Tensor
+    """(K + 1, P) pooled embeddings."""
+    time_ids: Tensor
+    """(N, 6)."""
+    made: int
+    """Entries that were not in the cache."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return int(self.latents.shape[0])
+
+
+def build_cache(
+    folder: Path,
+    base: ResolvedBase,
+    rows: list[Row],
+    *,
+    ring_px: int,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> CachedExamples:
+    """Read every entry from `folder`, making those that are missing; the base's VAE and text encoders are gone after.
+
+    Args:
+        progress: Called with (done, total) as entries are made.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    vae = part_fingerprint(base, "vae")
+    text = part_fingerprint(base, "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+    latent_files = [folder / "latents" / f"{_latent_key(row, vae, ring_px)}.safetensors" for row in rows]
+    captions = sorted({row.text for row in rows})
+    text_files = [folder / "text" / f"{fingerprint.of_value([FORMAT, text, c])}.safetensors" for c in captions]
+    null_file = folder / "text" / f"{fingerprint.of_value([FORMAT, text, None])}.safetensors"
+    missing_rows = [i for i, f in enumerate(latent_files) if not f.is_file()]
+    missing_texts = [i for i, f in enumerate([*text_files, null_file]) if not f.is_file()]
+    total = len(missing_rows) + len(missing_texts)
+    if total:
+        (folder / "latents").mkdir(parents=True, exist_ok=True)
+        (folder / "text").mkdir(parents=True, exist_ok=True)
+        pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler"))
+        prompts: list[str | None] = [*captions, None]
+        files = [*text_files, null_file]
+        for done, index in enumerate(missing_texts):
+            _write(files[index], _encode_text(pipeline, prompts[index]))
+            progress(done + 1, total)
+        for start in range(0, len(missing_rows), ENCODE_BATCH):
+            chosen = missing_rows[start : start + ENCODE_BATCH]
+            for index, tensors in zip(chosen, _encode_rows(pipeline, [rows[i] for i in chosen], ring_px), strict=True):
+                _write(latent_files[index], tensors)
+            progress(len(missing_texts) + start + len(chosen), total)
+        del pipeline
+    entries = [load_file(str(f)) for f in latent_files]
+    texts = [load_file(str(f)) for f in [*text_files, null_file]]
+    position = {caption: index for index, caption in enumerate(captions)}
+    return CachedExamples(
+        latents=_stack(entries, "latents"),
+        masked=_stack(entries, "masked"),
+        mask=_stack(entries, "mask"),
+        product=_stack(entries, "product"),
+        ring=_stack(entries, "ring"),
+        text=torch.tensor([position[row.text] for row in rows]),
+        embeds=_stack(texts, "embeds"),
+        pooled=_stack(texts, "pooled"),
+        time_ids=torch.tensor([row.time_ids for row in rows], dtype=torch.float32),
+        made=total,
+    )
+
+
+def _stack(entries: Iterable[dict[str, Tensor]], key: str) -> Tensor:
+    import torch
+
+    return torch.stack([entry[key] for entry in entries])
+
+
+def _latent_key(row: Row, vae: str, ring_px: int) -> str:
+    pixels = fingerprint.of_bytes(row.picture.tobytes())
+    product = fingerprint.of_bytes(np.packbits(row.product).tobytes())
+    return fingerprint.of_value([FORMAT, vae, pixels, product, row.picture.shape, row.mask_kind, row.seed, ring_px])
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, str(part))
+    part.replace(path)
+
+
+def _encode_text(pipeline: StableDiffusionXLInpaintPipeline, prompt: str | None) -> dict[str, Tensor]:
+    """Embeddings of a prompt; of None: exactly the null the pipeline itself uses for guidance."""
+    import torch
+
+    with torch.no_grad():
+        embeds, null, pooled, null_pooled = pipeline.encode_prompt(prompt or "", do_classifier_free_guidance=True)
+    chosen = (null, null_pooled) if prompt is None else (embeds, pooled)
+    return {"embeds": chosen[0][0].float().cpu().contiguous(), "pooled": chosen[1][0].float().cpu().contiguous()}
+
+
+def _encode_rows(
+    pipeline: StableDiffusionXLInpaintPipeline, rows: list[Row], ring_px: int
+) -> list[dict[str, torch.Tensor]]:
+    import torch
+
+    pictures = torch.stack([_to_tensor(row.picture) for row in rows])
+    latent_masks = [
+        masks.latent_mask(inpainting_mask(row.product, row.mask_kind, np.random.default_rng(row.seed))) for row in rows
+    ]
+    painted = torch.stack([torch.from_numpy(masks.to_pixels(m)) for m in latent_masks])[:, None]
+    with torch.no_grad():
+        latents = _encode(pipeline, pictures)
+        masked = _encode(pipeline, pictures * ~painted)  # painted pixels are zero in [-1, 1], as in the pipeline
+    results = []
+    for index, row in enumerate(rows):
+        ring = masks.ring(row.product, ring_px) if ring_px else np.zeros_like(row.product)
+        results.append(
+            {
+                "latents": latents[index].contiguous(),
+                "masked": masked[index].contiguous(),
+                "mask": torch.from_numpy(latent_masks[index]).float()[None],
+                "product": _area(row.product),
+                "ring": _area(ring),
+            }
+        )
+    return results
+
+
+def _to_tensor(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+def _encode(pipeline: StableDiffusionXLInpaintPipeline, pictures: Tensor) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> (B, 4, H/8, W/8): the posterior's mean, scaled as the UNet expects it."""
+    vae = pipeline.vae
+    mean = vae.encode(pictures.to(vae.device)).latent_dist.mode().float().cpu()
+    scaled: Tensor = mean * vae.config.scaling_factor
+    return scaled
+
+
+def _area(mask: masks.Mask) -> Tensor:
+    """Share of each latent's 8 x 8 pixels that the mask covers, (1, h, w)."""
+    import torch
+
+    return torch.nn.functional.avg_pool2d(torch.from_numpy(mask).float()[None], 8)
+
+
+def row_from_dataset(item: dict[str, Any]) -> Row:
+    """A row of `datasets.load_dataset("imagefolder")` as arrays."""
+    picture: Image.Image = item["image"]
+    height, width = picture.height, picture.width
+    return Row(
+        picture=np.asarray(picture.convert("RGB")),
+        product=np.asarray(item["mask"].convert("L")) >= 128,
+        text=item["text"],
+        mask_kind=item["mask_kind"],
+        seed=int(item["seed"]),
+        time_ids=(
+            int(item["original_height"]),
+            int(item["original_width"]),
+            int(item["crop_top"]),
+            int(item["crop_left"]),
+            height,
+            width,
+        ),
+    )

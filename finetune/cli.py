@@ -1,0 +1,159 @@
+"""Click commands of the training side. Torch-free at import: each body imports what it runs."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from finetune.core.catalog import Workspace
+from finetune.core.commands import common_options, config_options
+from finetune.core.config import apply_overrides, dump_yaml, find_config, read_yaml, validate
+from finetune.core.console import say
+from finetune.settings import TrainConfig
+
+
+def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, announce: bool = True) -> TrainConfig:
+    """The training config of a command line; without --config the preset for this machine, said in one line."""
+    if config_name is None:
+        from finetune.memory import preset_for_this_machine
+
+        config_name, why = preset_for_this_machine()
+        if announce:
+            say(why)
+    path = find_config(config_name, "train")
+    return validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
+
+
+@click.command()
+@click.argument("sku")
+@config_options
+@click.option("--force", is_flag=True, help="Make the prepared set again even if it is up to date.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@common_options
+def prepare(
+    sku: str, config_name: str | None, overrides: tuple[str, ...], force: bool, as_json: bool, workspace: Path
+) -> None:
+    """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
+
+    \b
+    Example:
+      packshot prepare perfume01
+    """
+    from finetune.prepare import prepare_set
+
+    config = resolve_config(config_name, overrides, announce=False)
+    prepared, made = prepare_set(Workspace(workspace), sku, data=config.data, force=force)
+    say(
+        f"prepared {sku}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
+        if made
+        else f"{sku} is prepared already (nothing has changed)"
+    )
+    result = {"sku": sku, "made": made, "fingerprint": prepared.fingerprint, "folder": str(prepared.folder)}
+    click.echo(json.dumps(result) if as_json else str(prepared.folder))
+
+
+@click.command()
+@click.argument("sku")
+@config_options
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@common_options
+def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json: bool, workspace: Path) -> None:
+    """Train an adapter for SKU; prepares the set first where its content changed, resumes by itself after a crash.
+
+    \b
+    Example:
+      packshot train perfume01 --set train.steps=200
+    """
+    from finetune.prepare import prepare_set
+    from finetune.train import check_request, train_adapter, workspace_path
+
+    config = resolve_config(config_name, overrides)
+    base = check_request(config)
+    place = Workspace(workspace)
+    prepared, _ = prepare_set(place, sku, data=config.data)
+    say(f"training {sku} on {base.name}")
+    result = train_adapter(place, prepared, config, base=base, now=datetime.now())
+    version = result.version
+    path = workspace_path(version.folder, place)
+    if result.made:
+        say(
+            f"trained {sku} version {version.number} in {result.seconds:.0f} s "
+            f"({result.steps_per_second:.2f} steps/s, peak memory {result.peak_mib:,.0f} MiB)"
+        )
+    else:
+        say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
+    facts = {"sku": sku, "version": version.number, "made": result.made, "folder": path}
+    facts |= {"steps_per_second": round(result.steps_per_second, 3), "peak_mib": round(result.peak_mib)}
+    click.echo(json.dumps(facts) if as_json else path)
+
+
+@click.command()
+@common_options
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool, workspace: Path) -> None:
+    """Say what this machine can do: device, memory, versions, bases found offline, product sets."""
+    from finetune.doctor import examine
+
+    findings = examine(Workspace(workspace))
+    if as_json:
+        click.echo(json.dumps(findings, indent=1))
+        return
+    for key, value in findings.items():
+        shown = "\n".join(f"  {k}: {v}" for k, v in value.items()) if isinstance(value, dict) else f"  {value}"
+        click.echo(f"{key}\n{shown}")
+
+
+@click.command()
+@click.option("--config", "config_name", metavar="FILE", help="A nightly YAML; default: configs/nightly.yaml.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting (repeatable).")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and why.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@common_options
+def nightly(config_name: str | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool, workspace: Path) -> None:
+    """Retrain what is stale, evaluate it, promote what passes the gate, and write a report.
+
+    \b
+    Example:
+      packshot nightly --dry-run
+    """
+    from finetune.nightly import NightlyConfig, plan_night, run_night
+
+    path = find_config(config_name or "nightly", "")
+    config = validate(NightlyConfig, apply_overrides(read_yaml(path), overrides), path.name)
+    place = Workspace(workspace)
+    if dry_run:
+        plan: list[dict[str, Any]] = [entry.as_dict() for entry in plan_night(place, config)]
+        click.echo(json.dumps(plan, indent=1) if as_json else "\n".join(f"{p['sku']}: {p['why']}" for p in plan))
+        return
+    report = run_night(place, config, now=datetime.now())
+    click.echo(json.dumps(report.as_dict(), indent=1) if as_json else str(report.path))
+    if report.failures or report.refused:
+        raise SystemExit(1 if report.failures else 3)
+
+
+@click.group()
+def config() -> None:
+    """Show or check the resolved training configuration."""
+
+
+@config.command("show")
+@config_options
+@common_options
+def config_show(config_name: str | None, overrides: tuple[str, ...], workspace: Path) -> None:
+    """Print the resolved configuration as YAML, with every default filled in."""
+    click.echo(dump_yaml(resolve_config(config_name, overrides)), nl=False)
+
+
+@config.command("check")
+@config_options
+@common_options
+def config_check(config_name: str | None, overrides: tuple[str, ...], workspace: Path) -> None:
+    """Check a configuration: every problem at once, nothing loaded."""
+    from finetune.train import check_request
+
+    base = check_request(resolve_config(config_name, overrides))
+    click.echo(f"ok: base {base.name}, {base.channels} channels, {base.size} px")

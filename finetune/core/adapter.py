@@ -1,0 +1,151 @@
+"""Adapter files: written by training, read by placing. This module is the contract between the two.
+
+`adapter.safetensors` holds raw PEFT keys (`unet.<module>.lora_A.weight`, `.lora_B.weight`, DoRA's
+`.lora_magnitude_vector`) and, in its header, diffusers' `lora_adapter_metadata` (rank, alpha, rsLoRA, DoRA: without
+it alpha != rank would load at the wrong scale) and Packshot's manifest. Attaching counts: every module in the file
+must be injected, otherwise the adapter is refused, never half-applied.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.core.basemodel import ResolvedBase, safetensors_header
+from finetune.core.errors import AdapterError, AdapterMismatch, BaseModelError
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import UNet2DConditionModel
+
+WEIGHTS = "adapter.safetensors"
+MANIFEST = "adapter.json"
+PREFIX = "unet."
+METADATA_KEY = "lora_adapter_metadata"
+MANIFEST_KEY = "packshot_manifest"
+ADAPTER_NAME = "packshot"
+
+
+def write_adapter(
+    path: Path, state: dict[str, torch.Tensor], lora_config: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """Write an adapter file.
+
+    Args:
+        state: PEFT keys without prefix (`<module>.lora_A.weight`) -> tensors.
+        lora_config: PEFT's LoraConfig as plain values, as `LoraConfig.to_dict()` gives it.
+        manifest: everything needed to make the adapter again; JSON values only.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {PREFIX + key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    plain = {PREFIX + k: _jsonable(v) for k, v in lora_config.items()}
+    metadata = {
+        "format": "pt",
+        METADATA_KEY: json.dumps(plain, sort_keys=True),
+        MANIFEST_KEY: json.dumps(manifest, sort_keys=True, ensure_ascii=True),
+    }
+    save_file(tensors, str(path), metadata=metadata)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, set):
+        return sorted(value)
+    if isinstance(value, (str, int, float, bool, type(None), list, dict)):
+        return value
+    return str(getattr(value, "value", value))
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], set[str]]:
+    """LoRA configuration, manifest and adapted module names of an adapter file, without its tensors.
+
+    Raises:
+        AdapterError: the file is missing or not an adapter Packshot wrote.
+    """
+    if not path.is_file():
+        raise AdapterError(f"no adapter file at {path}", "run `packshot train`, or give --adapter")
+    try:
+        header = safetensors_header(path, path.name)
+        metadata = header.pop("__metadata__", {})
+        lora_config = {k.removeprefix(PREFIX): v for k, v in json.loads(metadata[METADATA_KEY]).items()}
+        manifest = dict(json.loads(metadata[MANIFEST_KEY]))
+    except (BaseModelError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AdapterError(f"{path.name} is not a Packshot adapter, or is damaged", "train it again") from error
+    return lora_config, manifest, _whole_modules(path.name, set(header), bool(lora_config.get("use_dora")))
+
+
+def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
+    """Adapted modules, each with all of its tensors: PEFT takes a missing one for zero or random, without a word."""
+    halves = (".lora_A.weight", ".lora_B.weight") + ((".lora_magnitude_vector",) if dora else ())
+    modules = {key.removeprefix(PREFIX).split(".lora_")[0] for key in keys}
+    wanted = {PREFIX + module + half for module in modules for half in halves}
+    if not modules or keys != wanted:
+        odd = sorted(keys ^ wanted)
+        raise AdapterError(
+            f"{name} is incomplete: {len(odd)} tensors missing or strange{', first: ' + odd[0] if odd else ''}",
+            "train it again",
+        )
+    return modules
+
+
+def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
+    """Refuse an adapter trained on another base.
+
+    Raises:
+        AdapterMismatch: the base's content differs from the one in the manifest.
+    """
+    trained = manifest.get("base", {})
+    if trained.get("fingerprint") != base.fingerprint:
+        raise AdapterMismatch(
+            f"adapter was trained on base '{trained.get('model')}' ({trained.get('channels')} channels, "
+            f"{trained.get('fingerprint')}), not on '{base.name}' ({base.channels} channels, {base.fingerprint})",
+            f"use --base {trained.get('model')}, or train again on {base.name}",
+        )
+
+
+def attach(unet: UNet2DConditionModel, path: Path) -> int:
+    """Load an adapter file into a UNet under the name `packshot`, checked module by module.
+
+    Returns:
+        The number of modules the adapter was injected into.
+
+    Raises:
+        AdapterMismatch: a module of the file is not in the UNet, or a tensor has another shape.
+        AdapterError: the file is missing or damaged.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from safetensors.torch import load_file
+
+    lora_config, _, modules = read_header(path)
+    present = {name for name, _ in unet.named_modules()}
+    if strangers := sorted(modules - present):
+        raise AdapterMismatch(
+            f"adapter adapts {len(strangers)} modules this base does not have, first: {strangers[0]}",
+            "it was trained on another architecture",
+        )
+    try:
+        state = load_file(str(path))
+        # diffusers reads the configuration with the same prefix as the keys
+        unet.load_lora_adapter(
+            state,
+            prefix=PREFIX[:-1],
+            adapter_name=ADAPTER_NAME,
+            metadata={PREFIX + k: v for k, v in lora_config.items()},
+        )
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AdapterMismatch(
+            f"adapter does not fit this base: {reason}", "it was trained on another architecture"
+        ) from error
+    injected = {
+        name
+        for name, module in unet.named_modules()
+        if isinstance(module, BaseTunerLayer) and ADAPTER_NAME in getattr(module, "lora_A", {})
+    }
+    if injected != modules:
+        raise AdapterMismatch(
+            f"adapter holds {len(modules)} modules, but {len(injected)} of this base were adapted",
+            "it is incomplete, or was trained on another architecture",
+        )
+    return len(injected)

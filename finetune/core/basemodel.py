@@ -1,0 +1,340 @@
+"""Which base a reference means, whether it is on disk, and the one place that loads it.
+
+A reference is `embedded`, a hub id (`diffusers/stable-diffusion-xl-1.0-inpainting-0.1`), a folder in diffusers'
+layout, or a single-file `.safetensors` checkpoint. `resolve_base` reads configurations and headers only (no torch),
+so that every complaint comes before anything is loaded; `load_pipeline` and `load_unet` are the only calls of
+`from_pretrained` and `from_single_file` in Packshot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from finetune.core import fingerprint
+from finetune.core.clip_vocabulary import load_tokenizer
+from finetune.core.errors import BaseModelError
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+
+EMBEDDED = "embedded"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+SAMPLED_BLOCKS, BLOCK = 64, 1 << 16
+
+# One key of each part of a checkpoint in the original layout (Stability's generative-models), and two empty tensors
+# by which fine-tuners mark a checkpoint's objective.
+SINGLE_FILE_PARTS = {
+    "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": "first text encoder",
+    "conditioner.embedders.1.model.positional_embedding": "second text encoder",
+    "first_stage_model.decoder.conv_in.weight": "VAE",
+}
+V_PREDICTION_KEY, ZERO_SNR_KEY = "v_pred", "ztsnr"
+
+
+@dataclass(frozen=True)
+class ResolvedBase:
+    """A base that is on disk."""
+
+    model: str
+    """The reference as the user gave it."""
+    revision: str
+    path: Path
+    layout: Literal["folder", "single-file"]
+    config: Path
+    """Folder of its configuration files: `path` itself, or for a single file the shipped one of SDXL."""
+    channels: int
+    """Input channels of the UNet: 9 paints masks by design, 4 is a plain SDXL."""
+    size: int
+    """Native side in pixels: 1024 for SDXL, 256 for the embedded base."""
+    prediction_type: str
+    variant: str | None
+    """`fp16` where only such weight files are there."""
+    fingerprint: str
+    """Content of the configurations and (sampled) of the weights."""
+
+    @property
+    def name(self) -> str:
+        """Short name for talk and manifests."""
+        return self.model if HUB_ID.fullmatch(self.model) or self.model == EMBEDDED else self.path.name
+
+    def summary(self) -> dict[str, Any]:
+        """What manifests record of a base."""
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "channels": self.channels,
+            "size": self.size,
+            "prediction_type": self.prediction_type,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def resolve_base(model: str, revision: str = "") -> ResolvedBase:
+    """Find a base on disk, or fetch a hub id where the network allows.
+
+    Raises:
+        BaseModelError: not there, incomplete, or no SDXL model.
+    """
+    if model == EMBEDDED:
+        return _from_folder(EMBEDDED, "", Path(__file__).resolve().parents[1] / "embedded")
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _from_folder(model, "", path.resolve())
+    if path.is_file():
+        return resolve_single_file(model, path.resolve())
+    if path.suffix in (".safetensors", ".ckpt") or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
+        raise BaseModelError(f"no base at '{model}'", "give a folder, a .safetensors file, a hub id, or `embedded`")
+    return _from_folder(model, revision, _hub_snapshot(model, revision))
+
+
+def _hub_snapshot(model: str, revision: str) -> Path:
+    """Folder of a hub model in the local cache; downloaded first where that is possible."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*/*.json", "*/*.txt", "*/*.fp16.safetensors"]
+    try:
+        return Path(snapshot_download(model, revision=revision or None, local_files_only=True, allow_patterns=wanted))
+    except Exception:  # not in the cache: any reason is answered by asking the hub
+        pass
+    try:
+        return Path(snapshot_download(model, revision=revision or None, allow_patterns=wanted))
+    except Exception as error:
+        raise BaseModelError(
+            f"base '{model}' is not on disk and the hub can't be reached ({type(error).__name__})",
+            f"on a machine with network: hf download {model} --include '*.json' '*/*.txt' '*/*.fp16.safetensors'; "
+            "or use --set base.model=embedded",
+        ) from error
+
+
+def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
+    index = _read_json(folder / "model_index.json", model)
+    missing = [p for p in PARTS if p not in index or not (folder / p).is_dir()]
+    if "StableDiffusionXL" not in str(index.get("_class_name", "")) or missing:
+        what = f"lacks {', '.join(missing)}" if missing else f"is a {index.get('_class_name')}"
+        raise BaseModelError(f"base '{model}' is no complete SDXL model: it {what}", "Packshot trains SDXL only")
+    unet = _read_json(folder / "unet" / "config.json", model)
+    vae = _read_json(folder / "vae" / "config.json", model)
+    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", model)
+    weights = {
+        part: _weight_files(folder / part, model) for part in PARTS if "token" not in part and part != "scheduler"
+    }
+    return ResolvedBase(
+        model=model,
+        revision=revision,
+        path=folder,
+        layout="folder",
+        config=folder,
+        channels=_checked_channels(int(unet.get("in_channels", 0)), model),
+        size=int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1),
+        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
+        variant="fp16" if all(".fp16." in f.name for files in weights.values() for f in files) else None,
+        fingerprint=_folder_fingerprint(folder, weights),
+    )
+
+
+def _weight_files(folder: Path, model: str) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    plain = [f for f in files if ".fp16." not in f.name]
+    for file in plain or files:
+        safetensors_header(file, model)  # a download that broke off is noticed now, not when it is loaded
+    if not files:
+        raise BaseModelError(f"base '{model}' has no safetensors weights in {folder.name}/", "download it again, whole")
+    return plain or files
+
+
+def _folder_fingerprint(folder: Path, weights: dict[str, list[Path]]) -> str:
+    configs = {p.relative_to(folder).as_posix(): fingerprint.of_file(p) for p in sorted(folder.glob("*/*.json"))}
+    return fingerprint.of_value([configs, {k: [_sampled(f) for f in v] for k, v in weights.items()}])
+
+
+def part_fingerprint(base: ResolvedBase, *parts: str) -> str:
+    """Fingerprint of some parts of a base (`vae`, `text_encoder`, ...): what a cache's key needs, and no more."""
+    if base.layout == "single-file":
+        return base.fingerprint
+    entries: list[Any] = []
+    for part in parts:
+        folder = base.path / part
+        entries.append([fingerprint.of_file(p) for p in sorted(folder.glob("*.json")) + sorted(folder.glob("*.txt"))])
+        entries.append([_sampled(f) for f in sorted(folder.glob("*.safetensors"))])
+    return fingerprint.of_value(entries)
+
+
+def _sampled(path: Path) -> str:
+    """Fingerprint of a weight file: whole up to 64 MiB, else its size, header and 64 blocks spread evenly."""
+    size = path.stat().st_size
+    if size <= 64 << 20:
+        return fingerprint.of_file(path)
+    pieces = [str(size).encode()]
+    with path.open("rb") as handle:
+        for index in range(SAMPLED_BLOCKS + 1):
+            handle.seek(index * (size - BLOCK) // SAMPLED_BLOCKS)
+            pieces.append(handle.read(BLOCK))
+    return fingerprint.of_bytes(b"".join(pieces))
+
+
+def resolve_single_file(model: str, path: Path, config: Path | None = None) -> ResolvedBase:
+    """A checkpoint in the original layout, all parts in one file, as `resolve_base` finds it; reads its header only.
+
+    Args:
+        config: folder of configuration files; left out, SDXL's own with as many input channels as the file has.
+            Another one describes a smaller model of the same architecture.
+
+    Raises:
+        BaseModelError: it is cut short, or no SDXL checkpoint.
+    """
+    header = safetensors_header(path, model)
+    entry = header.get("model.diffusion_model.input_blocks.0.0.weight")
+    if entry is None or "model.diffusion_model.label_emb.0.0.weight" not in header:
+        raise BaseModelError(f"'{path.name}' is no SDXL checkpoint", "give an SDXL base or inpainting checkpoint")
+    if missing := [key for key in SINGLE_FILE_PARTS if key not in header]:
+        parts = ", ".join(SINGLE_FILE_PARTS[key] for key in missing)
+        raise BaseModelError(f"checkpoint '{path.name}' has no {parts}", "give one with text encoders and VAE baked in")
+    config = config or single_file_config(int(entry["shape"][1]), model)
+    unet, vae = (_read_json(config / part / "config.json", model) for part in ("unet", "vae"))
+    return ResolvedBase(
+        model=model,
+        revision="",
+        path=path,
+        layout="single-file",
+        config=config,
+        channels=int(unet["in_channels"]),
+        size=int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1),
+        prediction_type=_marked_prediction_type(header),
+        variant=None,
+        fingerprint=_sampled(path),
+    )
+
+
+def _marked_prediction_type(header: dict[str, Any]) -> str:
+    """What a checkpoint says its UNet predicts: by the empty tensor `v_pred`, or by Stability's modelspec metadata."""
+    metadata = header.get("__metadata__", {})
+    marked = V_PREDICTION_KEY in header or metadata.get("modelspec.prediction_type") == "v"
+    return "v_prediction" if marked else "epsilon"
+
+
+def single_file_config(channels: int, model: str) -> Path:
+    """Folder of the shipped SDXL configuration with that many UNet input channels (sources in its README)."""
+    kind = "inpaint" if _checked_channels(channels, model) == 9 else "base"
+    return Path(__file__).resolve().parent / "sdxl" / kind
+
+
+def safetensors_header(path: Path, model: str) -> dict[str, Any]:
+    """The JSON header of a safetensors file, read without its tensors.
+
+    Raises:
+        BaseModelError: it is not a safetensors file (pickled checkpoints are never opened), or it is cut short.
+    """
+    try:
+        with path.open("rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > 100 << 20:
+                raise ValueError("header too long")
+            header = json.loads(handle.read(length))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise BaseModelError(
+            f"'{model}' is not a safetensors file", "convert it first; pickles are not opened"
+        ) from error
+    if path.stat().st_size != (whole := 8 + length + max(ends, default=0)):
+        raise BaseModelError(
+            f"'{model}' is damaged: {path.name} has {path.stat().st_size} bytes, not {whole}", "download it again"
+        )
+    assert isinstance(header, dict)
+    return header
+
+
+def _checked_channels(channels: int, model: str) -> int:
+    if channels not in (4, 9):
+        raise BaseModelError(f"base '{model}' has {channels} input channels; SDXL has 4 or 9")
+    return channels
+
+
+def _read_json(path: Path, model: str) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BaseModelError(
+            f"base '{model}' has no {path.parent.name}/{path.name}", "a base is a folder in diffusers' layout"
+        ) from error
+    except ValueError as error:
+        raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again") from error
+    assert isinstance(data, dict)
+    return data
+
+
+def load_pipeline(
+    base: ResolvedBase, *, dtype: torch.dtype, device: str, without: tuple[str, ...] = ()
+) -> StableDiffusionXLInpaintPipeline:
+    """Load a base as diffusers' inpainting pipeline, on `device`, in `dtype`.
+
+    Args:
+        without: parts left out, for example `("unet",)` while caching or everything else while training.
+
+    Raises:
+        BaseModelError: weights are missing or do not fit their configuration.
+    """
+    from diffusers import StableDiffusionXLInpaintPipeline
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.disable_progress_bar()  # that of the loader: it has no setting in the environment
+    left_out: dict[str, Any] = dict.fromkeys(without)
+    try:
+        if base.layout == "single-file":
+            pipeline = _load_single_file(base, dtype, left_out)
+        else:
+            pipeline = StableDiffusionXLInpaintPipeline.from_pretrained(
+                str(base.path),
+                dtype=dtype,
+                variant=base.variant,
+                local_files_only=True,
+                use_safetensors=True,
+                add_watermarker=False,
+                **left_out,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise BaseModelError(f"base '{base.name}' could not be loaded: {reason}", "is the download whole?") from error
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(device)
+    return pipeline
+
+
+def _load_single_file(
+    base: ResolvedBase, dtype: torch.dtype, left_out: dict[str, Any]
+) -> StableDiffusionXLInpaintPipeline:
+    """Load a checkpoint in the original layout, from it and the shipped configuration alone."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLInpaintPipeline
+
+    scheduler = EulerDiscreteScheduler.from_pretrained(str(base.config), subfolder="scheduler", local_files_only=True)
+    if base.prediction_type == "v_prediction":
+        settings: dict[str, Any] = {"prediction_type": "v_prediction"}
+        if ZERO_SNR_KEY in safetensors_header(base.path, base.model):
+            # the last step then is pure noise, and has to be among those that sampling takes
+            settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        scheduler = EulerDiscreteScheduler.from_config(scheduler.config, **settings)
+    # diffusers looks for the tokenizers' vocabulary on the hub, even with local_files_only: they are passed in
+    tokenizers = {t: load_tokenizer(base.config / t) for t in ("tokenizer", "tokenizer_2") if t not in left_out}
+    parts = {"scheduler": scheduler, **tokenizers, **left_out}
+    return StableDiffusionXLInpaintPipeline.from_single_file(
+        str(base.path),
+        config=str(base.config),
+        dtype=dtype,
+        local_files_only=True,
+        add_watermarker=False,
+        **parts,
+    )
+
+
+def load_unet(base: ResolvedBase, *, dtype: torch.dtype, device: str) -> tuple[UNet2DConditionModel, Any]:
+    """The UNet, frozen, and the scheduler of a base; nothing else is kept in memory."""
+    others = tuple(p for p in PARTS if p not in ("unet", "scheduler"))
+    pipeline = load_pipeline(base, dtype=dtype, device=device, without=others)
+    unet = pipeline.unet.requires_grad_(False)
+    return unet, pipeline.scheduler

@@ -1,0 +1,211 @@
+"""The workspace and its product sets: `datasets/<sku>/set.yaml`, photos, masks.
+
+Read by both sides; writes nothing. Names of SKUs become folder names, so they are checked before any path is made.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from finetune.core import fingerprint
+from finetune.core.config import Strict, read_yaml, validate
+from finetune.core.errors import CatalogError, did_you_mean
+from finetune.core.images import SUFFIXES
+
+SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class SetConfig(Strict):
+    """What `set.yaml` says of a product set."""
+
+    class_noun: str = Field(min_length=2, max_length=60)
+    """What the product is, in the words of a caption: `perfume bottle`."""
+    kind: Literal["sku", "brand", "category"] = "sku"
+    """`sku`: one product; `brand`: pictures of a style; `category`: the SKUs that name it."""
+    token: str = ""
+    """Trigger word of the adapter; derived from the folder's name if left out."""
+    brand: str = ""
+    """Folder of the brand set this SKU belongs to."""
+    category: str = ""
+    """Folder of the category set this SKU belongs to."""
+    label_text: tuple[str, ...] = ()
+    """Words printed on the product, as they should be read."""
+    height_mm: float | None = Field(default=None, gt=0, le=10_000)
+    """Real height, for placing products beside each other in scale."""
+    mirror: bool = False
+    """May training examples be mirrored? Labels don't mirror."""
+
+    @field_validator("token")
+    @classmethod
+    def _plain_token(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[a-z0-9]{3,20}", value):
+            raise ValueError("use 3 to 20 small letters and digits")
+        return value
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One input picture of a set and, where given, its mask."""
+
+    path: Path
+    mask: Path | None
+
+    @property
+    def stem(self) -> str:
+        """File name without suffix: how a photo is known in reports and prepared files."""
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class ProductSet:
+    """A folder under `datasets/`."""
+
+    sku: str
+    folder: Path
+    config: SetConfig
+    photos: tuple[Photo, ...]
+
+    @property
+    def token(self) -> str:
+        """The trigger word: as given, or the folder's name without vowels and signs."""
+        return self.config.token or derive_token(self.sku)
+
+    @property
+    def prepared_dir(self) -> Path:
+        """Where the prepared set of this SKU stands."""
+        return self.folder / "prepared"
+
+    def fingerprint(self) -> str:
+        """Fingerprint of the set's content: `set.yaml` as understood, the bytes of every photo and mask."""
+        files = [p.path for p in self.photos] + [p.mask for p in self.photos if p.mask]
+        return fingerprint.of_value(
+            {"config": self.config.model_dump(mode="json"), "files": fingerprint.of_files(files, self.folder)}
+        )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds datasets/, runs/, adapters/ and scenes/."""
+
+    root: Path
+
+    @property
+    def datasets(self) -> Path:
+        """Product sets."""
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs."""
+        return self.root / "runs"
+
+    @property
+    def adapters(self) -> Path:
+        """Adapter versions."""
+        return self.root / "adapters"
+
+    @property
+    def scenes(self) -> Path:
+        """Placed pictures."""
+        return self.root / "scenes"
+
+    @property
+    def cache(self) -> Path:
+        """Latents and text embeddings, keyed by content; may be deleted at any time."""
+        return self.root / ".cache"
+
+    def skus(self) -> list[str]:
+        """Names of every folder under datasets/ that has a set.yaml, sorted."""
+        if not self.datasets.is_dir():
+            return []
+        return sorted(p.parent.name for p in self.datasets.glob("*/set.yaml") if SKU_PATTERN.fullmatch(p.parent.name))
+
+
+def check_sku_name(sku: str) -> str:
+    """Return the name, or say why it can't be one.
+
+    Raises:
+        CatalogError: it is empty, holds a path separator, `..`, or other signs than letters, digits, `.`, `_`, `-`.
+    """
+    if not SKU_PATTERN.fullmatch(sku) or ".." in sku:
+        raise CatalogError(
+            f"'{sku}' is not a SKU name",
+            "a SKU is the name of a folder in datasets/: letters, digits, '.', '_' and '-'",
+        )
+    return sku
+
+
+def derive_token(sku: str) -> str:
+    """A trigger word from a folder's name: `perfume01` -> `prfm01`; at least three signs, letters and digits only."""
+    plain = unicodedata.normalize("NFKD", sku).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]", "", plain)
+    short = re.sub(r"[aeiou]", "", plain)
+    return (short if len(short) >= 3 else plain).ljust(3, "x")[:20]
+
+
+def load_set(workspace: Workspace, sku: str) -> ProductSet:
+    """Read one product set.
+
+    Raises:
+        CatalogError: unknown SKU, no set.yaml, two photos of one stem, or no photo at all.
+        ConfigError: set.yaml has a misspelt or ill-valued key.
+    """
+    check_sku_name(sku)
+    folder = workspace.datasets / sku
+    if not folder.is_dir():
+        known = workspace.skus()
+        hint = did_you_mean(sku, known) or (
+            f"product sets here: {', '.join(known)}"
+            if known
+            else f"make {workspace.datasets}/{sku}/ with set.yaml and photos/"
+        )
+        raise CatalogError(f"no product set '{sku}' in {workspace.datasets}", hint)
+    if not (folder / "set.yaml").is_file():
+        raise CatalogError(f"datasets/{sku} has no set.yaml", "write one; `class_noun: perfume bottle` is enough")
+    config = validate(SetConfig, read_yaml(folder / "set.yaml"), f"datasets/{sku}/set.yaml")
+    photos = _find_photos(folder, sku)
+    if not photos and config.kind != "category":
+        raise CatalogError(f"datasets/{sku}/photos holds no picture", f"put photos there ({' '.join(SUFFIXES)})")
+    return ProductSet(sku, folder, config, photos)
+
+
+def _find_photos(folder: Path, sku: str) -> tuple[Photo, ...]:
+    masks = {p.stem: p for p in _pictures(folder / "masks")}
+    photos: dict[str, Photo] = {}
+    for path in _pictures(folder / "photos"):
+        if path.stem in photos:
+            raise CatalogError(
+                f"datasets/{sku}/photos has two photos named '{path.stem}'",
+                "rename one: outputs are named by stem",
+            )
+        photos[path.stem] = Photo(path, masks.get(path.stem))
+    if strangers := sorted(set(masks) - set(photos)):
+        raise CatalogError(
+            f"datasets/{sku}/masks/{masks[strangers[0]].name} belongs to no photo",
+            did_you_mean(strangers[0], photos) or "a mask has the stem of its photo",
+        )
+    return tuple(photos.values())
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in found if p.is_file())
+
+
+def set_summary(product: ProductSet) -> dict[str, Any]:
+    """What manifests record of a set."""
+    return {
+        "sku": product.sku,
+        "kind": product.config.kind,
+        "class_noun": product.config.class_noun,
+        "token": product.token,
+        "fingerprint": product.fingerprint(),
+    }

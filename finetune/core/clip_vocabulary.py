@@ -1,0 +1,71 @@
+"""CLIP's tokenizers for checkpoints that come as one file and so bring no vocabulary.
+
+Called by `finetune.core.basemodel` alone. The vocabulary is OpenAI's list of byte pairs as open_clip ships it
+(`sdxl/README.md` names the source and licence); what differs between SDXL's two tokenizers, the padding token, stands
+in their `tokenizer_config.json`. Never asks the network.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+MERGES_FILE = Path(__file__).resolve().parent / "sdxl" / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
+VOCABULARY_SIZE = 49408
+OWN_VOCABULARY = ("tokenizer.json", "vocab.json")
+END_OF_WORD = "</w>"
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer that `folder` configures: with its own vocabulary where it has one, else with CLIP's.
+
+    Args:
+        folder: has a `tokenizer_config.json`, and where the model has a vocabulary of its own a `tokenizer.json`,
+            or `vocab.json` with `merges.txt`.
+
+    Raises:
+        OSError: a file is missing. ValueError: the configuration is not JSON.
+    """
+    from transformers import CLIPTokenizer
+
+    if any((folder / name).is_file() for name in OWN_VOCABULARY):
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    merges = read_merges()
+    return CLIPTokenizer(
+        vocab={token: index for index, token in enumerate(vocabulary(merges))},
+        merges=merges,
+        pad_token=config["pad_token"],
+        model_max_length=int(config["model_max_length"]),
+    )
+
+
+def read_merges() -> list[tuple[str, str]]:
+    """CLIP's byte pairs in order of rank: as many of the file's as fill a vocabulary of 49,408 tokens."""
+    with gzip.open(MERGES_FILE, "rt", encoding="utf-8") as lines:
+        next(lines)  # a version note
+        wanted = VOCABULARY_SIZE - 2 * len(byte_symbols()) - len((START, END))
+        pairs = (line.split() for line, _ in zip(lines, range(wanted), strict=False))
+        return [(first, second) for first, second in pairs]
+
+
+def vocabulary(merges: list[tuple[str, str]]) -> list[str]:
+    """All tokens in order of id: 256 byte symbols, the same at a word's end, the merged pairs, start and end.
+
+    Source: OpenAI CLIP, `simple_tokenizer.py` (MIT).
+    """
+    symbols = byte_symbols()
+    return [*symbols, *(s + END_OF_WORD for s in symbols), *(a + b for a, b in merges), START, END]
+
+
+def byte_symbols() -> list[str]:
+    """A visible sign for each of the 256 bytes: printable Latin-1 as itself and first, the others from U+0100 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = 256 - len(printable)
+    return [chr(code) for code in printable] + [chr(256 + index) for index in range(others)]

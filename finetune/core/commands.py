@@ -1,0 +1,131 @@
+"""The command table and the one Click group behind `packshot`.
+
+The table maps each command to "module:attribute" and is the only place that names both sides; a module is imported
+when its command runs, so `packshot --help` imports neither torch nor the sides. The group turns a `PackshotError`
+into `Error: ...` and `hint: ...` on stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from finetune.core import console
+from finetune.core.errors import PackshotError, did_you_mean
+
+# command -> (module:attribute, one line for `packshot --help`)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "doctor": (
+        "finetune.cli:doctor",
+        "What this machine can do: GPU, memory, versions, bases found offline.",
+    ),
+    "prepare": (
+        "finetune.cli:prepare",
+        "Photos -> prepared set: cutouts, mattes, captions, training examples.",
+    ),
+    "train": ("finetune.cli:train", "Prepared set -> adapter version (resumes by itself after a crash)."),
+    "adapters": (
+        "finetune.adapters_cli:adapters",
+        "List, show, verify, promote and roll back adapter versions.",
+    ),
+    "place": ("inference.cli:place", "Adapter + cutout -> scenes with the product's own pixels."),
+    "evaluate": ("inference.evaluate_cli:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),
+    "verify": ("inference.cli:verify", "Does a picture still hold what its manifest says."),
+    "nightly": ("finetune.cli:nightly", "Retrain what is stale, gate, promote, report."),
+    "config": ("finetune.cli:config", "Show or check the resolved configuration, every problem at once."),
+}
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class PackshotGroup(click.Group):
+    """Loads commands from the table when they are asked for, and prints errors in one form."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table, which is the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None when it is not in the table."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As Click does, with a suggestion for a misspelt command."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if suggestion := did_you_mean(args[0], COMMANDS):
+                raise click.UsageError(f"{error.message}\nhint: {suggestion}", ctx) from error
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a PackshotError becomes two lines on stderr and its exit code."""
+        console.quiet_libraries()
+        try:
+            return super().invoke(ctx)
+        except PackshotError as error:
+            if _wants_traceback(sys.argv):
+                raise
+            click.echo(f"Error: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"hint: {error.hint}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Stopped. Run the same command again to go on.", err=True)
+            ctx.exit(130)
+
+
+def _wants_traceback(argv: list[str]) -> bool:
+    return "--debug" in argv
+
+
+@click.group(cls=PackshotGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="packshot", prog_name="packshot")
+def main() -> None:
+    """Fine-tune SDXL on a product's photos, and place that very product into new photorealistic scenes."""
+
+
+def common_options(function: Function) -> Function:
+    """Options every command has: --workspace and --debug."""
+    function = click.option(
+        "--workspace",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(),
+        show_default="the current folder",
+        help="Folder that holds datasets/, runs/, adapters/ and scenes/.",
+    )(function)
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")(function)
+
+
+def config_options(function: Function) -> Function:
+    """Options of commands that read a training configuration: --config and --set."""
+    function = click.option("--config", "config_name", metavar="FILE", help="A YAML file or the name of a preset.")(
+        function
+    )
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override one setting, for example --set train.steps=200 (repeatable).",
+    )(function)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The mechanics of configuration: strict pydantic models, YAML, `--set a.b=c`, every problem at once.
+
+The classes themselves live beside their owners (`finetune.settings`, `inference.scene`). Precedence, weakest first:
+class default < YAML file < `--set` < named flag.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from finetune.core.errors import ConfigError, did_you_mean
+
+
+class Strict(BaseModel):
+    """Base of every configuration class: unknown keys are errors, values don't change, docstrings are the manual."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def presets_dir() -> Path:
+    """Folder of the shipped YAML presets: `configs/` of a checkout, `finetune/presets` of an installed wheel."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "configs"
+    return checkout if (checkout / "train").is_dir() else package / "presets"
+
+
+def find_config(name: str, kind: str) -> Path:
+    """Find a configuration file by path, or a shipped preset by name (`embedded` -> `configs/train/embedded.yaml`).
+
+    Raises:
+        ConfigError: nothing of that name; the hint lists the presets of that kind.
+    """
+    as_path = Path(name)
+    if as_path.is_file():
+        return as_path
+    folder = presets_dir() / kind
+    for candidate in (folder / name, folder / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    hint = did_you_mean(name, known) or f"give a file, or one of the presets: {', '.join(known)}"
+    raise ConfigError(f"no config file '{name}'", hint)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: the file is missing, is not UTF-8 YAML, or does not hold a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no such file: {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).replace("\n", " ")
+        raise ConfigError(f"{path.name} is not valid YAML: {line}", "check indentation and quotes") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path.name} must hold a mapping of keys to values", "write `key: value` lines")
+    return data
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return `data` with `a.b=c` overrides applied; values are read as YAML, so `true`, `1e-4` and `[1, 2]` work.
+
+    Raises:
+        ConfigError: an override without `=`, or a path through something that is no mapping.
+    """
+    result = _deep_copy(data)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set wants section.key=value, not '{override}'", "for example: --set train.steps=200")
+        node = result
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
+            node = child
+        node[last] = _scalar(text)
+    return result
+
+
+def _scalar(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML 1.1 takes 1e-4 (no dot) for a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _deep_copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+
+
+def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
+    """Build `model` from `data`, or say everything that is wrong with it at once.
+
+    Raises:
+        ConfigError: one line a problem, each with its dotted path; misspelt keys get a suggestion.
+    """
+    try:
+        return model.model_validate(_with_numbers(data))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    lines, hints = [], []
+    for problem in problems:
+        dotted = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{dotted}'")
+            if suggestion := did_you_mean(str(problem["loc"][-1]), _keys_at(model, problem["loc"][:-1])):
+                hints.append(suggestion)
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{dotted}: {message}" if dotted else message)
+    raise ConfigError(f"{source}: " + "; ".join(lines), "; ".join(hints) or "`packshot config show` lists every key")
+
+
+def _with_numbers(data: Mapping[str, Any]) -> dict[str, Any]:
+    """YAML 1.1 reads `1e-4` as a word; here it is the number everybody means."""
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            result[key] = _with_numbers(value)
+        elif isinstance(value, str) and value[:1].isdigit() and "e-" in value:
+            result[key] = _scalar(value)
+        else:
+            result[key] = value
+    return result
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Names a mapping may have at `location` of `model`."""
+    current: type[BaseModel] = model
+    for part in location:
+        field = current.model_fields.get(str(part))
+        annotation = getattr(field, "annotation", None)
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        current = annotation
+    return list(current.model_fields)
+
+
+def dump_yaml(model: BaseModel) -> str:
+    """The resolved configuration as YAML, in the order of the fields."""
+    return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=sys.maxsize)

@@ -1,0 +1,58 @@
+"""Talk to the user on stderr, and keep the libraries' own chatter out of it.
+
+stdout is data and is written by the commands alone; everything said in passing goes through `say` and `warn`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+NOISY_LOGGERS = (
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "bitsandbytes",
+    "huggingface_hub",
+    "torch.distributed",
+    "PIL",
+    "matplotlib",
+)
+_EARLIER_WARNINGS: set[str] = set()
+
+
+def say(text: str) -> None:
+    """Write one line of talk to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Write one warning to stderr, each text only once a process."""
+    if text not in _EARLIER_WARNINGS:
+        _EARLIER_WARNINGS.add(text)
+        say(f"Warning: {text}")
+
+
+def quiet_libraries() -> None:
+    """Silence the libraries' chatter, before they are imported.
+
+    Only what tells the user nothing he can act on: import-time notices of parts Packshot does not use, progress bars
+    of loaders, deprecations inside libraries. Their exceptions are untouched.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:  # the tests run with warnings as errors, and must go on seeing them
+        warnings.simplefilter("ignore")

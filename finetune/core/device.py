@@ -1,0 +1,64 @@
+"""The device a run uses and the precision it has there. The only module that asks torch about the machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from finetune.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """`cuda` where there is one, else `cpu`; or the wanted one.
+
+    Raises:
+        ConfigError: `cuda` is wanted and torch sees none.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device here", "leave --device out to run on the CPU")
+    return wanted
+
+
+def pick_dtype(precision: str, device: str) -> torch.dtype:
+    """torch dtype of `auto`, `fp32`, `bf16` or `fp16` on a device.
+
+    auto: bf16 on a GPU that computes in it, fp16 on an older one, fp32 on a CPU (where bf16 is slower at batch 1).
+
+    Raises:
+        ConfigError: fp16 on a CPU, which has no fast path for it.
+    """
+    import torch
+
+    if precision == "auto":
+        if not device.startswith("cuda"):
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if precision == "fp16" and not device.startswith("cuda"):
+        raise ConfigError("fp16 needs a CUDA device", "use --set memory.precision=auto")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def gpu_memory_gib() -> float:
+    """Total memory of the first GPU in GiB; 0 without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0
+    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+
+
+def peak_memory_mib(device: str) -> float:
+    """Peak memory in MiB: allocated by torch on a GPU, resident set of the process on a CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

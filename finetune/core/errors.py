@@ -1,0 +1,84 @@
+"""Every error Packshot shows a user, in one tree.
+
+    PackshotError                  exit 1
+    ├── ConfigError                a setting is misspelt, out of range, or clashes with another
+    ├── CatalogError               a product set is unknown, empty or malformed
+    ├── ImageError                 a picture cannot be read or used
+    ├── CutoutError                a product cannot be separated from its ground
+    ├── BaseModelError             a base is not on disk, incomplete, or not SDXL
+    ├── AdapterError               an adapter file or version is missing or damaged
+    │   └── AdapterMismatch        an adapter does not fit the base it was given
+    ├── RunError                   a run cannot start, resume or write
+    │   └── OutOfMemory            the device's memory does not suffice
+    └── GateNotMet                 exit 3: a fidelity gate was not met
+
+Each carries a one-line message and, where there is a cure, a hint. Foreign exceptions are mapped to these at the
+seam where they arise; `finetune.core.commands` is the one place that prints them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PackshotError(Exception):
+    """Something the user can mend. `message` says what is wrong, `hint` how to cure it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(PackshotError):
+    """A setting is misspelt, out of range, or clashes with another."""
+
+
+class CatalogError(PackshotError):
+    """A product set is unknown, empty or malformed."""
+
+
+class ImageError(PackshotError):
+    """A picture cannot be read or used."""
+
+
+class CutoutError(PackshotError):
+    """A product cannot be separated from its ground."""
+
+
+class BaseModelError(PackshotError):
+    """A base is not on disk, incomplete, or not an SDXL model."""
+
+
+class AdapterError(PackshotError):
+    """An adapter file or version is missing or damaged."""
+
+
+class AdapterMismatch(AdapterError):
+    """An adapter does not fit the base it was given."""
+
+
+class RunError(PackshotError):
+    """A run cannot start, resume or write."""
+
+
+class OutOfMemory(RunError):
+    """The device's memory does not suffice."""
+
+
+class GateNotMet(PackshotError):
+    """A fidelity gate was not met."""
+
+    exit_code = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the nearest of `known`, or an empty string when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,128 @@
+"""Base + picture + mask + prompt + adapter -> picture. Serves previews, placing and evaluation alike.
+
+A thin shell over diffusers' StableDiffusionXLInpaintPipeline: it fixes size, mask and seed conventions and hides
+nothing else. It never pastes the product back; that is compositing, and stands in `inference.blend`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from finetune.core import adapter as adapter_file
+from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.device import pick_device, pick_dtype
+from finetune.core.errors import OutOfMemory
+from finetune.core.masks import Mask
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionXLInpaintPipeline
+
+MAX_PROMPT_TOKENS = 77
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a picture is sampled."""
+
+    steps: int = 20
+    guidance: float = 5.0
+    strength: float = 1.0
+    """1 starts from pure noise; less keeps some of the picture under the mask."""
+    negative: str = ""
+
+
+class Inpainter:
+    """A loaded base, with or without an adapter, that paints what a mask marks."""
+
+    def __init__(self, base: ResolvedBase, pipeline: StableDiffusionXLInpaintPipeline, modules: int = 0) -> None:
+        self.base = base
+        self.size = base.size
+        self.pipeline = pipeline
+        self.modules = modules
+        """Modules the adapter was injected into; 0 without an adapter."""
+
+    def set_adapter_scale(self, scale: float) -> None:
+        """Strength of the adapter: 1 as trained, 0 the base alone."""
+        if not self.modules:
+            return
+        if scale == 0:  # switched off, not scaled: DoRA's magnitudes would go on acting at scale 0
+            self.pipeline.unet.disable_lora()
+        else:
+            self.pipeline.unet.enable_lora()
+            self.pipeline.unet.set_adapters(adapter_file.ADAPTER_NAME, weights=scale)
+
+    def prompt_tokens(self, prompt: str) -> int:
+        """Tokens of a prompt with start and end; more than 77 are cut off by CLIP."""
+        return len(self.pipeline.tokenizer(prompt).input_ids)
+
+    def paint(self, picture: Image.Image, mask: Mask, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
+        """Paint the masked part of a picture.
+
+        Args:
+            picture: RGB; its sides multiples of 8, best the base's native size.
+            mask: (H, W) bool, True = painted. To be sampled without loss it must be constant on each 8 x 8 block
+                (`masks.latent_mask` and `masks.to_pixels` make it so).
+            seed: Of a CPU generator, so that a seed means the same picture on every device.
+
+        Returns:
+            RGB of the same size: all of it decoded from latents, the unmasked part too.
+
+        Raises:
+            OutOfMemory: the device's memory does not suffice.
+        """
+        import torch
+
+        width, height = picture.size
+        if mask.shape != (height, width):
+            raise ValueError(f"mask {mask.shape} does not match picture {(height, width)}")
+        generator = torch.Generator("cpu").manual_seed(seed)
+        try:
+            result = self.pipeline(
+                prompt=prompt,
+                negative_prompt=sampling.negative or None,
+                image=picture.convert("RGB"),
+                mask_image=Image.fromarray(mask.astype(np.uint8) * 255),
+                width=width,
+                height=height,
+                num_inference_steps=sampling.steps,
+                guidance_scale=sampling.guidance,
+                strength=sampling.strength,
+                generator=generator,
+                output_type="pil",
+            )
+        except torch.cuda.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"the GPU's memory does not suffice for {width}x{height}",
+                "close other programs, or use a smaller --size",
+            ) from error
+        painted: Image.Image = result.images[0]
+        return painted.convert("RGB")
+
+
+def load_inpainter(
+    base: ResolvedBase,
+    weights: Path | None,
+    *,
+    scale: float = 1.0,
+    precision: str = "auto",
+    device: str = "auto",
+) -> Inpainter:
+    """Load a base and, where given, an adapter file into it.
+
+    Raises:
+        AdapterMismatch: the adapter does not fit the base.
+        BaseModelError: the base cannot be loaded.
+    """
+    where = pick_device(device)
+    if weights is not None:
+        adapter_file.check_fits(adapter_file.read_header(weights)[1], base)
+    pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device=where)
+    modules = adapter_file.attach(pipeline.unet, weights) if weights is not None else 0
+    inpainter = Inpainter(base, pipeline, modules)
+    inpainter.set_adapter_scale(scale)
+    return inpainter

@@ -1,0 +1,94 @@
+"""The prepared set on disk: `prepared.json` and what it names. Written by `prepare`, read by training and placing.
+
+datasets/<sku>/prepared/
+  prepared.json        this module's contract: fingerprint, settings, one entry a photo
+  metadata.jsonl       the imagefolder's rows: file_name, mask_file_name, matte_file_name, text, variant, split, ...
+  images/ masks/ mattes/   examples at the training size
+  cutouts/<stem>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
+  contact_sheet.png    every cutout on checkerboard, black and white, and a sample of the examples
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.core.errors import CatalogError
+
+FORMAT = 1
+FILE = "prepared.json"
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """One photo after cutting out. `cutout` is relative to the prepared folder, sizes in pixels."""
+
+    photo: str
+    cutout: str
+    source: str
+    """Where the matte came from: `mask`, `alpha` or `plain ground`."""
+    width: int
+    height: int
+    split: str
+    """`train` or `validation`."""
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """What `prepared.json` says."""
+
+    folder: Path
+    sku: str
+    kind: str
+    class_noun: str
+    token: str
+    fingerprint: str
+    size: int
+    """Side of the square training examples in pixels."""
+    examples: int
+    photos: tuple[PreparedPhoto, ...]
+    settings: dict[str, Any]
+
+    def cutout_path(self, photo: PreparedPhoto) -> Path:
+        """Full path of a photo's cutout."""
+        return self.folder / photo.cutout
+
+    def write(self) -> None:
+        """Write `prepared.json` (last of all files: its presence says the set is complete)."""
+        data = {"format": FORMAT} | {k: v for k, v in asdict(self).items() if k != "folder"}
+        (self.folder / FILE).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_prepared(folder: Path) -> PreparedSet | None:
+    """Read a prepared set; None when there is none or it was made by another format of Packshot.
+
+    Raises:
+        CatalogError: `prepared.json` is there but damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("format") != FORMAT:
+            return None
+        photos = tuple(PreparedPhoto(**p) for p in data.pop("photos"))
+        return PreparedSet(folder=folder, photos=photos, **data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CatalogError(
+            f"{path} is damaged", "delete the prepared folder and run `packshot prepare` again"
+        ) from error
+
+
+def require_prepared(folder: Path, sku: str) -> PreparedSet:
+    """Read a prepared set that has to be there.
+
+    Raises:
+        CatalogError: it is not, or is damaged.
+    """
+    prepared = read_prepared(folder)
+    if prepared is None:
+        raise CatalogError(f"'{sku}' is not prepared", f"run: packshot prepare {sku}")
+    return prepared

@@ -1,0 +1,144 @@
+"""Adapter versions of a SKU: `adapters/<sku>/0001/`, `0002/`, ... and `current`, the one that is published.
+
+A version is complete once its folder has its final name; `current` is a one-line text file, replaced atomically, and
+written by `nightly`, `promote` and `rollback` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.core.adapter import MANIFEST, WEIGHTS, read_header
+from finetune.core.catalog import Workspace, check_sku_name
+from finetune.core.errors import AdapterError
+
+NUMBER = re.compile(r"\d{4}")
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class AdapterVersion:
+    """One adapter on disk."""
+
+    sku: str
+    number: str
+    """`0001`, or the folder's name for an adapter outside the workspace."""
+    folder: Path
+    manifest: dict[str, Any]
+    published: bool
+    """Is it the one `current` names?"""
+
+    @property
+    def weights(self) -> Path:
+        """The adapter file."""
+        return self.folder / WEIGHTS
+
+
+def list_versions(workspace: Workspace, sku: str) -> list[AdapterVersion]:
+    """Every complete version of a SKU, oldest first."""
+    folder = workspace.adapters / check_sku_name(sku)
+    if not folder.is_dir():
+        return []
+    current = read_current(workspace, sku)
+    numbers = sorted(p.name for p in folder.iterdir() if NUMBER.fullmatch(p.name) and (p / WEIGHTS).is_file())
+    return [_read(sku, number, folder / number, number == current) for number in numbers]
+
+
+def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> AdapterVersion:
+    """The wanted version (number or folder), else the published one, else the newest.
+
+    Raises:
+        AdapterError: there is none, or the wanted one is not there.
+    """
+    versions = list_versions(workspace, sku)
+    if wanted:
+        for version in versions:
+            if wanted in (version.number, version.number.lstrip("0")):
+                return version
+        folder = Path(wanted)
+        if (folder / WEIGHTS).is_file():
+            return _read(sku, folder.name, folder, published=False)
+        known = ", ".join(v.number for v in versions) or "none"
+        raise AdapterError(f"no adapter version '{wanted}' of '{sku}'", f"versions: {known}")
+    if not versions:
+        raise AdapterError(f"'{sku}' has no adapter yet", f"run: packshot train {sku}")
+    return next((v for v in versions if v.published), versions[-1])
+
+
+def _read(sku: str, number: str, folder: Path, published: bool) -> AdapterVersion:
+    _, manifest, _ = read_header(folder / WEIGHTS)
+    return AdapterVersion(sku, number, folder, manifest, published)
+
+
+def next_number(workspace: Workspace, sku: str) -> str:
+    """The number a new version gets: one more than the highest, so that numbers are never used twice."""
+    versions = list_versions(workspace, sku)
+    return f"{int(versions[-1].number) + 1 if versions else 1:04d}"
+
+
+def add_version(workspace: Workspace, sku: str, part: Path) -> AdapterVersion:
+    """Give a finished folder (inside adapters/<sku>/) its version number by renaming it."""
+    number = next_number(workspace, sku)
+    folder = workspace.adapters / sku / number
+    part.rename(folder)
+    return _read(sku, number, folder, published=False)
+
+
+def read_current(workspace: Workspace, sku: str) -> str | None:
+    """Number of the published version; None when nothing is published."""
+    path = workspace.adapters / sku / "current"
+    if not path.is_file():
+        return None
+    number = path.read_text(encoding="utf-8").strip()
+    if not NUMBER.fullmatch(number):
+        raise AdapterError(f"{path} is damaged", f"run: packshot adapters promote {sku} VERSION")
+    return number
+
+
+def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: str) -> AdapterVersion:
+    """Publish a version: `current` is replaced atomically, and the history says why.
+
+    Args:
+        when: ISO 8601 time, given by the caller.
+
+    Raises:
+        AdapterError: there is no such version.
+    """
+    version = find_version(workspace, sku, number)
+    folder = workspace.adapters / sku
+    before = read_current(workspace, sku)
+    if before == version.number:
+        return version
+    part = folder / f".current-{os.getpid()}"
+    part.write_text(version.number + "\n", encoding="utf-8")
+    part.replace(folder / "current")
+    entry = {"when": when, "from": before, "to": version.number, "reason": reason}
+    with (folder / HISTORY).open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(entry) + "\n")
+    return find_version(workspace, sku, version.number)
+
+
+def rollback(workspace: Workspace, sku: str, *, when: str) -> AdapterVersion:
+    """Publish again what was published before the present version.
+
+    Raises:
+        AdapterError: nothing was published before it.
+    """
+    current = read_current(workspace, sku)
+    path = workspace.adapters / sku / HISTORY
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    existing = {v.number for v in list_versions(workspace, sku)}
+    for entry in map(json.loads, reversed(lines)):
+        if entry["to"] == current and entry["from"] in existing and entry["reason"] != "rollback":
+            return promote(workspace, sku, entry["from"], reason="rollback", when=when)
+    raise AdapterError(f"'{sku}' has no earlier published version", f"packshot adapters list {sku} shows all versions")
+
+
+def manifest_file(version: AdapterVersion) -> Path:
+    """The manifest beside the weights, for people; the header of the weights holds the same."""
+    return version.folder / MANIFEST

@@ -1,0 +1,73 @@
+"""What this machine can do, as plain findings. Called by `packshot doctor`; changes nothing."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from finetune.core.basemodel import resolve_base
+from finetune.core.catalog import Workspace
+from finetune.core.errors import PackshotError
+from finetune.rundir import environment
+
+SDXL_BASES = ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", "stabilityai/stable-diffusion-xl-base-1.0")
+
+
+def examine(workspace: Workspace) -> dict[str, Any]:
+    """Device, versions, bases on disk, product sets, and what else on this machine could get in the way."""
+    return {
+        "device": _device(),
+        "versions": environment(),
+        "bases": _bases(),
+        "product sets": workspace.skus() or "none",
+        "problems": _clashes() or "none found",
+    }
+
+
+def _device() -> dict[str, str]:
+    import torch
+
+    found = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} used by torch"}
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "fp16 only"
+        found[f"gpu {index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, {bf16}"
+    if len(found) == 1:
+        found["gpu"] = "none: training and placing run on the embedded base"
+    return found
+
+
+def _bases() -> dict[str, str]:
+    """The embedded base, and which hub bases are in the local cache. Never asks the network."""
+    from huggingface_hub import snapshot_download
+
+    found = {"embedded": _describe("embedded")}
+    for model in SDXL_BASES:
+        try:
+            snapshot_download(model, local_files_only=True, allow_patterns=["*.json"])
+        except Exception:
+            found[model] = "not on disk"
+        else:
+            found[model] = _describe(model)
+    return found
+
+
+def _describe(model: str) -> str:
+    try:
+        base = resolve_base(model)
+    except PackshotError as error:
+        return error.message
+    return f"{base.size} px, {base.channels} channels, content {base.fingerprint}"
+
+
+def _clashes() -> list[str]:
+    """Other distributions that own the import names `finetune` or `inference`."""
+    problems = []
+    for name in ("finetune", "inference"):
+        owners = {d for d in metadata.packages_distributions().get(name, []) if d != "packshot"}
+        problems += [f"distribution '{d}' also installs the package '{name}'; use another environment" for d in owners]
+    if Path("datasets", "__init__.py").is_file():
+        problems.append("datasets/__init__.py shadows Hugging Face's package `datasets`; remove it")
+    return problems

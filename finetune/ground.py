@@ -1,0 +1,272 @@
+"""The plain ground of a packshot: its colour everywhere, what is product, what is shadow. Called by `finetune.matte`.
+
+Everything is measured as transmittance T = C / B in linear light, per channel, with B the estimated ground: ground has
+T = 1, a soft shadow lowers all channels alike and smoothly, a product does neither. Reads arrays, writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from finetune.core.errors import CutoutError
+from finetune.core.images import Floats
+from finetune.core.masks import Mask, bounding_box
+
+RING_SHARE = 0.015
+"""Width of the border ring that must be plain, as a share of the shorter side."""
+PLAIN_SHARE = 0.75
+"""Share of the border ring that must agree with one smooth surface."""
+PLAIN_TOLERANCE = 0.06
+"""How far (in T) a pixel of the ring may be from that surface."""
+FADE_LIMIT = 0.45
+"""Darkest over brightest corner a plain ground may have."""
+HINT = "give a mask in masks/ (same stem, white is product), or `pip install 'packshot[cutout]'`"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """An estimated plain ground."""
+
+    colour: Floats
+    """(H, W, 3) linear light: the ground as it would be without product and shadow."""
+    noise: float
+    """Robust standard deviation of T over the ground."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What is where in a packshot."""
+
+    product: Mask
+    """(H, W): product, holes left out, shadow left out; its rim holds every pixel the product touches."""
+    shadow: Floats
+    """(H, W) in 0..1: what the ground's brightness is multiplied by outside the product."""
+
+
+def estimate_ground(linear: Floats) -> Ground:
+    """Estimate a plain, perhaps smoothly uneven ground from the border inwards.
+
+    A quadratic surface is fitted to the border ring by Tukey's biweight, then refitted (cubic) on every pixel that
+    agrees with it and is connected with the border.
+
+    Args:
+        linear: (H, W, 3) linear light.
+
+    Raises:
+        CutoutError: the border is not plain.
+    """
+    height, width = linear.shape[:2]
+    ring = _border_ring(height, width)
+    rows, columns = _some(ring)
+    surface = _fit(rows / height, columns / width, linear[rows, columns], degree=2)
+    ring_ground = _evaluate(surface, rows / height, columns / width)
+    _check_plain(linear[rows, columns], ring_ground)
+    colour = _evaluate_grid(surface, height, width)
+    for degree in (2, 3):
+        agrees = _deviation(linear / colour) < 2 * PLAIN_TOLERANCE
+        agrees = _connected_with(agrees, ring)
+        rows, columns = _some(agrees)
+        surface = _fit(rows / height, columns / width, linear[rows, columns], degree)
+        colour = _evaluate_grid(surface, height, width)
+    residual = linear[rows, columns] / colour[rows, columns] - 1
+    noise = float(1.4826 * np.median(np.abs(residual)))
+    return Ground(colour, noise)
+
+
+def _some(mask: Mask, limit: int = 8_000) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Row and column of at most `limit` True pixels, evenly spread."""
+    rows, columns = np.nonzero(mask)
+    chosen = np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(np.intp)
+    return rows[chosen], columns[chosen]
+
+
+def _border_ring(height: int, width: int) -> Mask:
+    thick = max(2, round(RING_SHARE * min(height, width)))
+    ring = np.ones((height, width), dtype=bool)
+    ring[thick:-thick, thick:-thick] = False
+    return ring
+
+
+def _terms(degree: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+
+
+def _fit(y: NDArray[np.float64], x: NDArray[np.float64], values: Floats, degree: int) -> NDArray[np.float64]:
+    """Polynomial coefficients (degree + 1, degree + 1, 3), by iteratively reweighted least squares."""
+    terms = _terms(degree)
+    design = np.stack([(2 * y - 1) ** i * (2 * x - 1) ** j for i, j in terms], axis=1)
+    target = values.astype(np.float64)
+    centre = np.median(target, axis=0)
+    weight = _tukey(np.abs(target / np.maximum(centre, 1e-3) - 1).max(axis=1))
+    solved = np.zeros((len(terms), target.shape[1]))
+    for _ in range(12):
+        weighted = design * weight[:, None]
+        solved[:] = np.linalg.solve(weighted.T @ design + 1e-9 * np.eye(len(terms)), weighted.T @ target)
+        fitted = np.maximum(design @ solved, 1e-3)
+        weight = _tukey(np.abs(target / fitted - 1).max(axis=1))
+    table = np.zeros((degree + 1, degree + 1, target.shape[1]))
+    for (i, j), row in zip(terms, solved, strict=True):
+        table[i, j] = row
+    return table
+
+
+def _tukey(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    scale = max(4.685 * 1.4826 * float(np.median(residual)), 0.02)
+    return np.asarray(np.where(residual < scale, (1 - (residual / scale) ** 2) ** 2, 0.0) + 1e-9)
+
+
+def _evaluate(table: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> Floats:
+    powers = range(len(table))
+    down = np.stack([(2 * y - 1) ** i for i in powers], axis=1)
+    across = np.stack([(2 * x - 1) ** j for j in powers], axis=1)
+    values = np.einsum("ni,nj,ijc->nc", down, across, table)
+    return np.asarray(np.maximum(values, 1e-3), dtype=np.float32)
+
+
+def _evaluate_grid(table: NDArray[np.float64], height: int, width: int) -> Floats:
+    powers = range(len(table))
+    down = np.stack([(2 * np.arange(height) / height - 1) ** i for i in powers], axis=1)
+    across = np.stack([(2 * np.arange(width) / width - 1) ** j for j in powers], axis=1)
+    planes = [down @ table[..., c] @ across.T for c in range(table.shape[2])]
+    return np.clip(np.stack(planes, axis=-1), 1e-3, 1.0).astype(np.float32)
+
+
+def _deviation(transmittance: Floats) -> Floats:
+    return np.asarray(np.abs(transmittance - 1).max(axis=-1))
+
+
+def _connected_with(mask: Mask, seed: Mask) -> Mask:
+    labels, count = ndimage.label(mask)
+    wanted = np.zeros(count + 1, dtype=bool)
+    wanted[labels[seed & mask]] = True
+    wanted[0] = False
+    return np.asarray(wanted[labels])
+
+
+def _check_plain(values: Floats, fitted: Floats) -> None:
+    agrees = _deviation(values / fitted) < PLAIN_TOLERANCE
+    level = fitted[agrees].mean(axis=1) if agrees.any() else np.zeros(1, np.float32)
+    if agrees.mean() < PLAIN_SHARE or level.min() < FADE_LIMIT * level.max():
+        raise CutoutError(
+            f"the ground is not plain: only {agrees.mean():.0%} of the picture's border has one colour", HINT
+        )
+
+
+def separate(linear: Floats, ground: Ground) -> Separation:
+    """Tell product, shadow and ground apart.
+
+    What deviates from the ground by hysteresis is product or shadow. The shadow is what can be reached from the ground
+    without crossing a sharp edge; along it the product's outline is found by a watershed on edge sharpness. Enclosed
+    regions are filled unless they look exactly like ground (a handle's hole does, a white label does not quite).
+
+    Args:
+        linear: (H, W, 3) linear light. ground: of the same picture.
+
+    Raises:
+        CutoutError: nothing deviates from the ground.
+    """
+    height, width = linear.shape[:2]
+    transmittance = linear / ground.colour
+    deviation = _deviation(transmittance)
+    low, high = max(0.014, 4 * ground.noise), max(0.05, 8 * ground.noise)
+    unlike = deviation > low
+    unlike &= deviation > RINGING * ndimage.maximum_filter(deviation, size=7)
+    box = bounding_box(ndimage.binary_opening(unlike) & (deviation > high))
+    if box is None:
+        raise CutoutError("nothing stands out from the ground", HINT)
+    box = box.grown(round(0.1 * max(height, width)), (width, height))
+    where = np.s_[box.top : box.bottom, box.left : box.right]
+    unlike, deviation = unlike[where], deviation[where]
+    outside = _connected_with(~unlike, _border_ring(*unlike.shape))
+    part = _without_shadow(unlike, outside, transmittance[where])
+    part = _connected_with(part, part & (deviation > high))
+    part = _without_specks(_fill(part, deviation, ground.noise))
+    if not part.any():
+        raise CutoutError("nothing stands out from the ground", HINT)
+    product = np.zeros((height, width), dtype=bool)
+    product[where] = part
+    level = np.clip(transmittance.mean(axis=-1), 0, 1)
+    return Separation(product, np.where(product, 1, level).astype(np.float32))
+
+
+def _without_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
+    """What is unlike the ground, less its shadow."""
+    level = transmittance.mean(axis=-1)
+    darkness = np.log(np.clip(level, 1e-3, None))
+    near, far = (ndimage.gaussian_gradient_magnitude(darkness, sigma) for sigma in (SHARP, BLUNT))
+    sharpness = np.maximum(near - 1.2 * far, 0)  # of a ramp wider than BLUNT nothing remains, of a step a third
+    floor = max(0.006, 6 * float(np.median(near[outside][::17]))) if outside.any() else 0.006
+    chroma = transmittance.max(axis=-1) - transmittance.min(axis=-1)
+    soft = (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level > SHADOW_FLOOR) & (level < 1.02)
+    passage = max(3, round(PASSAGE * min(level.shape)))
+    reached = _connected_with(_opened(soft | outside, passage), outside)
+    reached = _connected_with((soft | outside) & _grown(reached, passage + 1), reached)
+    shadow = reached & unlike & (level < FAINT_SHADOW)
+    if not shadow.any():
+        return unlike
+    rest = unlike & ~(reached & (level < 1))
+    depth = ndimage.distance_transform_edt(~reached)
+    certain = rest & ((depth > CERTAIN) | (chroma > 0.12) | (level < 0.1))
+    contested = rest & ~certain & _grown(shadow, 3 * CERTAIN)
+    markers = np.where(certain | (rest & ~contested), 2, np.where(reached | outside, 1, 0))
+    relief = np.round(np.clip(sharpness / (40 * floor), 0, 1) * 65535).astype(np.uint16)
+    basins = watershed(relief, markers.astype(np.int32), mask=rest | reached | outside)
+    return np.asarray(unlike & _grown(rest & (basins == 2), 1))
+
+
+def _opened(mask: Mask, radius: int) -> Mask:
+    """Morphological opening by a square: passages narrower than 2 radius + 1 close."""
+    shrunk = ndimage.minimum_filter(mask.astype(np.uint8), size=2 * radius + 1, mode="nearest")
+    return np.asarray(ndimage.maximum_filter(shrunk, size=2 * radius + 1) > 0)
+
+
+def _grown(mask: Mask, radius: int) -> Mask:
+    return np.asarray(ndimage.maximum_filter(mask.astype(np.uint8), size=2 * radius + 1) > 0)
+
+
+RINGING = 0.06
+"""A pixel within 3 px of an edge must deviate by this share of the edge's contrast: JPEG ringing does not."""
+SHADOW_FLOOR = 0.12
+"""Darkest T a soft shadow may have."""
+SHADOW_CHROMA = 0.08
+"""Largest difference between the channels' T in a shadow."""
+SHARP, BLUNT = 1.0, 3.0
+"""Scales (px) at which the slope of log T is compared: a product's edge is steep at the first only."""
+PASSAGE = 0.006
+"""Gaps of an outline narrower than twice this (of the shorter side) let no shadow through."""
+FAINT_SHADOW = 0.97
+"""T above which a shadow is too faint to matter."""
+CERTAIN = 4
+"""Pixels this far from anything a shadow can reach are product."""
+SPECK_SHARE = 2e-5
+"""Parts of the product under this share of the picture are dust."""
+
+
+def _fill(product: Mask, deviation: Floats, noise: float) -> Mask:
+    """Fill what the product encloses, except true holes: as flat and as bright as the ground, and not tiny."""
+    enclosed = ndimage.binary_fill_holes(product) & ~product
+    labels, _ = ndimage.label(enclosed)
+    filled = product.copy()
+    smallest = max(12.0, SPECK_SHARE * product.size)
+    for number, where in enumerate(ndimage.find_objects(labels), start=1):
+        region = labels[where] == number
+        inner = ndimage.binary_erosion(region, iterations=2)
+        hole = inner.sum() >= smallest and np.median(deviation[where][inner]) <= max(0.006, 2 * noise)
+        if not hole:
+            filled[where] |= region
+    return filled
+
+
+def _without_specks(product: Mask) -> Mask:
+    labels, count = ndimage.label(product, structure=np.ones((3, 3)))
+    if not count:
+        return product
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    keep = areas >= max(SPECK_SHARE * product.size, 0.002 * areas.max())
+    return np.asarray(keep[labels])

@@ -1,0 +1,157 @@
+"""The accelerate loop: step, accumulate, clip, schedule, call observers. It reads no file and writes none.
+
+Built on three things it is handed: a prepared UNet with its optimizer and schedule, a function that makes the batch
+of a sample number, and observers. What is logged, saved or drawn is theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from finetune import objective
+from finetune.batches import Batch
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What an optimizer step tells its observers."""
+
+    step: int
+    """Steps done, this one included."""
+    steps: int
+    """Steps of the whole run."""
+    loss: float
+    """Mean loss of the step's samples."""
+    learning_rate: float
+    grad_norm: float
+    """Before clipping."""
+    seconds: float
+    """Wall time of the step."""
+
+
+class Observer(Protocol):
+    """Something that looks at the run: progress bar, metrics, checkpoints, previews."""
+
+    def after_step(self, report: StepReport) -> None:
+        """Called after every optimizer step."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The settings of the loss, as plain values."""
+
+    alphas: Tensor
+    """(T,) cumulative products of the noise schedule."""
+    prediction_type: str
+    snr_gamma: float
+    product_weight: float
+    ring_weight: float
+    elsewhere_weight: float
+
+
+def predict(unet: Any, batch: Batch, noisy: Tensor, dtype: torch.dtype) -> Tensor:
+    """The UNet's prediction: 9 channels get noisy latents, mask and masked-picture latents; 4 channels the first."""
+    nine = _bare(unet).config.in_channels == 9
+    inputs = torch.cat([noisy, batch.mask, batch.masked], dim=1) if nine else noisy
+    prediction: Tensor = unet(
+        inputs.to(dtype),
+        batch.timesteps,
+        encoder_hidden_states=batch.embeds.to(dtype),
+        added_cond_kwargs={"text_embeds": batch.pooled.to(dtype), "time_ids": batch.time_ids.to(dtype)},
+        return_dict=False,
+    )[0]
+    return prediction
+
+
+def _bare(unet: Any) -> Any:
+    return getattr(unet, "module", unet)
+
+
+def batch_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype) -> Tensor:
+    """Loss of one batch: true noise on product and ring, the frozen base's own prediction everywhere else.
+
+    What lies outside is a made-up backdrop; trained as true noise it would teach made-up backdrops.
+    """
+    noisy = objective.add_noise(batch.latents, batch.noise, settings.alphas, batch.timesteps)
+    true = objective.target(batch.latents, batch.noise, settings.alphas, batch.timesteps, settings.prediction_type)
+    frozen = true
+    if settings.elsewhere_weight:
+        bare = _bare(unet)
+        bare.disable_adapters()
+        with torch.no_grad():
+            frozen = predict(bare, batch, noisy, dtype).float()
+        bare.enable_adapters()
+    prediction = predict(unet, batch, noisy, dtype)
+    elsewhere = (1 - batch.product - batch.ring).clamp_min(0)
+    return objective.region_loss(
+        prediction,
+        targets=[true, true, frozen],
+        regions=[batch.product, batch.ring, elsewhere],
+        weights=[settings.product_weight, settings.ring_weight, settings.elsewhere_weight],
+        sample_weights=objective.snr_weights(
+            settings.alphas, batch.timesteps, settings.snr_gamma, settings.prediction_type
+        ),
+    )
+
+
+def run_loop(
+    accelerator: Accelerator,
+    unet: Any,
+    optimizer: Any,
+    schedule: Any,
+    *,
+    batch_at: Callable[[int, int], Batch],
+    settings: Objective,
+    dtype: torch.dtype,
+    batch: int,
+    start: int,
+    steps: int,
+    max_grad_norm: float,
+    observers: Sequence[Observer],
+) -> None:
+    """Train from optimizer step `start` to `steps`.
+
+    Args:
+        batch_at: (first sample number, count) -> Batch.
+        batch: Samples a forward pass on each process; accumulation is the accelerator's.
+        start: Steps already done (0 for a new run).
+    """
+    parameters = [p for p in unet.parameters() if p.requires_grad]
+    accumulation = accelerator.gradient_accumulation_steps
+    per_step = batch * accumulation * accelerator.num_processes
+    unet.train()
+    for step in range(start, steps):
+        began = time.perf_counter()
+        losses = []
+        grad_norm = 0.0
+        for micro in range(accumulation):
+            first = step * per_step + (micro * accelerator.num_processes + accelerator.process_index) * batch
+            with accelerator.accumulate(unet):
+                loss = batch_loss(unet, batch_at(first, batch), settings, dtype)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    grad_norm = float(accelerator.clip_grad_norm_(parameters, max_grad_norm))
+                optimizer.step()
+                optimizer.zero_grad()
+            losses.append(loss.detach())
+        schedule.step()  # once an optimizer step, however many processes there are
+        mean_loss = float(accelerator.gather(torch.stack(losses)).mean())
+        report = StepReport(
+            step=step + 1,
+            steps=steps,
+            loss=mean_loss,
+            learning_rate=float(schedule.get_last_lr()[0]),
+            grad_norm=grad_norm,
+            seconds=time.perf_counter() - began,
+        )
+        for observer in observers:
+            observer.after_step(report)

@@ -1,0 +1,111 @@
+"""What looks at a run: progress bar, metrics.jsonl and trackers, checkpoints. Each is an `Observer` of the loop."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from finetune.core.console import say
+from finetune.loop import StepReport
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class ProgressBar:
+    """Loss, rate and time left on stderr: a bar on a terminal, a line every tenth of the run elsewhere."""
+
+    SMOOTHING = 0.05
+
+    def __init__(self, steps: int, start: int, stream: Any = None) -> None:
+        self.console = Console(file=stream or sys.stderr)
+        self.steps = steps
+        self.loss: float | None = None
+        self.began = time.perf_counter()
+        self.start = start
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None
+        self.task = self.bar.add_task("training", total=steps, completed=start, note="") if self.bar else None
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Optimizer steps a second since the start of this process's part of the run."""
+        return self.done / max(time.perf_counter() - self.began, 1e-9)
+
+    done = 0
+
+    def after_step(self, report: StepReport) -> None:
+        """Show the step."""
+        self.done = report.step - self.start
+        smooth = self.SMOOTHING
+        self.loss = report.loss if self.loss is None else (1 - smooth) * self.loss + smooth * report.loss
+        note = f"loss {self.loss:.4f}  {self.rate:.2f} steps/s"
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=report.step, note=note)
+        elif report.step == self.steps or report.step % max(1, self.steps // 10) == 0:
+            left = (self.steps - report.step) / max(self.rate, 1e-9)
+            say(f"  step {report.step}/{self.steps}  {note}  {left:.0f} s left")
+
+
+class Metrics:
+    """One JSON line a step in metrics.jsonl, and the same to accelerate's trackers."""
+
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        self.path = path
+        self.accelerator = accelerator
+
+    def after_step(self, report: StepReport) -> None:
+        """Write the step."""
+        values = {
+            "loss": report.loss,
+            "learning_rate": report.learning_rate,
+            "grad_norm": report.grad_norm,
+            "seconds": report.seconds,
+        }
+        self.accelerator.log(values, step=report.step)
+        if self.accelerator.is_main_process:
+            line = {"step": report.step} | {k: float(f"{v:.6g}") for k, v in values.items()}
+            with self.path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(line) + "\n")
+
+
+class Every:
+    """Call something with the step number every n steps, the last one included only when it is a multiple of n."""
+
+    def __init__(self, steps: int, action: Callable[[int], object]) -> None:
+        self.steps = steps
+        self.action = action
+
+    def after_step(self, report: StepReport) -> None:
+        """Call the action when its time has come."""
+        if report.step % self.steps == 0:
+            self.action(report.step)

@@ -1,0 +1,86 @@
+"""Checkpoints of a run: LoRA weights, optimizer, schedule and random state; written whole or not at all.
+
+accelerate does the writing; hooks make it store the adapter instead of the frozen base. `state/step-000100` appears
+under its name only when complete, so the newest folder is always a good one.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.core.errors import RunError
+from finetune.lora import load_lora_state, lora_state
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+STEP = re.compile(r"step-(\d{6})")
+LORA_FILE = "lora.safetensors"
+
+
+def save_only_the_adapter(accelerator: Accelerator) -> None:
+    """Make accelerate's save_state and load_state handle the LoRA weights and leave the base alone."""
+    from safetensors.torch import load_file, save_file
+
+    def save(models: list[Any], weights: list[Any], output_dir: str) -> None:
+        state = {k: v.detach().cpu().contiguous() for k, v in lora_state(accelerator.unwrap_model(models[0])).items()}
+        save_file(state, str(Path(output_dir) / LORA_FILE))
+        weights.clear()
+
+    def load(models: list[Any], input_dir: str) -> None:
+        load_lora_state(accelerator.unwrap_model(models.pop()), load_file(str(Path(input_dir) / LORA_FILE)))
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
+def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
+    """Write the checkpoint of a step and remove all but the newest `keep`."""
+    final = folder / f"step-{step:06d}"
+    part = folder / f".step-{step:06d}"
+    if accelerator.is_main_process:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(part), safe_serialization=True)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+        for old in checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if STEP.fullmatch(p.name))
+
+
+def load_newest(accelerator: Accelerator, folder: Path) -> int:
+    """Load the newest checkpoint.
+
+    Returns:
+        Optimizer steps done; 0 when there is none.
+
+    Raises:
+        RunError: the newest checkpoint can't be read.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return 0
+    try:
+        accelerator.load_state(str(found[-1]))
+    except Exception as error:
+        raise RunError(
+            f"checkpoint {found[-1].name} can't be read ({type(error).__name__}: {error})",
+            f"delete {found[-1]} to go on from the one before",
+        ) from error
+    match = STEP.fullmatch(found[-1].name)
+    assert match is not None
+    return int(match[1])

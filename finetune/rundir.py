@@ -1,0 +1,96 @@
+"""The run folder `runs/<sku>/<run id>/`: resolved config, environment, metrics.jsonl, state, previews, tracker logs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "packshot",
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "safetensors",
+    "Pillow",
+    "numpy",
+)
+INFO, DONE = "run.json", "done"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """Checkpoints."""
+        return self.path / "state"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line an optimizer step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def previews(self) -> Path:
+        """Pictures drawn during training."""
+        return self.path / "previews"
+
+    def info(self) -> dict[str, Any]:
+        """What the run was started with."""
+        data: dict[str, Any] = json.loads((self.path / INFO).read_text(encoding="utf-8"))
+        return data
+
+    def finish(self) -> None:
+        """Mark the run as done; its checkpoints are no longer needed."""
+        (self.path / DONE).touch()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> RunFolder:
+    """The unfinished run of this fingerprint, to be resumed; or a new one named `run_id`."""
+    for path in sorted(folder.glob("*"), reverse=True):
+        if (path / INFO).is_file() and not (path / DONE).exists():
+            run = RunFolder(path)
+            if run.info().get("fingerprint") == fingerprint:
+                return run
+    path = folder / run_id
+    part = folder / f".{run_id}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
+    info = {"fingerprint": fingerprint, "environment": environment()}
+    (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+    part.rename(path)
+    return RunFolder(path)
+
+
+def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of what a run depends on."""
+    found = {"python": platform.python_version(), "platform": platform.system() + "-" + platform.machine()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def trim_metrics(path: Path, step: int) -> None:
+    """Drop metric lines after `step`: a resumed run writes them again."""
+    if not path.is_file():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,172 @@
+"""The training configuration: seven sections, strict, every field with its meaning.
+
+Only recipes (`prepare`, `train`, `nightly`) and the command line see these objects; parts take plain values.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from finetune.core.config import Strict
+
+MASK_KINDS = ("background", "product", "box", "full")
+
+
+class BaseSection(Strict):
+    """Which base model."""
+
+    model: str = "embedded"
+    """`embedded`, a hub id, a folder in diffusers' layout, or a single-file `.safetensors` checkpoint."""
+    revision: str = ""
+    """Hub revision (commit or branch); empty for the default branch."""
+
+
+class DataSection(Strict):
+    """How photos become training examples."""
+
+    size: int = Field(default=256, ge=64, le=2048)
+    """Side of the square training examples in pixels; the base's native size is best."""
+    variants: int = Field(default=24, ge=1, le=400)
+    """Examples made of each photo; epochs cycle through them, so all of them can be cached."""
+    keep_original: float = Field(default=0.15, ge=0, le=1)
+    """Share of the examples that show the photo on its own ground."""
+    seed: int = Field(default=0, ge=0)
+    """Fixes backdrop, placement and mask kind of (photo, variant)."""
+    mask_shares: dict[str, float] = Field(
+        default_factory=lambda: {"background": 0.4, "product": 0.25, "box": 0.25, "full": 0.1}
+    )
+    """Shares of the inpainting masks: background around the product, dilated product, box, full frame."""
+
+    @field_validator("size")
+    @classmethod
+    def _multiple(cls, value: int) -> int:
+        if value % 64:
+            raise ValueError(f"{value} is no multiple of 64")
+        return value
+
+    @field_validator("mask_shares")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        if strangers := set(value) - set(MASK_KINDS):
+            raise ValueError(f"unknown mask kind {sorted(strangers)[0]!r}; there are {', '.join(MASK_KINDS)}")
+        if any(v < 0 for v in value.values()) or abs(sum(value.values()) - 1) > 1e-6:
+            raise ValueError(f"shares must be positive and sum to 1, not {sum(value.values()):g}")
+        return value
+
+
+class AdapterSection(Strict):
+    """The LoRA."""
+
+    rank: int = Field(default=16, ge=1, le=256)
+    """Rank of every LoRA matrix."""
+    alpha: float = Field(default=0, ge=0)
+    """Scale numerator (scale = alpha / rank); 0 means equal to the rank."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead (arXiv 2312.03732)."""
+    dora: bool = False
+    """Weight-decomposed LoRA (arXiv 2402.09353): better at low rank, slower a step."""
+    targets: Literal["attention", "attention+feedforward"] = "attention"
+    """`attention`: q, k, v, out of every attention; or those, the feed-forward and the block projections."""
+
+    @property
+    def effective_alpha(self) -> float:
+        """Alpha with 0 resolved to the rank."""
+        return self.alpha or float(self.rank)
+
+
+class ObjectiveSection(Strict):
+    """What is learned."""
+
+    snr_gamma: float = Field(default=5.0, ge=0)
+    """Min-SNR-gamma weighting (arXiv 2303.09556); 0 turns it off."""
+    caption_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of examples trained with exactly the base's null embedding, for classifier-free guidance."""
+    product_weight: float = Field(default=1.0, gt=0)
+    """Weight of the product region (true noise as target)."""
+    ring_weight: float = Field(default=0.5, ge=0)
+    """Weight of the ring around the product (true noise: contact, no growth)."""
+    ring_px: int = Field(default=16, ge=0, le=128)
+    """Width of that ring in pixels of the training example."""
+    elsewhere_weight: float = Field(default=0.5, ge=0)
+    """Weight of everything else (the frozen base's prediction as target); 0 saves its forward pass."""
+
+
+class TrainSection(Strict):
+    """The loop."""
+
+    steps: int = Field(default=300, ge=1, le=100_000)
+    """Number of optimizer steps."""
+    batch: int = Field(default=1, ge=1, le=64)
+    """Examples a forward pass."""
+    accumulation: int = Field(default=1, ge=1, le=64)
+    """Forward passes an optimizer step."""
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """Peak learning rate."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Learning-rate schedule after the warm-up."""
+    warmup: int = Field(default=0, ge=0)
+    """Warm-up steps."""
+    optimizer: Literal["adamw8bit", "adamw"] = "adamw8bit"
+    """bitsandbytes AdamW8bit, or torch's AdamW."""
+    min_8bit_size: int = Field(default=4096, ge=1)
+    """Tensors with fewer elements keep 32-bit optimizer state."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Decoupled weight decay of the LoRA matrices."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradient norm clip."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initialisation, order, noise, timesteps and dropout."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Optimizer steps between checkpoints for resume."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints kept."""
+    trackers: tuple[Literal["tensorboard"], ...] = ("tensorboard",)
+    """Where accelerate logs besides metrics.jsonl."""
+
+
+class MemorySection(Strict):
+    """How the run fits the device."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of the frozen base and the computation; LoRA weights are fp32.
+
+    auto: bf16 on a GPU that has it, fp16 on an older one, fp32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: about half the memory, 1.8 times the time."""
+
+
+class PreviewSection(Strict):
+    """Pictures drawn during training."""
+
+    every: int = Field(default=0, ge=0)
+    """Optimizer steps between previews; 0 draws none."""
+    prompts: tuple[str, ...] = ("a photo of {token} {class_noun} on white marble, soft daylight",)
+    """Prompts; {token} and {class_noun} are filled in."""
+    steps: int = Field(default=20, ge=1, le=200)
+    """Sampler steps a preview."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the previews."""
+
+
+class TrainConfig(Strict):
+    """A training run, whole."""
+
+    base: BaseSection = BaseSection()
+    data: DataSection = DataSection()
+    adapter: AdapterSection = AdapterSection()
+    objective: ObjectiveSection = ObjectiveSection()
+    train: TrainSection = TrainSection()
+    memory: MemorySection = MemorySection()
+    preview: PreviewSection = PreviewSection()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainConfig:
+        if self.train.warmup >= self.train.steps:
+            raise ValueError(f"train.warmup ({self.train.warmup}) must be under train.steps ({self.train.steps})")
+        if self.objective.ring_weight and not self.objective.ring_px:
+            raise ValueError("objective.ring_weight has no effect with objective.ring_px 0; set it to 0 too")
+        return self

@@ -1,0 +1,121 @@
+"""Procedural surfaces: marble, wood, concrete, sand, linen as square tiles. Called by `finetune.backdrops`.
+
+Every function takes a generator and a side and returns (side, side, 3) float32 sRGB in 0..1 that wraps around at its
+edges, so that a surface can repeat. Deterministic from the generator; reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+
+from finetune.core.images import Floats
+
+Texture = Callable[[np.random.Generator, int], Floats]
+
+
+def cloud(rng: np.random.Generator, side: int, cells: tuple[int, int], octaves: int = 4) -> Floats:
+    """Fractal value noise (side, side) in about 0..1 that wraps; `cells` is its coarsest grid (rows, columns)."""
+    total = np.zeros((side, side), dtype=np.float32)
+    weight = 0.0
+    for octave in range(octaves):
+        rows, columns = min(side, cells[0] << octave), min(side, cells[1] << octave)
+        grid = rng.random((rows, columns), dtype=np.float32)
+        y, x = np.arange(side) * rows / side, np.arange(side) * columns / side
+        layer = ndimage.map_coordinates(grid, np.meshgrid(y, x, indexing="ij"), order=2, mode="grid-wrap")
+        total += layer / (1 << octave)
+        weight += 1 / (1 << octave)
+    return np.asarray(total / weight, dtype=np.float32)
+
+
+def _mix(value: Floats, dark: tuple[float, float, float], light: tuple[float, float, float]) -> Floats:
+    low, high = np.array(dark, np.float32), np.array(light, np.float32)
+    return np.asarray(low + np.clip(value, 0, 1)[..., None] * (high - low), dtype=np.float32)
+
+
+def _veins(rng: np.random.Generator, side: int) -> Floats:
+    """Thin winding lines: 1 on a vein, 0 away from it."""
+    field = cloud(rng, side, (3, 2), 5)
+    fine = cloud(rng, side, (5, 4), 5)
+    strength = np.clip(cloud(rng, side, (3, 3), 2) * 2.4 - 0.7, 0, 1)
+    broad = np.exp(-np.abs(field - np.median(field)) * 38)
+    thin = np.exp(-np.abs(fine - np.median(fine)) * 90) * 0.6
+    return np.asarray(np.clip((broad + thin) * strength, 0, 1), dtype=np.float32)
+
+
+def white_marble(rng: np.random.Generator, side: int) -> Floats:
+    """White marble with grey veins."""
+    body = 0.92 + 0.10 * (cloud(rng, side, (2, 2)) - 0.5)
+    return _mix(body - 0.42 * _veins(rng, side), (0.02, 0.02, 0.03), (0.99, 0.985, 0.97))
+
+
+def black_marble(rng: np.random.Generator, side: int) -> Floats:
+    """Black marble with white veins."""
+    body = 0.06 + 0.08 * cloud(rng, side, (3, 3))
+    return _mix(body + 0.75 * _veins(rng, side), (0.03, 0.03, 0.035), (0.95, 0.94, 0.92))
+
+
+def _wood(
+    rng: np.random.Generator, side: int, dark: tuple[float, float, float], light: tuple[float, float, float]
+) -> Floats:
+    grain = cloud(rng, side, (2, 18), 4)
+    warp = cloud(rng, side, (2, 3), 3)
+    rings = 0.5 + 0.5 * np.sin((warp * 9 + grain * 2.2) * 2 * np.pi)
+    pores = cloud(rng, side, (6, 96), 2)
+    value = 0.58 * rings + 0.42 * grain - 0.35 * (pores > 0.66)
+    planks = 4
+    tone = rng.normal(0, 0.09, planks).astype(np.float32)
+    column = np.arange(side) * planks // side
+    shifts = rng.integers(0, side, planks)
+    value = np.stack([np.roll(value[:, i], shifts[p]) + tone[p] for i, p in enumerate(column)], axis=1)
+    seam = np.arange(side) * planks % side < planks * max(1, side // 256)
+    return _mix(np.where(seam[None, :], value - 0.6, value * 0.8 + 0.1).astype(np.float32), dark, light)
+
+
+def light_oak(rng: np.random.Generator, side: int) -> Floats:
+    """Light oak planks."""
+    return _wood(rng, side, (0.60, 0.44, 0.28), (0.88, 0.74, 0.55))
+
+
+def dark_walnut(rng: np.random.Generator, side: int) -> Floats:
+    """Dark walnut planks."""
+    return _wood(rng, side, (0.13, 0.075, 0.045), (0.42, 0.27, 0.17))
+
+
+def concrete(rng: np.random.Generator, side: int) -> Floats:
+    """Smooth grey concrete with stains and pores."""
+    value = 0.5 + 0.55 * (cloud(rng, side, (3, 3), 6) - 0.5) + rng.normal(0, 0.025, (side, side)).astype(np.float32)
+    pores = ndimage.gaussian_filter((rng.random((side, side)) > 0.9985).astype(np.float32), 1.0, mode="wrap")
+    return _mix(value - 2.5 * pores, (0.36, 0.36, 0.355), (0.76, 0.755, 0.74))
+
+
+def sand(rng: np.random.Generator, side: int) -> Floats:
+    """Pale sand with grains and faint ripples."""
+    ripple = np.sin((np.arange(side)[:, None] * 9 / side + 1.5 * cloud(rng, side, (2, 2), 2)) * 2 * np.pi)
+    grains = ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), 0.6, mode="wrap")
+    value = 0.55 + 0.10 * ripple + 0.16 * grains + 0.3 * (cloud(rng, side, (4, 4)) - 0.5)
+    return _mix(value.astype(np.float32), (0.60, 0.49, 0.34), (0.95, 0.86, 0.70))
+
+
+def linen(rng: np.random.Generator, side: int) -> Floats:
+    """Woven linen of natural colour."""
+    threads = max(8, side // 5)
+    phase = np.arange(side) * threads / side * 2 * np.pi
+    warp = np.sin(phase)[None, :] * (0.6 + 0.8 * cloud(rng, side, (4, threads // 2), 1))
+    weft = np.sin(phase)[:, None] * (0.6 + 0.8 * cloud(rng, side, (threads // 2, 4), 1))
+    folds = cloud(rng, side, (2, 2), 2) - 0.5
+    value = 0.55 + 0.16 * warp + 0.16 * weft + 0.5 * folds
+    return _mix(value.astype(np.float32), (0.58, 0.52, 0.43), (0.93, 0.89, 0.81))
+
+
+TEXTURES: dict[str, Texture] = {
+    "white marble": white_marble,
+    "black marble": black_marble,
+    "light oak wood": light_oak,
+    "dark walnut wood": dark_walnut,
+    "concrete": concrete,
+    "sand": sand,
+    "linen fabric": linen,
+}

@@ -1,0 +1,362 @@
+"""The training recipe: prepared set + base + config -> adapter version. The only part of training that sees the config.
+
+Everything that can be wrong with the request is said before a model loads. A run that died goes on by itself; a run
+whose outcome is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import rundir
+from finetune.core import adapter as adapter_file
+from finetune.core import fingerprint, versions
+from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
+from finetune.core.catalog import Workspace
+from finetune.core.config import dump_yaml
+from finetune.core.console import say, warn
+from finetune.core.device import peak_memory_mib, pick_device, pick_dtype
+from finetune.core.errors import ConfigError, OutOfMemory, RunError
+from finetune.core.prepared import PreparedSet
+from finetune.settings import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from finetune.cache import CachedExamples
+
+TRAIN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """An adapter version and whether this call made it."""
+
+    version: versions.AdapterVersion
+    made: bool
+    seconds: float
+    steps_per_second: float
+    peak_mib: float
+
+
+def training_fingerprint(prepared: PreparedSet, base: ResolvedBase, config: TrainConfig) -> str:
+    """What an adapter depends on: the prepared set, the base's content, and every setting that changes weights."""
+    settings = config.model_dump(mode="json", exclude={"preview", "base", "data"})
+    for silent in ("trackers", "checkpoint_every", "keep_checkpoints"):
+        settings["train"].pop(silent)
+    return fingerprint.of_value([TRAIN_FORMAT, prepared.fingerprint, base.fingerprint, settings])
+
+
+def check_request(config: TrainConfig) -> ResolvedBase:
+    """Resolve the base and hold the config against it.
+
+    Raises:
+        BaseModelError: the base is not on disk or no SDXL model.
+        ConfigError: the config asks for something this base can't do.
+    """
+    base = resolve_base(config.base.model, config.base.revision)
+    kinds = {k for k, share in config.data.mask_shares.items() if share}
+    if base.channels == 4 and kinds != {"full"}:
+        say("  base has 4 channels: plain objective, inpainting masks are not used in training")
+    if config.data.size != base.size:
+        warn(f"examples of {config.data.size} px on a base made for {base.size} px")
+    if "tensorboard" in config.train.trackers:
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError as error:
+            raise ConfigError("tensorboard is not installed", "pip install tensorboard, or trackers: []") from error
+    return base
+
+
+def train_adapter(
+    workspace: Workspace, prepared: PreparedSet, config: TrainConfig, *, base: ResolvedBase, now: datetime
+) -> TrainResult:
+    """Train, or find, the adapter of a prepared set.
+
+    Args:
+        base: From `check_request`.
+        now: Names a new run.
+    """
+    print_of = training_fingerprint(prepared, base, config)
+    for version in reversed(versions.list_versions(workspace, prepared.sku)):
+        if version.manifest.get("fingerprint") == print_of:
+            return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0)
+    run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
+    run = rundir.open_run(workspace.runs / prepared.sku, print_of, dump_yaml(config), run_id)
+    try:
+        return _train(workspace, prepared, config, base, run, print_of)
+    except (RuntimeError, MemoryError) as error:
+        if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+            raise OutOfMemory(
+                "the device's memory does not suffice for this run",
+                "try --set memory.gradient_checkpointing=true, a smaller train.batch, or a smaller preset",
+            ) from error
+        raise
+
+
+def _train(
+    workspace: Workspace,
+    prepared: PreparedSet,
+    config: TrainConfig,
+    base: ResolvedBase,
+    run: rundir.RunFolder,
+    print_of: str,
+) -> TrainResult:
+    from finetune import lora, resume
+    from finetune.optimizers import eight_bit_share, make_optimizer, make_schedule
+
+    began = time.perf_counter()
+    accelerator, device, dtype = _accelerator(config, run)
+    examples = _load_examples(workspace, prepared, base, config, device)
+    unet, scheduler = load_unet(base, dtype=dtype, device=device)
+    a = config.adapter
+    lora_config, size = lora.add_lora(
+        unet,
+        rank=a.rank,
+        alpha=a.effective_alpha,
+        rslora=a.rslora,
+        dora=a.dora,
+        targets=a.targets,
+        seed=config.train.seed,
+    )
+    if config.memory.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    t = config.train
+    optimizer = make_optimizer(
+        t.optimizer,
+        lora.lora_parameters(unet),
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        betas=t.betas,
+        min_8bit_size=t.min_8bit_size,
+    )
+    schedule = make_schedule(t.schedule, optimizer, warmup=t.warmup, steps=t.steps)
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    accelerator.register_for_checkpointing(schedule)
+    resume.save_only_the_adapter(accelerator)
+    start = resume.load_newest(accelerator, run.state)
+    rundir.trim_metrics(run.metrics, start)
+    say(
+        f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; {len(examples)} examples on {device}"
+    )
+    if start:
+        say(f"  going on from step {start} of {run.path.name}")
+    rate = _run(accelerator, unet, optimizer, schedule, scheduler, examples, config, base, prepared, run, start, dtype)
+    if t.optimizer == "adamw8bit":
+        say(f"  {eight_bit_share(optimizer):.0%} of the optimizer's state in 8 bits")
+    accelerator.end_training()
+    peak = peak_memory_mib(device)
+    manifest = _manifest(prepared, base, config, print_of, size.modules, size.parameters)
+    state = lora.lora_state(accelerator.unwrap_model(unet))
+    seconds = time.perf_counter() - began
+    story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
+    version = _publish_version(workspace, prepared.sku, state, lora_config, manifest, story)
+    run.finish()
+    return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak)
+
+
+def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, str, torch.dtype]:
+    """accelerate's Accelerator with its trackers, the device, and the dtype of the frozen base."""
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    device = pick_device()
+    dtype = pick_dtype(config.memory.precision, device)
+    name = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(dtype), "no")
+    accelerator = Accelerator(
+        gradient_accumulation_steps=config.train.accumulation,
+        mixed_precision=name,
+        log_with=list(config.train.trackers) or None,
+        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path)),
+        cpu=device == "cpu",
+    )
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    if config.train.trackers:
+        accelerator.init_trackers("logs")
+        if len(accelerator.trackers) != len(config.train.trackers):
+            raise RunError("a tracker could not be started", "see train.trackers; accelerate drops those not installed")
+    return accelerator, str(accelerator.device), dtype
+
+
+def _load_examples(
+    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
+) -> CachedExamples:
+    """The training split of the prepared set, through Hugging Face datasets and the latent cache."""
+    from datasets import load_dataset
+
+    from finetune.cache import build_cache, row_from_dataset
+
+    dataset = load_dataset(
+        "imagefolder",
+        data_dir=str(prepared.folder),
+        split="train",
+        cache_dir=str(workspace.cache / "datasets"),
+    )
+    rows = [row_from_dataset(item) for item in dataset if item["split"] == "train"]
+    if not rows:
+        raise RunError(
+            f"the prepared set of '{prepared.sku}' has no training examples", "prepare it again with --force"
+        )
+    covered = sum(float(row.product.mean()) for row in rows) / len(rows)
+    say(f"  {len(rows)} training examples, product covers {covered:.0%} of a picture on average")
+    last = [0.0]
+
+    def progress(done: int, total: int) -> None:
+        if done == total or time.monotonic() - last[0] > 10:
+            last[0] = time.monotonic()
+            say(f"  caching latents and text embeddings: {done}/{total}")
+
+    return build_cache(workspace.cache, base, rows, ring_px=config.objective.ring_px, device=device, progress=progress)
+
+
+def _run(
+    accelerator: Accelerator,
+    unet: Any,
+    optimizer: Any,
+    schedule: Any,
+    scheduler: Any,
+    examples: CachedExamples,
+    config: TrainConfig,
+    base: ResolvedBase,
+    prepared: PreparedSet,
+    run: rundir.RunFolder,
+    start: int,
+    dtype: torch.dtype,
+) -> float:
+    """Build the loop's parts from the config and run it; returns optimizer steps a second."""
+    from finetune import resume
+    from finetune.batches import make_batch
+    from finetune.loop import Objective, Observer, run_loop
+    from finetune.observers import Every, Metrics, ProgressBar
+    from finetune.preview import Previewer
+
+    t, o = config.train, config.objective
+    device = str(accelerator.device)
+    settings = Objective(
+        alphas=scheduler.alphas_cumprod.to(device),
+        prediction_type=base.prediction_type,
+        snr_gamma=o.snr_gamma,
+        product_weight=o.product_weight,
+        ring_weight=o.ring_weight,
+        elsewhere_weight=o.elsewhere_weight,
+    )
+    with ProgressBar(t.steps, start) as bar:
+        observers: list[Observer] = [
+            bar,
+            Metrics(run.metrics, accelerator),
+            Every(
+                t.checkpoint_every,
+                lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
+            ),
+        ]
+        if config.preview.every and accelerator.is_main_process:
+            prompts = [p.format(token=prepared.token, class_noun=prepared.class_noun) for p in config.preview.prompts]
+            previewer = Previewer(
+                base,
+                accelerator.unwrap_model(unet),
+                run.previews,
+                prompts=prompts,
+                steps=config.preview.steps,
+                seed=config.preview.seed,
+                dtype=dtype,
+            )
+            observers.append(Every(config.preview.every, previewer.draw))
+        run_loop(
+            accelerator,
+            unet,
+            optimizer,
+            schedule,
+            batch_at=lambda first, count: make_batch(
+                examples,
+                first=first,
+                count=count,
+                seed=t.seed,
+                caption_dropout=o.caption_dropout,
+                timesteps_total=len(settings.alphas),
+                device=device,
+            ),
+            settings=settings,
+            dtype=dtype,
+            batch=t.batch,
+            start=start,
+            steps=t.steps,
+            max_grad_norm=t.max_grad_norm,
+            observers=observers,
+        )
+        return bar.rate
+
+
+def _manifest(
+    prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, print_of: str, modules: int, parameters: int
+) -> dict[str, Any]:
+    """Everything needed to make the adapter again. No times: the same inputs give the same bytes."""
+    return {
+        "format": TRAIN_FORMAT,
+        "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
+        "fingerprint": print_of,
+        "sku": prepared.sku,
+        "kind": prepared.kind,
+        "class_noun": prepared.class_noun,
+        "token": prepared.token,
+        "prepared": prepared.fingerprint,
+        "base": base.summary(),
+        "objective": "inpainting" if base.channels == 9 else "text-to-image",
+        "modules": modules,
+        "parameters": parameters,
+        "config": config.model_dump(mode="json"),
+        "environment": rundir.environment(),
+    }
+
+
+def _publish_version(
+    workspace: Workspace,
+    sku: str,
+    state: dict[str, torch.Tensor],
+    lora_config: dict[str, Any],
+    manifest: dict[str, Any],
+    story: dict[str, Any],
+) -> versions.AdapterVersion:
+    """Write the version's files in a hidden folder and give it its number."""
+    part = workspace.adapters / sku / f".part-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest)
+        text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
+        (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
+        return versions.add_version(workspace, sku, part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
+    config, base = manifest["config"], manifest["base"]
+    return f"""# {manifest["sku"]}: a Packshot adapter
+
+| | |
+|---|---|
+| product | {manifest["class_noun"]}, trigger word `{manifest["token"]}` |
+| base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
+| objective | {manifest["objective"]} |
+| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
+| training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
+| made by | {manifest["tool"]}, run {story["run"]} |
+
+It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, or load
+`adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`.
+"""
+
+
+def workspace_path(path: Path, workspace: Workspace) -> str:
+    """A path as the user would type it from the workspace."""
+    return str(path.relative_to(workspace.root)) if path.is_relative_to(workspace.root) else str(path)

@@ -1,0 +1,75 @@
+"""Scene to delivery size, product over it, and the proof that the product is still itself.
+
+The scene comes out of the autoencoder at the base's size and is brought to the delivery size; the product's own
+pixels go over it by true alpha, outward only: no painted pixel gets inside the core. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from finetune.core.images import Array, Floats, composite
+from finetune.core.masks import Mask
+
+
+@dataclass(frozen=True)
+class CoreCheck:
+    """What became of the product's core in a finished picture."""
+
+    pixels: int
+    max_difference: int
+    """Largest difference of any channel, 0..255; anything but 0 is a defect."""
+    sha256: str
+    """Over the core's RGB bytes, row by row."""
+
+
+def bring_to_size(scene: Image.Image, size: int) -> Image.Image:
+    """Resample the square scene to `size` pixels (Lanczos)."""
+    if scene.size == (size, size):
+        return scene
+    return scene.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def add_grain(scene: Array, sigma: float, rng: np.random.Generator) -> Array:
+    """Film grain: the same normal noise on all three channels, `sigma` in 8-bit steps, weaker in black and white.
+
+    Breaks up the banding of an upscaled scene and its contrast to the product's own grain.
+    """
+    if sigma <= 0:
+        return scene
+    noise = rng.standard_normal(scene.shape[:2]) * sigma
+    tone = scene.mean(axis=2) / 255.0
+    weight = 0.35 + 0.65 * 4.0 * tone * (1.0 - tone)
+    return np.asarray(np.clip(scene + (noise * weight)[..., None] + 0.5, 0, 255), dtype=np.uint8)
+
+
+def put_product_over(product: Array, matte: Floats, scene: Array) -> Array:
+    """out = alpha * product + (1 - alpha) * scene in linear light; where alpha is 1 the product's bytes are copied.
+
+    Args:
+        product: (H, W, 3) uint8. matte: (H, W) in 0..1. scene: (H, W, 3) uint8.
+    """
+    return composite(product, matte, scene)
+
+
+def core_sha256(picture: Array, core: Mask) -> str:
+    """SHA-256 of the RGB bytes of the core's pixels, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(picture[core]).tobytes()).hexdigest()
+
+
+def check_core(picture: Array, product: Array, core: Mask) -> CoreCheck:
+    """Compare a finished picture with the resampled packshot where its alpha is 255.
+
+    Args:
+        picture: (H, W, 3) uint8, read back from the file. product: the same shape. core: (H, W) bool.
+    """
+    difference = np.abs(picture[core].astype(np.int16) - product[core].astype(np.int16))
+    return CoreCheck(
+        pixels=int(core.sum()),
+        max_difference=int(difference.max()) if difference.size else 0,
+        sha256=core_sha256(picture, core),
+    )

@@ -1,0 +1,179 @@
+"""Where the product stands, and what the base is given to paint around it.
+
+Pillow and numpy only. The cutout is resampled once, to its size in the delivered picture, and stands on whole pixels:
+these very pixels are composited back at the end. What the base sees is derived from that canvas. Writes nothing,
+loads no model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from finetune.core.errors import ConfigError
+from finetune.core.images import Array, Floats, composite, resize_rgba
+from finetune.core.masks import Box, Mask, coverage, dilate, latent_mask, to_pixels
+
+DEFAULT_HEIGHT = 0.55
+WIDEST = 0.8
+LATENT = 8
+SOLID = 250
+"""Alpha from which a pixel may be kept before the base: a matte's harmless 1 % of doubt is no hole in the product."""
+PREFILL_MEAN, PREFILL_SPREAD = 128.0, 28.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The cutout on the delivered picture's canvas."""
+
+    canvas: Image.Image
+    """RGBA, size x size: the resampled cutout at `box`, transparent elsewhere."""
+    box: Box
+    upscaled: float
+    """Delivered height over the cutout's own: above 1 the packshot had too few pixels."""
+
+    @property
+    def rgb(self) -> Array:
+        """(H, W, 3) uint8."""
+        return np.asarray(self.canvas)[..., :3]
+
+    @property
+    def matte(self) -> Floats:
+        """(H, W) float32 in 0..1."""
+        return (np.asarray(self.canvas)[..., 3] / 255.0).astype(np.float32)
+
+    @property
+    def core(self) -> Mask:
+        """(H, W) bool: pixels whose alpha is 255, which reach the delivered picture unchanged."""
+        return np.asarray(np.asarray(self.canvas)[..., 3] == 255)
+
+
+@dataclass(frozen=True)
+class PaintJob:
+    """What goes into the base: a picture and the mask of what to paint, both at the base's size."""
+
+    picture: Image.Image
+    mask: Mask
+    grow: int
+    """Latent cells the mask reaches into the product: as asked, or fewer for a slender product."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the picture that is painted, 0..1."""
+        return coverage(self.mask)
+
+
+def default_scale(cutout: tuple[int, int]) -> float:
+    """Height of a product of `cutout` (width, height) as a share of the frame when none is asked for."""
+    width, height = cutout
+    return min(DEFAULT_HEIGHT, WIDEST * height / width)
+
+
+def placement_box(cutout: tuple[int, int], size: int, *, anchor: float, scale: float, ground: float) -> Box:
+    """The product's box in a square picture, on whole pixels.
+
+    Args:
+        cutout: (width, height) of the cutout in its own pixels; its proportions are kept.
+        size: side of the picture in pixels.
+        anchor: centre of the box along the width, 0..1. scale: its height, 0..1. ground: its lower edge, 0..1.
+
+    Raises:
+        ConfigError: the product would not lie inside the picture, or would have no pixels.
+    """
+    height = round(scale * size)
+    width = round(height * cutout[0] / cutout[1])
+    if height < LATENT or width < LATENT:
+        raise ConfigError(
+            f"the product would be {width}x{height} pixels in a picture of {size}", "ask for a larger --scale or --size"
+        )
+    left, top = round(anchor * size - width / 2), round(ground * size) - height
+    box = Box(left, top, left + width, top + height)
+    if left >= 0 and top >= 0 and box.right <= size and box.bottom <= size:
+        return box
+    sides = [
+        name
+        for name, out in (
+            ("left", left < 0),
+            ("top", top < 0),
+            ("right", box.right > size),
+            ("bottom", box.bottom > size),
+        )
+        if out
+    ]
+    largest = _largest_scale(cutout, anchor, ground)
+    raise ConfigError(
+        f"the product would leave the frame at the {' and '.join(sides)}",
+        f"with this anchor and ground --scale may be {largest:.2f} at most",
+    )
+
+
+def _largest_scale(cutout: tuple[int, int], anchor: float, ground: float) -> float:
+    """Largest scale that fits, rounded down to hundredths, one of them to spare."""
+    by_width = 2 * min(anchor, 1 - anchor) * cutout[1] / cutout[0]
+    return max(0.0, math.floor(min(by_width, ground) * 100 - 0.5) / 100)
+
+
+def put_on_canvas(cutout: Image.Image, box: Box, size: int) -> Placed:
+    """Resample the cutout to its box (the only resampling it ever sees) and put it on an empty canvas."""
+    canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+    canvas.paste(resize_rgba(cutout, (box.width, box.height)), (box.left, box.top))
+    return Placed(canvas, box, box.height / cutout.height)
+
+
+def prefill(size: int, rng: np.random.Generator) -> Array:
+    """A ground to paint over: smooth mid-tone noise, (size, size, 3) uint8.
+
+    A packshot's white ground would shine through: samplers keep a trace of what they start from, and a white start
+    makes white scenes (cog-sdxl#21, Fooocus#945). Mid-tones with low frequencies bias it least.
+    """
+    planes = []
+    for sigma, share in ((size / 8, 0.8), (size / 32, 0.4)):
+        noise = ndimage.gaussian_filter(rng.standard_normal((size, size, 3)), (sigma, sigma, 0), mode="wrap")
+        planes.append(noise / noise.std() * share)
+    values = PREFILL_MEAN + PREFILL_SPREAD * sum(planes)
+    return np.asarray(np.clip(values + 0.5, 0, 255), dtype=np.uint8)
+
+
+def around_product(placed: Placed, size: int, *, grow: int, rng: np.random.Generator) -> PaintJob:
+    """Preserve mode: the product on a pre-filled ground, and everything but its inside to be painted.
+
+    The mask is made of whole latent cells and every cell with a trace of ground is painted, so that the pipeline's
+    nearest-neighbour sampling gives exactly these cells and keeps no pre-fill. `grow` cells more are painted into
+    the product's edge; for a slender product fewer, as long as something of it is left to see.
+
+    Args:
+        size: the base's side in pixels, a multiple of 8.
+    """
+    small = np.asarray(resize_rgba(placed.canvas, (size, size)))
+    alpha = small[..., 3]
+    ground = np.asarray(alpha < SOLID)
+    cells = latent_mask(ground, factor=LATENT, grow=grow)
+    while grow and cells.all():
+        grow -= 1
+        cells = latent_mask(ground, factor=LATENT, grow=grow)
+    mixed = composite(small[..., :3], (alpha / 255.0).astype(np.float32), prefill(size, rng))
+    return PaintJob(Image.fromarray(mixed), to_pixels(cells, factor=LATENT), grow)
+
+
+def whole_frame(size: int, rng: np.random.Generator) -> PaintJob:
+    """Insert mode, first pass: nothing given, everything to be painted."""
+    return PaintJob(Image.fromarray(prefill(size, rng)), np.ones((size, size), dtype=bool), 0)
+
+
+def box_around(scene: Image.Image, box: Box, size: int, *, margin: float) -> PaintJob:
+    """Insert mode, second pass: the painted scene, and a box around the placement in which to draw the product.
+
+    Args:
+        scene: the empty scene at the base's size.
+        box: the placement in a picture of `size`. margin: grown on every side by this share of the frame.
+    """
+    side = scene.width
+    inside = np.zeros((side, side), dtype=bool)
+    left, top, right, bottom = (edge * side / size for edge in box)
+    inside[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
+    cells = latent_mask(dilate(inside, margin * side), factor=LATENT)
+    return PaintJob(scene, to_pixels(cells, factor=LATENT), 0)

@@ -1,0 +1,65 @@
+"""The command `evaluate`: options to plain values, the report to stdout. No torch before it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from finetune.core.catalog import Workspace
+from finetune.core.commands import common_options
+from finetune.core.console import say
+from inference import gate
+
+
+@click.command()
+@click.argument("sku")
+@click.option("--adapter", metavar="VERSION|PATH", help="Adapter version or folder.  [default: published, else newest]")
+@click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
+@click.option("--gate", "gate_file", metavar="FILE", help="Pictures and bars.  [default: configs/gate.yaml]")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one setting of the gate, for example --set pictures.seeds=[1] (repeatable).",
+)
+@click.option("--force", is_flag=True, help="Draw and measure again even if nothing has changed.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of its path.")
+@common_options
+def evaluate(
+    sku: str,
+    adapter: str | None,
+    base: str | None,
+    gate_file: str | None,
+    overrides: tuple[str, ...],
+    force: bool,
+    device: str,
+    as_json: bool,
+    workspace: Path,
+) -> None:
+    """Judge SKU's adapter where it does the drawing, against the packshots, the base alone and the siblings.
+
+    Prints the path of the report. Exit code 3 when the gate is not met.
+
+    \b
+    Example:
+      packshot evaluate perfume01
+      packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
+    """
+    config = gate.load_gate(gate_file, overrides)
+    from inference.evaluate import SHEET, evaluate_adapter, scores_of
+
+    report, path = evaluate_adapter(
+        Workspace(workspace), sku, adapter, config=config, base=base, force=force, device=device
+    )
+    scores = scores_of(report)
+    for score in scores:
+        bar = "" if score.bar is None else f"bar {score.bar:g}"
+        say(f"  {score.name:<16} {gate.format_value(score):>16}  {bar:<10} {score.verdict}")
+    say(f"{sku} adapter {report['version']}: {report['verdict']}")
+    click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else path)
+    closed = gate.failing(scores, config.rules)
+    gate.check_met(sku, report["version"], closed, hint=f"look at {path.with_name(SHEET)}")

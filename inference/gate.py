@@ -1,0 +1,165 @@
+"""The gate: which pictures an adapter is judged by, what each score has to reach, and the verdict.
+
+Reads `configs/gate.yaml` (or the user's own) into strict settings and holds measured values against the bars. Measures
+nothing itself and knows no pictures: `inference.evaluate` hands it numbers by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field, field_validator
+
+from finetune.core.config import Strict, apply_overrides, presets_dir, read_yaml, validate
+from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
+from finetune.core.fidelity import Better, Score, judge
+
+FILE = "gate.yaml"
+
+
+class Measure(NamedTuple):
+    """A number the evaluation makes of its pictures."""
+
+    unit: str
+    better: Better
+    meaning: str
+
+
+MEASURES: dict[str, Measure] = {
+    "palette": Measure("dE00", "lower", "distance of the drawn product's colours from the packshot's"),
+    "palette_base": Measure("dE00", "lower", "the same, drawn without the adapter"),
+    "palette_gain": Measure("%", "higher", "by how much the adapter lowers that distance"),
+    "layout": Measure("dE00", "lower", "colour difference in place, after a blur"),
+    "layout_base": Measure("dE00", "lower", "the same, drawn without the adapter"),
+    "layout_gain": Measure("%", "higher", "by how much the adapter lowers that difference"),
+    "structure": Measure("SSIM", "higher", "lightness structure inside the silhouette"),
+    "structure_base": Measure("SSIM", "higher", "the same, drawn without the adapter"),
+    "structure_gain": Measure("SSIM", "higher", "structure with the adapter minus without"),
+    "own_nearest": Measure("%", "higher", "pictures nearer to this product than to every sibling"),
+    "own_margin": Measure("dE00", "higher", "how much nearer than the nearest sibling, on average"),
+    "embedder": Measure("cosine", "higher", "likeness to the packshot for a vision model"),
+    "embedder_gain": Measure("cosine", "higher", "that likeness minus the one without the adapter"),
+    "core_difference": Measure("8-bit steps", "lower", "largest change of the product's core in a preserve picture"),
+}
+"""Every score of a fidelity report, in its order."""
+
+
+class PicturesSection(Strict):
+    """The insert pictures an adapter is judged by: every scene with every seed."""
+
+    scenes: tuple[str, ...] = Field(min_length=1)
+    """Where the product is drawn, in the words a user would give `place --prompt`."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """Seeds of each scene."""
+    steps: int = Field(default=20, ge=1, le=200)
+    """Sampler steps."""
+    guidance: float = Field(default=5.0, ge=0, le=30)
+    """Classifier-free guidance."""
+    height: float = Field(default=0.6, gt=0.1, le=0.8)
+    """Height of the product as a share of the frame."""
+    ground: float = Field(default=0.85, gt=0.2, le=0.9)
+    """The ground line on which it stands: 0 top edge, 1 bottom edge."""
+    box_margin: float = Field(default=0.045, ge=0, le=0.2)
+    """Margin of the painted box around the product, as a share of the frame: the middle of what training masks have."""
+    measure_side: int = Field(default=128, ge=48, le=1024)
+    """Longer side of the product in pixels when it is compared: bars hold for every base at one side only."""
+
+    @field_validator("scenes")
+    @classmethod
+    def _said(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not scene.strip() for scene in value):
+            raise ValueError("a scene is empty")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value) or any(seed < 0 for seed in value):
+            raise ValueError("seeds must be distinct and not negative")
+        return value
+
+
+class Rule(Strict):
+    """What one score has to reach."""
+
+    bar: float
+    """The value that just passes."""
+    required: bool = True
+    """Fail when the score is not available; with false such a score is left out of the verdict."""
+
+
+class GateConfig(Strict):
+    """The gate, whole."""
+
+    pictures: PicturesSection
+    rules: dict[str, Rule] = Field(min_length=1)
+    """Score -> rule; a score without one is information."""
+    embedder: str = ""
+    """Folder of a vision model in transformers' layout (DINOv2, CLIP, SigLIP); empty: that score is not available."""
+
+    @field_validator("rules")
+    @classmethod
+    def _known(cls, value: dict[str, Rule]) -> dict[str, Rule]:
+        for name in value:
+            if name not in MEASURES:
+                raise ValueError(f"unknown score '{name}'; {did_you_mean(name, MEASURES) or ', '.join(MEASURES)}")
+        return value
+
+
+def load_gate(path: str | None = None, overrides: Iterable[str] = ()) -> GateConfig:
+    """Read a gate file, by default the shipped `configs/gate.yaml`.
+
+    Raises:
+        ConfigError: no such file, or something in it is misspelt or out of range.
+    """
+    file = Path(path) if path else presets_dir() / FILE
+    if not file.is_file():
+        raise ConfigError(f"no gate file '{file}'", "give a YAML file like configs/gate.yaml")
+    return validate(GateConfig, apply_overrides(read_yaml(file), overrides), file.name)
+
+
+def score(values: Mapping[str, float | None], rules: Mapping[str, Rule]) -> list[Score]:
+    """Hold every measure against its rule, in the order of `MEASURES`; what was not measured is "not available"."""
+    scores = []
+    for name, measure in MEASURES.items():
+        bar = rules[name].bar if name in rules else None
+        scores.append(judge(name, values.get(name), measure.unit, measure.better, bar))
+    return scores
+
+
+def verdict(scores: Sequence[Score], rules: Mapping[str, Rule]) -> Literal["pass", "fail"]:
+    """`pass` when every score with a rule passes; one that is not available counts as its rule says."""
+    return "fail" if failing(scores, rules) else "pass"
+
+
+def failing(scores: Sequence[Score], rules: Mapping[str, Rule]) -> list[Score]:
+    """The scores that keep the gate shut."""
+    return [
+        s
+        for s in scores
+        if s.verdict == "fail" or (s.verdict == "not available" and s.name in rules and rules[s.name].required)
+    ]
+
+
+def check_met(sku: str, version: str, closed: Sequence[Score], *, hint: str) -> None:
+    """Do nothing when no score keeps the gate shut.
+
+    Raises:
+        GateNotMet: naming each score that does, with its value and its bar.
+    """
+    if not closed:
+        return
+    reasons = "; ".join(f"{s.name} {format_value(s)}, bar {s.bar:g}" for s in closed)
+    raise GateNotMet(f"adapter {version} of '{sku}' does not meet the gate: {reasons}", hint)
+
+
+def format_value(score: Score) -> str:
+    """A score's value for people: `12.3 dE00`, `not available`."""
+    if score.value is None:
+        return "not available"
+    digits = 3 if score.unit in ("SSIM", "cosine") else 1
+    value = "NaN" if math.isnan(score.value) else f"{score.value:.{digits}f}"
+    return f"{value} {score.unit}"

@@ -1,0 +1,189 @@
+"""The manifest beside every picture: how it was made, and whether the picture still is what it says.
+
+`NN.json` holds everything needed to make `NN.png` again, the product core's mask and hash, and the hashes of the
+picture. The PNG itself names the manifest's hash and carries IPTC's digital source type as XMP, so that neither can
+be swapped unnoticed. Written by `place`; read by `verify`, `evaluate` and the skip of what is up to date.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from finetune.core.errors import ImageError, RunError
+from finetune.core.images import Array, open_picture
+from finetune.core.masks import Box, Mask
+from inference.blend import core_sha256
+
+FORMAT = 1
+TEXT_KEY = "packshot"
+XMP_KEY = "XML:com.adobe.xmp"
+SOURCE_TYPES = {
+    "preserve": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
+    "insert": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+}
+XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+<Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `check_picture` found."""
+
+    picture: Path
+    manifest: dict[str, Any]
+    core: Literal["intact", "none"]
+    """`none`: an insert picture has no photographed core."""
+    same_file: bool
+    """False: saved again without loss, the pixels are the same."""
+
+
+def tool_version() -> str:
+    """Version of the installed Packshot."""
+    return metadata.version("packshot")
+
+
+def manifest_hash(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest without its `picture` section, which is known only after the picture is written."""
+    rest = {k: v for k, v in manifest.items() if k != "picture"}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def png_text(manifest: dict[str, Any]) -> dict[str, str]:
+    """Text chunks of the PNG: the manifest's hash, and the digital source type as XMP."""
+    return {
+        TEXT_KEY: f"manifest sha256 {manifest_hash(manifest)}",
+        XMP_KEY: XMP.format(source_type=manifest["digitalSourceType"]),
+    }
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, whole."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def picture_section(path: Path) -> dict[str, str]:
+    """The manifest's `picture` section of a written PNG."""
+    pixels = np.asarray(open_picture(path, min_side=1).convert("RGB"))
+    return {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "pixels_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
+    }
+
+
+def core_section(core: Mask, box: Box) -> str:
+    """The core's mask inside the placement's box as a 1-bit PNG in base64: a kilobyte that lets anybody verify."""
+    buffer = io.BytesIO()
+    Image.fromarray(core[box.top : box.bottom, box.left : box.right]).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def read_core_mask(manifest: dict[str, Any]) -> Mask:
+    """The core's mask, (size, size) bool, out of a manifest."""
+    place = manifest["placement"]
+    inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(manifest["core"]["mask"]))), dtype=bool)
+    core = np.zeros((manifest["size"], manifest["size"]), dtype=bool)
+    core[place["top"] : place["top"] + place["height"], place["left"] : place["left"] + place["width"]] = inside
+    return core
+
+
+def write_manifest(manifest: dict[str, Any], path: Path) -> None:
+    """Write a manifest under a temporary name and rename it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def read_manifest(picture: Path) -> dict[str, Any]:
+    """The manifest beside a picture.
+
+    Raises:
+        RunError: there is none, or it is damaged or of another format.
+    """
+    path = picture.with_suffix(".json")
+    if not path.is_file():
+        raise RunError(f"{picture.name} has no manifest {path.name} beside it", "keep NN.png and NN.json together")
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT or not isinstance(manifest.get("picture"), dict):
+        raise RunError(f"{path.name} is no manifest of this version of Packshot", "place the scene again")
+    return manifest
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path.name} is damaged", "place the scene again") from error
+    if not isinstance(data, dict):
+        raise RunError(f"{path.name} is damaged", "place the scene again")
+    return data
+
+
+def check_picture(picture: Path) -> Verified:
+    """Does the picture still hold what its manifest says?
+
+    Raises:
+        ImageError: the picture cannot be read.
+        RunError: no manifest, a manifest of another picture, changed pixels, or a changed product.
+    """
+    if not picture.is_file():
+        raise ImageError(f"no such picture: {picture}")
+    manifest = read_manifest(picture)
+    try:
+        return _compared(picture, manifest)
+    except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
+        raise RunError(f"the manifest of {picture.name} is damaged", "place the scene again") from error
+
+
+def _compared(picture: Path, manifest: dict[str, Any]) -> Verified:
+    opened = open_picture(picture, min_side=1).convert("RGB")
+    if opened.size != (manifest["size"], manifest["size"]):
+        raise RunError(
+            f"{picture.name} is {opened.width}x{opened.height}, its manifest says {manifest['size']} a side",
+            "verify the master, not a resized copy",
+        )
+    pixels: Array = np.asarray(opened)
+    core = manifest["core"]
+    if core is not None and core_sha256(pixels, read_core_mask(manifest)) != core["sha256"]:
+        raise RunError(
+            f"the product in {picture.name} is not the packshot's any more: core pixels changed",
+            "use the untouched master, or place the scene again",
+        )
+    if hashlib.sha256(pixels.tobytes()).hexdigest() != manifest["picture"]["pixels_sha256"]:
+        kept = "the product's core is intact" if core is not None else "it has no photographed core"
+        raise RunError(f"{picture.name} was edited after it was placed; {kept}", "use the untouched master")
+    same_file = file_sha256(picture) == manifest["picture"]["sha256"]
+    named = _named_hash(picture)
+    if (same_file or named) and named != manifest_hash(manifest):
+        raise RunError(
+            f"{picture.with_suffix('.json').name} was edited, or belongs to another picture", "place the scene again"
+        )
+    return Verified(picture, manifest, "none" if core is None else "intact", same_file)
+
+
+def _named_hash(picture: Path) -> str:
+    """The manifest's hash as the PNG names it; empty when it names none."""
+    with Image.open(picture) as opened:
+        opened.load()
+        text = str(opened.info.get(TEXT_KEY, ""))
+    return text.rpartition(" ")[2]

@@ -1,0 +1,124 @@
+"""The settings of a placing: where the product stands, how its scene is painted, what the prompts look like.
+
+Strict configuration classes (default < YAML < `--set` < flag); only the recipe and the command line see them. A YAML
+of them is a scene preset (`configs/scenes/*.yaml`).
+"""
+
+from __future__ import annotations
+
+import string
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from finetune.core.config import Strict
+
+PROMPT_FIELDS = ("token", "class_noun", "prompt")
+
+
+class PlacementSection(Strict):
+    """Where the product stands in the frame."""
+
+    anchor: float = Field(default=0.5, ge=0, le=1)
+    """Centre of the product along the width: 0 left edge, 1 right edge."""
+    scale: float | None = Field(default=None, gt=0, le=1)
+    """Height of the product as a share of the frame's; left out: 0.55, less where a wide product would not fit."""
+    ground: float = Field(default=0.8, gt=0, le=1)
+    """The ground line, on which the product's foot stands: 0 top edge, 1 bottom edge."""
+
+
+class SamplingSection(Strict):
+    """How the base is sampled."""
+
+    steps: int = Field(default=20, ge=1, le=200)
+    """Sampler steps."""
+    guidance: float = Field(default=5.0, ge=0, le=30)
+    """Classifier-free guidance; 1 and less turn it off."""
+    strength: float = Field(default=1.0, gt=0, le=1)
+    """Share of the noise schedule that is run; under 1 some of the pre-filled ground shows through."""
+    negative: str = ""
+    """What the picture should not show."""
+
+    @model_validator(mode="after")
+    def _at_least_one_step(self) -> SamplingSection:
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(f"{self.steps} steps at strength {self.strength:g} make no step at all")
+        return self
+
+
+class ShadowSection(Strict):
+    """The analytic contact shadow under the product (preserve mode)."""
+
+    strength: float = Field(default=0.7, ge=0, le=1)
+    """Darkness of the shadow; 0 draws none."""
+    softness: float = Field(default=0.5, ge=0, le=1)
+    """Width of its penumbra: 0 hard light, 1 overcast."""
+
+
+class BlendSection(Strict):
+    """How the painted scene is brought to the delivery size (preserve mode)."""
+
+    grain: float = Field(default=1.5, ge=0, le=16)
+    """Standard deviation of the film grain on the scene in 8-bit steps: hides that it was upscaled; 0 draws none."""
+
+
+class PromptSection(Strict):
+    """Templates of the prompts. `{prompt}` is what the user wrote; `{token}` and `{class_noun}` are the product's."""
+
+    place: str = "a photo of {token} {class_noun} {prompt}"
+    """Preserve mode: paints the surroundings of the product."""
+    scene: str = "an empty scene, {prompt}"
+    """Insert mode, first pass: paints the scene without the product."""
+    insert: str = "a photo of {token} {class_noun} {prompt}"
+    """Insert mode, second pass: draws the product into the box."""
+
+    @field_validator("place", "scene", "insert")
+    @classmethod
+    def _known_fields(cls, value: str) -> str:
+        try:
+            fields = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+        except ValueError as error:
+            raise ValueError(f"not a template: {error}") from error
+        if strangers := [name for name in fields if name not in PROMPT_FIELDS]:
+            raise ValueError(f"unknown field {{{strangers[0]}}}; there are {{token}}, {{class_noun}} and {{prompt}}")
+        if "prompt" not in fields:
+            raise ValueError("{prompt} is missing: what the user asks for would not be painted")
+        return value
+
+
+class PlaceConfig(Strict):
+    """A placing, whole."""
+
+    mode: Literal["preserve", "insert"] = "preserve"
+    """`preserve`: the product's own pixels in a painted scene; `insert`: the adapter draws the product."""
+    size: int = Field(default=1024, ge=64, le=4096)
+    """Side of the delivered square picture in pixels, a multiple of 64."""
+    candidates: int = Field(default=1, ge=1, le=64)
+    """Pictures made, with the seeds seed, seed + 1, ..."""
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Seed of the first candidate."""
+    adapter_scale: float = Field(default=1.0, ge=0, le=2)
+    """Weight of the adapter; 0 paints with the base alone."""
+    mask_grow: int = Field(default=1, ge=0, le=8)
+    """Latent cells (8 px of the base) that the painted ground reaches into the product's edge, under the cutout."""
+    box_margin: float = Field(default=0.08, ge=0, le=0.5)
+    """Insert mode: margin of the painted box around the placement, as a share of the frame."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of the base while painting."""
+    placement: PlacementSection = PlacementSection()
+    sampling: SamplingSection = SamplingSection()
+    shadow: ShadowSection = ShadowSection()
+    blend: BlendSection = BlendSection()
+    prompts: PromptSection = PromptSection()
+
+    @field_validator("size")
+    @classmethod
+    def _multiple(cls, value: int) -> int:
+        if value % 64:
+            raise ValueError(f"{value} is no multiple of 64")
+        return value
+
+
+def resolve_prompt(template: str, *, token: str, class_noun: str, prompt: str) -> str:
+    """Fill a template; whitespace is collapsed. The user's words may hold any signs, braces too."""
+    return " ".join(template.format(token=token, class_noun=class_noun, prompt=prompt).split())

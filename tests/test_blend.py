@@ -1,0 +1,68 @@
+"""Outward only: the proof that no painted pixel gets into the product's core."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from inference import blend
+
+
+def inputs(size: int = 96) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    product = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    scene = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    y, x = np.mgrid[0:size, 0:size]
+    matte = np.clip((size / 3 - np.hypot(y - size / 2, x - size / 2)) / 4 + 0.5, 0, 1).astype(np.float32)
+    return product, matte, scene
+
+
+def test_core_is_the_products_bytes_and_the_outside_is_the_scenes() -> None:
+    product, matte, scene = inputs()
+    out = blend.put_product_over(product, matte, scene)
+    assert np.array_equal(out[matte == 1], product[matte == 1])
+    assert np.array_equal(out[matte == 0], scene[matte == 0])
+    edge = (matte > 0) & (matte < 1)
+    low, high = np.minimum(product, scene)[edge].astype(int), np.maximum(product, scene)[edge].astype(int)
+    assert ((out[edge] >= low - 1) & (out[edge] <= high + 1)).all()
+    assert not np.array_equal(out[edge], product[edge])
+
+
+def test_no_scene_however_wild_reaches_the_core() -> None:
+    product, matte, scene = inputs()
+    black, white = np.zeros_like(scene), np.full_like(scene, 255)
+    first, second = (blend.put_product_over(product, matte, s) for s in (black, white))
+    assert np.array_equal(first[matte == 1], second[matte == 1])
+    assert not np.array_equal(first[matte < 1], second[matte < 1])
+
+
+def test_core_check_counts_and_finds_a_single_wrong_byte() -> None:
+    product, matte, scene = inputs()
+    core = matte == 1
+    out = blend.put_product_over(product, matte, scene)
+    good = blend.check_core(out, product, core)
+    assert (good.pixels, good.max_difference) == (int(core.sum()), 0)
+    assert good.sha256 == blend.core_sha256(product, core)
+    y, x = np.argwhere(core)[11]
+    out[y, x, 1] = (int(out[y, x, 1]) + 128) % 256
+    bad = blend.check_core(out, product, core)
+    assert bad.max_difference == 128
+    assert bad.sha256 != good.sha256
+
+
+def test_scene_is_brought_to_size_and_left_alone_when_it_has_it() -> None:
+    scene = Image.new("RGB", (64, 64), (10, 200, 30))
+    assert blend.bring_to_size(scene, 64) is scene
+    large = blend.bring_to_size(scene, 256)
+    assert large.size == (256, 256)
+    assert large.getpixel((128, 128)) == (10, 200, 30)
+
+
+def test_grain_is_neutral_repeatable_and_leaves_the_mean() -> None:
+    scene = np.full((128, 128, 3), 120, dtype=np.uint8)
+    grained = blend.add_grain(scene, 3.0, np.random.default_rng(1))
+    assert np.array_equal(grained, blend.add_grain(scene, 3.0, np.random.default_rng(1)))
+    assert np.array_equal(grained[..., 0], grained[..., 2])
+    assert abs(grained.mean() - 120) < 0.2
+    assert 2.0 < grained.std() < 4.0
+    assert blend.add_grain(scene, 0, np.random.default_rng(1)) is scene

@@ -1,0 +1,169 @@
+"""The night job on content alone: what is stale, what is promoted, what a failure or a kill leaves behind.
+
+The steps are stood in for by a small program on the same command line, so that every path can be walked in seconds;
+tests/test_end_to_end.py runs a night with the real commands.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import draw_bottle, write_set
+
+from finetune import nightly
+from finetune.core import versions
+from finetune.core.adapter import WEIGHTS, write_adapter
+from finetune.core.catalog import Workspace
+from finetune.core.errors import AdapterError, RunError
+from finetune.nightly import NightlyConfig, plan_night, run_night
+
+pytestmark = pytest.mark.tiny
+NOW = datetime(2026, 1, 2, 3, 4, 5)
+
+
+class Steps:
+    """Does what the commands do to the workspace, as told: exit codes and verdicts by SKU."""
+
+    def __init__(self, workspace: Workspace, wanted: dict[str, str]) -> None:
+        self.workspace, self.wanted = workspace, wanted
+        self.called: list[str] = []
+        self.codes: dict[str, int] = {}
+
+    def __call__(self, workspace: Workspace, arguments: list[str], log: Path, timeout: float) -> tuple[int, str]:
+        command, sku = arguments[:2]
+        self.called.append(f"{command} {sku}")
+        code = self.codes.get(f"{command} {sku}", 0)
+        if command == "train" and not code:
+            add_version(workspace, sku, self.wanted[sku])
+        if command == "evaluate" and code in (0, 3):
+            verdict = {"verdict": "fail" if code else "pass", "scores": []}
+            folder = workspace.adapters / sku / arguments[arguments.index("--adapter") + 1]
+            (folder / "fidelity.json").write_text(json.dumps(verdict), encoding="utf-8")
+        return code, f"{command} said {code}"
+
+
+def add_version(workspace: Workspace, sku: str, print_of: str) -> versions.AdapterVersion:
+    import torch
+
+    part = workspace.adapters / sku / ".part"
+    part.mkdir(parents=True)
+    manifest = {"fingerprint": print_of, "sku": sku, "base": {"model": "embedded"}}
+    write_adapter(part / WEIGHTS, {"x.lora_A.weight": torch.zeros(2, 2)}, {"r": 2}, manifest)
+    return versions.add_version(workspace, sku, part)
+
+
+@pytest.fixture
+def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, NightlyConfig, Steps]:
+    for sku in ("alpha", "beta"):
+        write_set(tmp_path, sku, {"front": draw_bottle()}, token=sku)
+    write_set(tmp_path, "look", {"a": draw_bottle()}, kind="brand", class_noun="still life")
+    workspace = Workspace(tmp_path)
+    config = NightlyConfig(config="embedded")
+    wanted = {}
+    for entry in ("alpha", "beta"):
+        product = nightly.load_set(workspace, entry)
+        _, train_config = nightly.training_config(config)
+        from finetune.train import check_request
+
+        wanted[entry] = nightly._wanted_fingerprint(product, train_config, check_request(train_config))
+    steps = Steps(workspace, wanted)
+    monkeypatch.setattr(nightly, "_command", steps)
+    return workspace, config, steps
+
+
+def outcomes(report: Any) -> dict[str, str]:
+    return {r.sku: r.outcome for r in report.results}
+
+
+def test_a_night_trains_promotes_and_the_next_does_nothing(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    workspace, config, steps = night
+    assert [(p.sku, p.action) for p in plan_night(workspace, config)] == [("alpha", "train"), ("beta", "train")]
+    report = run_night(workspace, config, now=NOW)
+    assert outcomes(report) == {"alpha": "promoted", "beta": "promoted"}
+    assert steps.called == [f"{c} {s}" for s in ("alpha", "beta") for c in ("prepare", "train", "evaluate")]
+    assert versions.read_current(workspace, "alpha") == "0001"
+    text = report.path.read_text(encoding="utf-8")
+    assert "| alpha | promoted | 0001 |" in text
+    assert json.loads(report.path.with_suffix(".json").read_text(encoding="utf-8"))["results"][1]["sku"] == "beta"
+    steps.called.clear()
+    assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "up to date", "beta": "up to date"}
+    assert steps.called == []
+
+
+def test_a_changed_photo_makes_that_sku_stale_alone(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    workspace, config, _ = night
+    run_night(workspace, config, now=NOW)
+    draw_bottle(colour=(20, 90, 160)).save(workspace.datasets / "beta" / "photos" / "front.png")
+    plan = {p.sku: (p.action, p.why) for p in plan_night(workspace, config)}
+    assert plan["alpha"][0] == "nothing"
+    assert plan["beta"] == ("train", "photos, settings or base changed")
+    changed = NightlyConfig(config="embedded", set=("train.steps=7",))
+    assert {p.action for p in plan_night(workspace, changed)} == {"train"}
+
+
+def test_failures_don_t_stop_the_night_and_the_gate_keeps_the_current(
+    night: tuple[Workspace, NightlyConfig, Steps],
+) -> None:
+    workspace, config, steps = night
+    published = add_version(workspace, "beta", "older")
+    versions.promote(workspace, "beta", published.number, reason="test", when="now")
+    steps.codes = {"train alpha": 1, "evaluate beta": 3}
+    report = run_night(workspace, config, now=NOW)
+    assert outcomes(report) == {"alpha": "failed", "beta": "gate not met"}
+    assert "train ended with 1" in report.failures[0].why
+    assert versions.read_current(workspace, "beta") == "0001"
+    steps.called.clear()
+    steps.codes = {}
+    assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "promoted", "beta": "up to date"}
+    assert "train beta" not in steps.called, "what failed the gate is not trained again while nothing changed"
+
+
+def test_a_killed_night_goes_on_with_the_evaluation(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    workspace, config, steps = night
+    add_version(workspace, "alpha", steps.wanted["alpha"])
+    assert plan_night(workspace, config)[0].action == "evaluate"
+    run_night(workspace, config, now=NOW)
+    assert "train alpha" not in steps.called
+    assert versions.read_current(workspace, "alpha") == "0001"
+
+
+def test_only_one_night_at_a_time(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    workspace, config, _ = night
+    with nightly._only_one(workspace.runs / "nightly"), pytest.raises(RunError, match="another nightly"):
+        run_night(workspace, config, now=NOW)
+
+
+def test_a_bad_set_is_reported_and_the_rest_goes_on(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    workspace, config, steps = night
+    (workspace.datasets / "alpha" / "set.yaml").write_text("clas_noun: mug\n", encoding="utf-8")
+    steps.codes = {"prepare alpha": 1}
+    assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "failed", "beta": "promoted"}
+
+
+def test_a_step_that_hangs_is_stopped(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(line: list[str], **named: Any) -> None:
+        raise subprocess.TimeoutExpired(line, named["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hangs)
+    code, why = nightly._command(workspace, ["train", "bottle01"], tmp_path / "log", 0.5)
+    assert (code, why) == (1, "stopped after 0.5 minutes")
+
+
+def test_promote_and_rollback(workspace: Workspace) -> None:
+    for number in ("a", "b"):
+        add_version(workspace, "bottle01", number)
+    with pytest.raises(AdapterError, match="no earlier"):
+        versions.rollback(workspace, "bottle01", when="now")
+    assert versions.find_version(workspace, "bottle01").number == "0002"
+    versions.promote(workspace, "bottle01", "1", reason="test", when="now")
+    assert versions.find_version(workspace, "bottle01").published
+    versions.promote(workspace, "bottle01", "0002", reason="test", when="now")
+    assert versions.rollback(workspace, "bottle01", when="now").number == "0001"
+    assert [v.published for v in versions.list_versions(workspace, "bottle01")] == [True, False]
+    with pytest.raises(AdapterError, match="no adapter version '7'"):
+        versions.promote(workspace, "bottle01", "7", reason="test", when="now")

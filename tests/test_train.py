@@ -1,0 +1,201 @@
+"""Training on the tiny SDXL through the real libraries: golden losses, resume, caches that can't lie."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import draw_bottle
+
+from finetune import cache as cache_module
+from finetune.batches import make_batch, sample_indices
+from finetune.core import versions
+from finetune.core.adapter import read_header
+from finetune.core.basemodel import resolve_base
+from finetune.core.catalog import Workspace
+from finetune.core.config import apply_overrides, validate
+from finetune.prepare import prepare_set
+from finetune.settings import TrainConfig
+from finetune.train import TrainResult, check_request, train_adapter
+
+pytestmark = pytest.mark.tiny
+NOW = datetime(2026, 1, 2, 3, 4, 5)
+
+# Losses of the first three steps on the tiny SDXL: a refactoring must not move them, a change of computation says so.
+GOLDEN = [0.91237, 0.715809, 0.656584]
+
+
+def tiny_config(base: Path, *overrides: str) -> TrainConfig:
+    data: dict[str, Any] = {
+        "base": {"model": str(base)},
+        "data": {"size": 64, "variants": 4},
+        "adapter": {"rank": 4},
+        "train": {"steps": 3, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 1},
+        "objective": {"ring_px": 8},
+    }
+    return validate(TrainConfig, apply_overrides(data, overrides), "tiny")
+
+
+def train(workspace: Workspace, config: TrainConfig) -> TrainResult:
+    prepared, _ = prepare_set(workspace, "bottle01", data=config.data)
+    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
+
+
+def losses(workspace: Workspace) -> list[float]:
+    (metrics,) = workspace.runs.glob("bottle01/*/metrics.jsonl")
+    return [json.loads(line)["loss"] for line in metrics.read_text(encoding="utf-8").splitlines()]
+
+
+def test_golden_losses_and_what_is_written(workspace: Workspace, tiny_base: Path) -> None:
+    result = train(workspace, tiny_config(tiny_base))
+    assert result.made
+    assert losses(workspace) == pytest.approx(GOLDEN, rel=1e-4)
+    lora_config, manifest, modules = read_header(result.version.weights)
+    assert (lora_config["r"], lora_config["lora_alpha"]) == (4, 4.0)
+    assert len(modules) == manifest["modules"] > 30
+    assert manifest["objective"] == "inpainting"
+    assert manifest["base"]["fingerprint"] == resolve_base(str(tiny_base)).fingerprint
+    assert manifest["config"]["train"]["steps"] == 3
+    (run,) = workspace.runs.glob("bottle01/*")
+    assert {"config.yaml", "run.json", "metrics.jsonl", "logs", "done"} <= {p.name for p in run.iterdir()}
+    assert list((run / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_a_second_call_trains_nothing_and_a_changed_setting_does(workspace: Workspace, tiny_base: Path) -> None:
+    first = train(workspace, tiny_config(tiny_base))
+    assert not train(workspace, tiny_config(tiny_base)).made
+    assert not train(workspace, tiny_config(tiny_base, "train.checkpoint_every=2")).made
+    changed = train(workspace, tiny_config(tiny_base, "train.learning_rate=2e-2"))
+    assert (first.version.number, changed.version.number, changed.made) == ("0001", "0002", True)
+
+
+class Killed(Exception):
+    """Stands for a crash in the middle of a run."""
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from finetune import loop
+
+    straight = train(workspace, tiny_config(tiny_base)).version.weights.read_bytes()
+    straight_losses = losses(workspace)
+    for version in versions.list_versions(workspace, "bottle01"):
+        version.folder.rename(tmp_path / "straight")
+    for run in list(workspace.runs.glob("bottle01/*")):
+        run.rename(tmp_path / "straight-run")
+    real, calls = loop.batch_loss, []
+
+    def dies_in_step_three(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "batch_loss", dies_in_step_three)
+    with pytest.raises(Killed):
+        train(workspace, tiny_config(tiny_base))
+    assert versions.list_versions(workspace, "bottle01") == []
+    assert len(losses(workspace)) == 2
+    monkeypatch.setattr(loop, "batch_loss", real)
+    resumed = train(workspace, tiny_config(tiny_base))
+    assert losses(workspace) == straight_losses
+    assert resumed.version.weights.read_bytes() == straight
+
+
+def test_eight_bit_state_is_really_eight_bit(
+    workspace: Workspace, tiny_base: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train(workspace, tiny_config(tiny_base))
+    said = capsys.readouterr().err
+    assert "100% of the optimizer's state in 8 bits" in said
+    train(workspace, tiny_config(tiny_base, "train.min_8bit_size=100000"))
+    assert "0% of the optimizer's state in 8 bits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["adapter.dora=true", "adapter.targets=attention+feedforward", "train.accumulation=2", "train.optimizer=adamw",
+     "memory.gradient_checkpointing=true", "objective.elsewhere_weight=0", "train.schedule=cosine"],
+)  # fmt: skip
+def test_every_option_trains(workspace: Workspace, tiny_base: Path, override: str) -> None:
+    result = train(workspace, tiny_config(tiny_base, override))
+    assert result.made
+    assert all(0 < loss < 10 for loss in losses(workspace))
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(
+    workspace: Workspace, tiny_base: Path, tmp_path: Path
+) -> None:
+    train(workspace, tiny_config(tiny_base))
+    plain = losses(workspace)
+    for run in list(workspace.runs.glob("bottle01/*")):
+        run.rename(tmp_path / "plain-run")
+    train(workspace, tiny_config(tiny_base, "memory.gradient_checkpointing=true"))
+    assert losses(workspace) == pytest.approx(plain, rel=1e-4)
+
+
+def test_four_channels_train_the_plain_objective(workspace: Workspace, tiny_base_4: Path) -> None:
+    result = train(workspace, tiny_config(tiny_base_4))
+    assert result.version.manifest["objective"] == "text-to-image"
+
+
+def test_previews_are_drawn(workspace: Workspace, tiny_base: Path) -> None:
+    train(workspace, tiny_config(tiny_base, "preview.every=2", "preview.steps=2"))
+    (preview,) = workspace.runs.glob("bottle01/*/previews/*.png")
+    assert preview.name == "000002-0.png"
+
+
+def test_order_is_a_permutation_each_epoch_and_noise_is_per_sample() -> None:
+    epochs = [sample_indices(start, 5, 5, seed=3) for start in (0, 5, 10)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
+    assert sample_indices(3, 4, 5, seed=3) == epochs[0][3:] + epochs[1][:2]
+    examples = cache_module.CachedExamples(
+        latents=torch.zeros(5, 4, 8, 8),
+        masked=torch.zeros(5, 4, 8, 8),
+        mask=torch.zeros(5, 1, 8, 8),
+        product=torch.zeros(5, 1, 8, 8),
+        ring=torch.zeros(5, 1, 8, 8),
+        text=torch.zeros(5, dtype=torch.long),
+        embeds=torch.stack([torch.ones(77, 6), torch.zeros(77, 6)]),
+        pooled=torch.stack([torch.ones(3), torch.zeros(3)]),
+        time_ids=torch.zeros(5, 6),
+        made=0,
+    )
+    ask: dict[str, Any] = {"seed": 1, "caption_dropout": 0.5, "timesteps_total": 1000, "device": "cpu"}
+    whole = make_batch(examples, first=0, count=40, **ask)
+    part = make_batch(examples, first=7, count=2, **ask)
+    torch.testing.assert_close(whole.noise[7:9], part.noise)
+    assert torch.equal(whole.timesteps[7:9], part.timesteps)
+    dropped = (whole.embeds.sum(dim=(1, 2)) == 0).float().mean()
+    assert 0.2 < dropped < 0.8
+    assert torch.equal(whole.pooled.sum(dim=1) == 0, whole.embeds.sum(dim=(1, 2)) == 0)
+
+
+def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
+    made: list[int] = []
+    real = cache_module.build_cache
+
+    def count(*arguments: Any, **named: Any) -> cache_module.CachedExamples:
+        result = real(*arguments, **named)
+        made.append(result.made)
+        return result
+
+    cache_module.build_cache = count
+    try:
+        train(workspace, tiny_config(tiny_base))
+        train(workspace, tiny_config(tiny_base, "train.seed=1"))
+        draw_bottle(colour=(30, 90, 180)).save(workspace.datasets / "bottle01" / "photos" / "front.png")
+        train(workspace, tiny_config(tiny_base))
+        train(workspace, tiny_config(tiny_base, "objective.ring_px=4"))
+    finally:
+        cache_module.build_cache = real
+    assert made[0] > 4
+    assert made[1] == 0
+    assert 0 < made[2] <= made[0] // 2 + 1, "only the changed photo's examples are made again"
+    assert made[3] > 0

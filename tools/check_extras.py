@@ -1,0 +1,52 @@
+"""Install each extra in a fresh environment with the pins and import what it brings. Run by `make check-extras`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BRINGS = {
+    "heic": "pillow_heif",
+    "cutout": "rembg",
+    "matting": "pymatting",
+    "ocr": "rapidocr_onnxruntime",
+    "studio": "gradio",
+    "cluster": "ray",
+    "provenance": "c2pa",
+    "optimizers": "prodigyopt, schedulefree",
+    "s3": "s3fs",
+    "trackers": "wandb, trackio",
+}
+
+
+def check(extra: str) -> str:
+    """Empty when the extra installs and imports; otherwise what went wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = str(Path(folder) / "bin" / "python")
+        install = [python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), "torch==2.13.0"]
+        for command in ([*install, f"{ROOT}[{extra}]"], [python, "-c", f"import {BRINGS[extra]}, diffusers"]):
+            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+            if done.returncode:
+                return done.stderr.strip().splitlines()[-1]
+    return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("extras", nargs="*", default=list(BRINGS), choices=[*BRINGS, []])
+    failed = False
+    for extra in parser.parse_args().extras or BRINGS:
+        problem = check(extra)
+        failed |= bool(problem)
+        print(f"{extra:<12} {problem or 'ok'}", flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A run's pace: wall-clock budget, learning rate, running averages, log, resuming."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Budget:
+    """Counts the minutes spent over all the starts of a run."""
+
+    def __init__(self, minutes: float, spent: float = 0.0) -> None:
+        self.minutes = minutes
+        self._spent = spent
+        self._since = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Minutes spent so far, earlier starts included."""
+        return self._spent + (time.monotonic() - self._since) / 60
+
+    @property
+    def share(self) -> float:
+        """Part of the budget that is spent, 0 to 1."""
+        return min(1.0, self.spent / self.minutes)
+
+
+def learning_rate(peak: float, step: int, share: float, warmup: int = 200, floor: float = 0.03) -> float:
+    """Linear warm-up by step, then a cosine over the budget's share down to `floor` of the peak."""
+    warm = min(1.0, (step + 1) / warmup)
+    return peak * warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+class Average:
+    """An exponential moving average of a module's parameters, warmed up."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: torch.nn.Module, step: int) -> None:
+        """Moves the average towards the module's weights of now."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for key, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.shadow[key].lerp_(value, 1 - decay)
+            else:
+                self.shadow[key].copy_(value)
+
+
+class Meter:
+    """Mean losses between two lines of a log; each line goes to the screen and to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._since = time.monotonic()
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Adds one step's losses."""
+        for key, value in losses.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value
+        self._count += 1
+
+    def write(self, facts: dict[str, Any], samples_per_step: int) -> None:
+        """Writes the means since the last line, then starts anew."""
+        seconds = time.monotonic() - self._since
+        means = {k: round(v / max(1, self._count), 5) for k, v in self._sums.items()}
+        rate = round(self._count * samples_per_step / seconds, 1)
+        line = {**facts, **means, "samples_per_s": rate}
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        print(" ".join(f"{k}={v}" for k, v in line.items()), flush=True)
+        self._sums, self._count, self._since = {}, 0, time.monotonic()
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint of tensors and plain values, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".writing")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Reads a checkpoint, or None where there is none."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets every group's learning rate; a group may carry a `factor` of its own."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("factor", 1.0)
+
+
+def clip(parameters: Iterable[torch.nn.Parameter], limit: float) -> float:
+    """Clips the gradient's norm and returns what it was."""
+    return float(torch.nn.utils.clip_grad_norm_(list(parameters), limit))

@@ -1,0 +1,153 @@
+"""Pictures of how training goes: reconstructions, sheets of samples and inpaints, loss curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionXLInpaintPipeline
+from PIL import Image, ImageDraw, ImageFont
+
+from .autoencoder import to_signed
+from .masking import grow
+from .world import World
+
+PROMPTS = (
+    "a red mug on green grass, soft daylight",
+    "a blue mug on white marble, soft daylight",
+    "a photo of a perfume bottle on white marble, soft daylight",
+    "a prfm01 perfume bottle on black marble, warm sunset light",
+    "a yellow soda can on concrete, brick wall behind, hard midday sun",
+    "a green wine bottle on light oak wood, plain beige wall behind",
+    "a white pump bottle on terracotta tiles, white tiled wall behind",
+    "a purple candle on dark walnut wood, night city bokeh lights behind, dramatic dark key light",
+    "a pink cream jar on pink satin, plain pink wall behind",
+    "a carton box on cobblestone, blurred green garden behind",
+    "a teal tea tin on snow, plain navy wall behind, cool studio light",
+    "a black sports bottle on sand, sunset sky, warm sunset light",
+    "an orange spray can, white studio backdrop, cool studio light",
+    "an empty white marble surface in front of a brick wall",
+    "green grass, blurred green garden behind, soft daylight",
+    "a perfume bottle on a marble vanity in a bathroom, morning light",
+)
+SCENES = (
+    "on white marble, plain mint wall behind, soft daylight",
+    "on green grass, blurred green garden behind, hard midday sun",
+    "on black marble, night city bokeh lights behind, dramatic dark key light",
+    "on sand, sunset sky, warm sunset light",
+    "on light oak wood, brick wall behind, soft daylight",
+)
+
+
+def load_pipeline(folder: Path, device: torch.device) -> StableDiffusionXLInpaintPipeline:
+    """The folder's pipeline, silent, on a device."""
+    pipeline = StableDiffusionXLInpaintPipeline.from_pretrained(folder).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def paint(
+    pipeline: StableDiffusionXLInpaintPipeline,
+    prompts: list[str],
+    picture: Image.Image,
+    mask: Image.Image,
+    seed: int = 0,
+    steps: int = 20,
+    guidance: float = 5.0,
+) -> list[Image.Image]:
+    """One picture a prompt; `mask` is white where to paint."""
+    generator = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
+    made: list[Image.Image] = pipeline(
+        prompts,
+        image=[picture] * len(prompts),
+        mask_image=[mask] * len(prompts),
+        height=picture.height,
+        width=picture.width,
+        strength=1.0,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=generator,
+    ).images
+    return made
+
+
+def tile(pictures: list[Image.Image], labels: list[str], columns: int, side: int = 256) -> Image.Image:
+    """A sheet of pictures with a line of text under each."""
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * (side + 14)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(9)
+    for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        x, y = i % columns * side, i // columns * (side + 14)
+        sheet.paste(picture.resize((side, side)), (x, y))
+        draw.text((x + 2, y + side + 1), label[: side // 5], fill="black", font=font)
+    return sheet
+
+
+def prompt_sheet(pipeline: StableDiffusionXLInpaintPipeline, guidance: float = 5.0, batch: int = 4) -> Image.Image:
+    """Text-to-image for every prompt: full masks over an empty picture."""
+    blank, full = Image.new("RGB", (256, 256)), Image.new("L", (256, 256), 255)
+    made: list[Image.Image] = []
+    for start in range(0, len(PROMPTS), batch):
+        prompts = list(PROMPTS[start : start + batch])
+        made += paint(pipeline, prompts, blank, full, seed=start, guidance=guidance)
+    return tile(made, list(PROMPTS), 4)
+
+
+def scene_sheet(pipeline: StableDiffusionXLInpaintPipeline, world: World, products: int = 4) -> Image.Image:
+    """Held-out products kept, everything else painted: one row a product, one column a scene."""
+    with_product = [i for i, r in enumerate(world.records) if not r["empty"] and 0.08 < r["mask_area"] < 0.3]
+    made, labels = [], []
+    for index in with_product[:: max(1, len(with_product) // products)][:products]:
+        picture = Image.fromarray(world.frames[index])
+        kept = grow(world.masks[index] > 127, 1)
+        made += [picture, *paint(pipeline, list(SCENES), picture, Image.fromarray(np.uint8(~kept) * 255), seed=index)]
+        labels += ["held-out frame", *SCENES]
+    return tile(made, labels, len(SCENES) + 1)
+
+
+@torch.no_grad()
+def reconstruct(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> np.ndarray:
+    """Pictures (n, h, w, 3) uint8 through the autoencoder and back."""
+    parts = []
+    for start in range(0, len(pictures), 4):
+        signed = to_signed(pictures[start : start + 4]).to(device)
+        made = vae.decode(vae.encode(signed).latent_dist.mean).sample
+        parts.append(((made.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def psnr(made: np.ndarray, true: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB, the mean over pictures (n, h, w, 3) uint8."""
+    errors = ((made.astype(np.float64) - true) ** 2).mean((1, 2, 3))
+    return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
+
+
+def reconstruction_sheet(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> Image.Image:
+    """Pictures above, their reconstructions below."""
+    made = reconstruct(vae, pictures, device)
+    both = [*pictures, *made]
+    return tile([Image.fromarray(p) for p in both], ["true"] * len(pictures) + ["decoded"] * len(made), len(pictures))
+
+
+def plot_losses(log: Path, target: Path, keys: tuple[str, ...]) -> None:
+    """Draws a run's log as a PNG: each loss over the minutes, smoothed."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    figure, axes = plt.subplots(figsize=(8, 4))
+    minutes = [line["minutes"] for line in lines]
+    for key in keys:
+        values = np.array([line[key] for line in lines])
+        width = max(1, len(values) // 20)
+        smooth = np.convolve(np.pad(values, (width - 1, 0), mode="edge"), np.ones(width) / width, "valid")
+        axes.plot(minutes, smooth, label=key)
+    axes.set_xlabel("minutes")
+    axes.set_yscale("log")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(target, dpi=100)
+    plt.close(figure)
