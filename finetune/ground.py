@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from finetune.core.errors import CutoutError
 from finetune.core.images import Floats
@@ -174,8 +174,7 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     transmittance = linear / ground.colour
     deviation = _deviation(transmittance)
     low, high = max(0.014, 4 * ground.noise), max(0.05, 8 * ground.noise)
-    unlike = deviation > low
-    unlike &= deviation > RINGING * ndimage.maximum_filter(deviation, size=7)
+    unlike = _unlike(deviation, low)
     box = bounding_box(ndimage.binary_opening(unlike) & (deviation > high))
     if box is None:
         raise CutoutError("nothing stands out from the ground", HINT)
@@ -194,29 +193,54 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     return Separation(product, np.where(product, 1, level).astype(np.float32))
 
 
+def _unlike(deviation: Floats, low: float) -> Mask:
+    """Pixels that differ from the ground, not counting the ringing JPEG leaves within 8 px of an edge.
+
+    Ringing is weak beside its edge and flickers from pixel to pixel, so its local median is weaker still.
+    """
+    edge = ndimage.maximum_filter(deviation, size=17)
+    coarse = Image.fromarray(np.round(np.clip(deviation * 1000, 0, 255)).astype(np.uint8))
+    calm = np.asarray(coarse.filter(ImageFilter.MedianFilter(5)), dtype=np.float32) / 1000
+    return np.asarray((deviation > low) & ((deviation > STRONG * edge) | (calm > RINGING * edge)))
+
+
 def _without_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
-    """What is unlike the ground, less its shadow."""
+    """What is unlike the ground, less its soft shadow.
+
+    A region without sharp edges is shadow when it passes into the ground openly; the smooth inside of a white or clear
+    product is walled off from the ground by an outline, even if that has gaps.
+    """
     level = transmittance.mean(axis=-1)
     darkness = np.log(np.clip(level, 1e-3, None))
     near, far = (ndimage.gaussian_gradient_magnitude(darkness, sigma) for sigma in (SHARP, BLUNT))
     sharpness = np.maximum(near - 1.2 * far, 0)  # of a ramp wider than BLUNT nothing remains, of a step a third
     floor = max(0.006, 6 * float(np.median(near[outside][::17]))) if outside.any() else 0.006
     chroma = transmittance.max(axis=-1) - transmittance.min(axis=-1)
-    soft = (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level > SHADOW_FLOOR) & (level < 1.02)
-    passage = max(3, round(PASSAGE * min(level.shape)))
-    reached = _connected_with(_opened(soft | outside, passage), outside)
-    reached = _connected_with((soft | outside) & _grown(reached, passage + 1), reached)
-    shadow = reached & unlike & (level < FAINT_SHADOW)
+    soft = unlike & (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level > SHADOW_FLOOR) & (level < 1.02)
+    shore = _grown(unlike, 1) & outside
+    walled = shore & (ndimage.maximum_filter(sharpness, size=2 * WALL + 1) > 1.5 * floor)
+    shadow = _open_regions(_opened(soft, 1), shore, walled)
     if not shadow.any():
         return unlike
-    rest = unlike & ~(reached & (level < 1))
-    depth = ndimage.distance_transform_edt(~reached)
-    certain = rest & ((depth > CERTAIN) | (chroma > 0.12) | (level < 0.1))
-    contested = rest & ~certain & _grown(shadow, 3 * CERTAIN)
-    markers = np.where(certain | (rest & ~contested), 2, np.where(reached | outside, 1, 0))
-    relief = np.round(np.clip(sharpness / (40 * floor), 0, 1) * 65535).astype(np.uint16)
-    basins = watershed(relief, markers.astype(np.int32), mask=rest | reached | outside)
-    return np.asarray(unlike & _grown(rest & (basins == 2), 1))
+    for _ in range(ASCENT):  # up the shadow's side of the outline, to its crest
+        step = _grown(shadow, 1) & unlike & ~shadow
+        shadow |= step & (sharpness > ndimage.maximum_filter(np.where(shadow, sharpness, 0), size=3))
+    return np.asarray(unlike & ~ndimage.binary_opening(shadow, iterations=1))
+
+
+def _open_regions(soft: Mask, shore: Mask, walled: Mask) -> Mask:
+    """Those regions of `soft` which pass into the ground openly: most of the shore nearest to them has no wall."""
+    labels, count = ndimage.label(soft)
+    if not count:
+        return soft
+    distance, (rows, columns) = ndimage.distance_transform_edt(~soft, return_indices=True)
+    near = shore & (distance <= NEAR_SHORE)
+    owner = labels[rows[near], columns[near]]
+    total = np.bincount(owner, minlength=count + 1)
+    behind_wall = np.bincount(owner[walled[near]], minlength=count + 1)
+    passes = total - behind_wall > np.maximum(3, 1.5 * behind_wall)
+    passes[0] = False
+    return np.asarray(passes[labels])
 
 
 def _opened(mask: Mask, radius: int) -> Mask:
@@ -229,20 +253,20 @@ def _grown(mask: Mask, radius: int) -> Mask:
     return np.asarray(ndimage.maximum_filter(mask.astype(np.uint8), size=2 * radius + 1) > 0)
 
 
-RINGING = 0.06
-"""A pixel within 3 px of an edge must deviate by this share of the edge's contrast: JPEG ringing does not."""
+STRONG, RINGING = 0.25, 0.09
+"""Beside an edge a pixel, or the median around it, must deviate by this share of the edge's contrast."""
 SHADOW_FLOOR = 0.12
 """Darkest T a soft shadow may have."""
 SHADOW_CHROMA = 0.08
 """Largest difference between the channels' T in a shadow."""
 SHARP, BLUNT = 1.0, 3.0
 """Scales (px) at which the slope of log T is compared: a product's edge is steep at the first only."""
-PASSAGE = 0.006
-"""Gaps of an outline narrower than twice this (of the shorter side) let no shadow through."""
-FAINT_SHADOW = 0.97
-"""T above which a shadow is too faint to matter."""
-CERTAIN = 4
-"""Pixels this far from anything a shadow can reach are product."""
+WALL = 3
+"""Pixels within which the ground's shore must meet no sharp edge to be open."""
+NEAR_SHORE = 10.0
+"""Shore this near (px) to a soft region says whether it is open to the ground."""
+ASCENT = 5
+"""Steps (px) a shadow may climb up the product's outline."""
 SPECK_SHARE = 2e-5
 """Parts of the product under this share of the picture are dust."""
 

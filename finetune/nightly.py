@@ -120,13 +120,13 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[Planned]:
             product = load_set(workspace, sku)
             if product.config.kind != "sku":
                 continue
-            plan.append(_plan_sku(workspace, sku, _wanted_fingerprint(product, train_config, base)))
+            plan.append(_plan_sku(workspace, sku, _wanted_fingerprint(workspace, product, train_config, base)))
         except PackshotError as error:
             plan.append(Planned(sku, "train", f"its set has a problem: {error.message}"))
     return plan
 
 
-def _wanted_fingerprint(product: Any, config: TrainConfig, base: Any) -> str:
+def _wanted_fingerprint(workspace: Workspace, product: Any, config: TrainConfig, base: Any) -> str:
     """Fingerprint the adapter of this set would have now, without preparing anything."""
     from finetune.core.prepared import PreparedSet
     from finetune.prepare import prepared_fingerprint
@@ -138,7 +138,7 @@ def _wanted_fingerprint(product: Any, config: TrainConfig, base: Any) -> str:
         kind=product.config.kind,
         class_noun=product.config.class_noun,
         token=product.token,
-        fingerprint=prepared_fingerprint(product, config.data),
+        fingerprint=prepared_fingerprint(workspace, product, config.data),
         size=config.data.size,
         examples=0,
         photos=(),

@@ -81,6 +81,11 @@ def prepare_set(workspace: Workspace, sku: str, *, data: DataSection, force: boo
     return _read_back(product), True
 
 
+def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSection) -> str:
+    """The fingerprint the prepared set of a product would have now; nothing is made."""
+    return _fingerprint(product, _brand_photographs(workspace, product), data)
+
+
 def _fingerprint(product: ProductSet, photographs: tuple[Path, ...], data: DataSection) -> str:
     sidecars = {p.stem: _sidecar(p) for p in product.photos}
     return fingerprint.of_value(

@@ -69,7 +69,7 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 @click.option("--scale", type=float, help="Height of the product, share of the frame.  [default: 0.55]")
 @click.option("--anchor", type=float, help="Centre of the product across the frame, 0 to 1.  [default: 0.5]")
 @click.option("--ground", type=float, help="Foot of the product down the frame, 0 to 1.  [default: 0.8]")
-@click.option("--shadow", type=float, help="Strength of the contact shadow, 0 to 1.  [default: 0.7]")
+@click.option("--shadow", type=float, help="Strength of the contact shadow, 0 to 1.  [default: 0.8]")
 @click.option("--steps", type=int, help="Sampler steps.  [default: 20]")
 @click.option("--guidance", type=float, help="How closely the prompt is followed.  [default: 5]")
 @click.option("--negative", metavar="TEXT", help="What the picture should not show.")

@@ -10,7 +10,6 @@ import click
 from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options
 from finetune.core.console import say
-from inference import gate
 
 
 @click.command()
@@ -49,8 +48,10 @@ def evaluate(
       packshot evaluate perfume01
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
-    config = gate.load_gate(gate_file, overrides)
+    from inference import gate
     from inference.evaluate import SHEET, evaluate_adapter, scores_of
+
+    config = gate.load_gate(gate_file, overrides)
 
     report, path = evaluate_adapter(
         Workspace(workspace), sku, adapter, config=config, base=base, force=force, device=device

@@ -49,7 +49,7 @@ class SamplingSection(Strict):
 class ShadowSection(Strict):
     """The analytic contact shadow under the product (preserve mode)."""
 
-    strength: float = Field(default=0.7, ge=0, le=1)
+    strength: float = Field(default=0.8, ge=0, le=1)
     """Darkness of the shadow; 0 draws none."""
     softness: float = Field(default=0.5, ge=0, le=1)
     """Width of its penumbra: 0 hard light, 1 overcast."""

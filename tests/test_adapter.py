@@ -203,7 +203,7 @@ def test_adapter_of_another_architecture_is_refused(adapter: Path, base: Resolve
 
     stranger = {f"unet.nowhere.to_q.lora_{half}.weight": torch.zeros(4, 4) for half in "AB"}
     rewrite(adapter, stranger)
-    with pytest.raises(AdapterMismatch, match="adapts 1 modules this base does not have, first: nowhere.to_q"):
+    with pytest.raises(AdapterMismatch, match=r"adapts 1 modules .* first: nowhere\.to_q"):
         adapter_file.attach(fresh_unet(base), adapter)
 
 
@@ -225,7 +225,7 @@ def test_half_an_adapter_is_refused(adapter: Path, base: ResolvedBase) -> None:
         adapter_file.attach(fresh_unet(base), adapter)
     adapter.write_bytes(whole)
     rewrite(adapter, drop=f"{name}.lora_")
-    with pytest.raises(AdapterError, match="modules"):
+    with pytest.raises(AdapterMismatch, match=f"leaves 1 modules .* bare .*: {name}"):
         adapter_file.attach(fresh_unet(base), adapter)
 
 
@@ -247,7 +247,7 @@ def test_damaged_files_are_refused_in_one_line(damage: str, adapter: Path, base:
     else:
         whole = adapter.read_bytes()
         adapter.write_bytes({"cut": whole[:-100], "empty": b"", "text": b"hello, I am no adapter"}[damage])
-    with pytest.raises(AdapterError, match="adapter.safetensors") as caught:
+    with pytest.raises(AdapterError, match=r"adapter\.safetensors") as caught:
         load_inpainter(base, adapter, device="cpu")
     assert "\n" not in caught.value.message
     assert caught.value.hint

@@ -53,7 +53,8 @@ def add_version(workspace: Workspace, sku: str, print_of: str) -> versions.Adapt
     part = workspace.adapters / sku / ".part"
     part.mkdir(parents=True)
     manifest = {"fingerprint": print_of, "sku": sku, "base": {"model": "embedded"}}
-    write_adapter(part / WEIGHTS, {"x.lora_A.weight": torch.zeros(2, 2)}, {"r": 2}, manifest)
+    halves = {f"x.lora_{half}.weight": torch.zeros(2, 2) for half in "AB"}
+    write_adapter(part / WEIGHTS, halves, {"r": 2}, manifest)
     return versions.add_version(workspace, sku, part)
 
 
@@ -70,7 +71,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, N
         _, train_config = nightly.training_config(config)
         from finetune.train import check_request
 
-        wanted[entry] = nightly._wanted_fingerprint(product, train_config, check_request(train_config))
+        wanted[entry] = nightly._wanted_fingerprint(workspace, product, train_config, check_request(train_config))
     steps = Steps(workspace, wanted)
     monkeypatch.setattr(nightly, "_command", steps)
     return workspace, config, steps
@@ -102,7 +103,7 @@ def test_a_changed_photo_makes_that_sku_stale_alone(night: tuple[Workspace, Nigh
     plan = {p.sku: (p.action, p.why) for p in plan_night(workspace, config)}
     assert plan["alpha"][0] == "nothing"
     assert plan["beta"] == ("train", "photos, settings or base changed")
-    changed = NightlyConfig(config="embedded", set=("train.steps=7",))
+    changed = NightlyConfig(config="embedded", set=("train.steps=70",))
     assert {p.action for p in plan_night(workspace, changed)} == {"train"}
 
 

@@ -54,3 +54,23 @@ def test_darkening_multiplies_linear_light() -> None:
     scene = np.full((8, 8, 3), 200, dtype=np.uint8)
     dark = darken(scene, np.full((8, 8), 0.5, dtype=np.float32))
     assert to_linear(dark)[0, 0, 0] == pytest.approx(to_linear(scene)[0, 0, 0] * 0.5, abs=0.004)
+
+
+def test_it_follows_a_base_that_rises_from_the_nearest_corner() -> None:
+    matte = np.zeros((400, 400), dtype=np.float32)
+    for column in range(120, 280):
+        matte[100 : 320 - abs(column - 200) // 4, column] = 1.0
+    light = contact_shadow(matte, strength=0.7, softness=0.2)
+    for column in (140, 170, 200, 230, 260):
+        contour = 320 - abs(column - 200) // 4
+        assert light[contour + 1, column] < 0.6
+        assert light[contour + 1, column] < light[contour + 14, column] - 0.2
+
+
+def test_a_handle_casts_on_the_ground_but_touches_nothing() -> None:
+    with_handle = block()
+    with_handle[180:240, 250:300] = 1.0
+    plain, handle = (contact_shadow(m, strength=0.7, softness=0.2) for m in (block(), with_handle))
+    assert handle[320, 280] < plain[320, 280] - 0.02
+    assert handle[320, 280] > plain[321, 200]
+    assert handle[243, 280] > 0.999

@@ -25,7 +25,6 @@ from finetune.core.basemodel import (
     resolve_single_file,
     single_file_config,
 )
-from finetune.core.clip_vocabulary import load_tokenizer
 from finetune.core.errors import BaseModelError
 from finetune.core.inpaint import Inpainter, Sampling
 
@@ -292,17 +291,6 @@ def test_missing_weights_are_an_error(tiny_base: Path, tmp_path: Path) -> None:
     base = resolve_single_file(str(holed), holed, config_only(folder, tmp_path / "config"))
     with pytest.raises(BaseModelError, match="could not be loaded"):
         load_pipeline(base, dtype=torch.float32, device="cpu")
-
-
-def test_sdxl_tokenizers_from_the_shipped_vocabulary() -> None:
-    for channels in (4, 9):
-        one, two = (load_tokenizer(single_file_config(channels, "x") / t) for t in ("tokenizer", "tokenizer_2"))
-        assert one("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
-        assert two("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
-        assert (len(one), len(two), one.model_max_length, two.model_max_length) == (49408, 49408, 77, 77)
-        assert (one.pad_token_id, two.pad_token_id) == (49407, 0)
-        padded = two("N°5, çà", padding="max_length", max_length=10).input_ids
-        assert padded == [49406, 333, 6858, 276, 267, 10067, 21259, 49407, 0, 0]
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.tiny
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 # Losses of the first three steps on the tiny SDXL: a refactoring must not move them, a change of computation says so.
-GOLDEN = [0.91237, 0.715809, 0.656584]
+GOLDEN = [0.830062, 0.806139, 0.61476]
 
 
 def tiny_config(base: Path, *overrides: str) -> TrainConfig:
@@ -51,7 +51,7 @@ def losses(workspace: Workspace) -> list[float]:
 
 
 def test_golden_losses_and_what_is_written(workspace: Workspace, tiny_base: Path) -> None:
-    result = train(workspace, tiny_config(tiny_base))
+    result = train(workspace, tiny_config(tiny_base, "data.keep_original=1"))  # not the backdrops' business
     assert result.made
     assert losses(workspace) == pytest.approx(GOLDEN, rel=1e-4)
     lora_config, manifest, modules = read_header(result.version.weights)

@@ -47,6 +47,18 @@ def write_adapter(
         MANIFEST_KEY: json.dumps(manifest, sort_keys=True, ensure_ascii=True),
     }
     save_file(tensors, str(path), metadata=metadata)
+    _sort_header(path)
+
+
+def _sort_header(path: Path) -> None:
+    """Write the header again with its keys in order: safetensors keeps metadata in a hash map, so that the same
+    adapter would have other bytes, and another hash, every time it is written.
+    """
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
 
 
 def _jsonable(value: Any) -> Any:
@@ -123,6 +135,13 @@ def attach(unet: UNet2DConditionModel, path: Path) -> int:
         raise AdapterMismatch(
             f"adapter adapts {len(strangers)} modules this base does not have, first: {strangers[0]}",
             "it was trained on another architecture",
+        )
+    # PEFT injects what the file holds: a module the file lacks would stay bare, with a mere warning
+    suffixes = tuple("." + target for target in lora_config.get("target_modules") or ())
+    if bare := sorted(name for name in present - modules if ("." + name).endswith(suffixes)):
+        raise AdapterMismatch(
+            f"adapter leaves {len(bare)} modules of this base bare that it should adapt, first: {bare[0]}",
+            "it is incomplete, or was trained on another architecture",
         )
     try:
         state = load_file(str(path))

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize, signal
+from scipy import ndimage, optimize
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
@@ -266,7 +266,10 @@ def best_shift(lab: Lab, view: View) -> tuple[int, int]:
 
 
 def _slide(plane: NDArray[np.float64], pattern: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(signal.fftconvolve(plane, pattern[::-1, ::-1], mode="valid"))
+    """Sum of plane x pattern at every place where the pattern lies inside the plane, by the correlation theorem."""
+    spectrum = np.fft.rfft2(plane) * np.fft.rfft2(pattern, s=plane.shape).conj()
+    rows, columns = (outer - inner + 1 for outer, inner in zip(plane.shape, pattern.shape, strict=True))
+    return np.asarray(np.fft.irfft2(spectrum, s=plane.shape)[:rows, :columns])
 
 
 def layout_difference(drawn: Lab, reference: Lab, region: Mask) -> float:

@@ -18,9 +18,13 @@ from .pictures import load_pipeline, plot_losses, prompt_sheet, reconstruction_s
 from .world import load_world
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-world_option = click.option("--world", "world_folder", type=FOLDER, required=True, help="Rendered scenes: frames, masks, metadata.jsonl.")
+world_option = click.option(
+    "--world", "world_folder", type=FOLDER, required=True, help="Rendered scenes: frames, masks, metadata.jsonl."
+)
 work_option = click.option("--work", type=FOLDER, required=True, help="Checkpoints, logs and sheets of this run.")
-base_option = click.option("--base", type=FOLDER, default=Path("finetune/embedded"), show_default=True, help="The embedded base's folder.")
+base_option = click.option(
+    "--base", type=FOLDER, default=Path("finetune/embedded"), show_default=True, help="The embedded base's folder."
+)
 device_option = click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 
 
@@ -76,12 +80,20 @@ def save_autoencoder(model: AutoencoderKL, work: Path) -> None:
 @device_option
 @click.option("--minutes", default=60.0, show_default=True, help="Wall-clock budget over all the starts of this run.")
 @click.option("--from-base", is_flag=True, help="Start with the base's weights instead of random ones.")
-@click.option("--late-from", default=DenoiserPlan.late_from, show_default=True, help="Share of the budget after which pictures are 256 px.")
+@click.option(
+    "--late-from",
+    default=DenoiserPlan.late_from,
+    show_default=True,
+    help="Share of the budget after which pictures are 256 px.",
+)
 @click.option("--rate", default=DenoiserPlan.rate, show_default=True)
 @click.option("--decay", default=DenoiserPlan.decay, show_default=True, help="Of the running average of weights.")
 @click.option("--early-batch", default=DenoiserPlan.early_batch, show_default=True, help="Per process.")
 @click.option("--late-batch", default=DenoiserPlan.late_batch, show_default=True, help="Per process.")
-@click.option("--mask-variants", default=DenoiserPlan.mask_variants, show_default=True)
+@click.option(
+    "--mask-variants", default=DenoiserPlan.mask_variants, show_default=True, help="Masks encoded for each picture."
+)
+@click.option("--late-mask-variants", default=DenoiserPlan.late_mask_variants, show_default=True)
 def denoiser(
     world_folder: Path, work: Path, base: Path, device: str, minutes: float, from_base: bool, **settings: float
 ) -> None:
@@ -120,7 +132,9 @@ def sheets(world_folder: Path, work: Path, base: Path, device: str, guidance: fl
     sheet.save(work / "prompts.png")
     sheet.resize((sheet.width * 3 // 4, sheet.height * 3 // 4)).save(base / "sheet.jpg", quality=82)
     scene_sheet(pipeline, held_out).save(work / "scenes.png")
-    reconstruction_sheet(pipeline.vae, held_out.frames[4::50][:6], torch.device(device)).save(work / "reconstructions.png")
+    reconstruction_sheet(pipeline.vae, held_out.frames[4::50][:6], torch.device(device)).save(
+        work / "reconstructions.png"
+    )
     for name, keys in (("autoencoder", ("l1", "mse", "edges")), ("denoiser", ("loss", "plain"))):
         if (log := work / f"{name}.jsonl").exists():
             plot_losses(log, work / f"{name}.png", keys)
@@ -140,7 +154,9 @@ def measure_command(world_folder: Path, base: Path, device: str) -> None:
 @work_option
 @base_option
 @device_option
-@click.option("--minutes", default=100.0, show_default=True, help="Budget of autoencoder (a fifth) and denoiser together.")
+@click.option(
+    "--minutes", default=100.0, show_default=True, help="Budget of autoencoder (a fifth) and denoiser together."
+)
 @click.pass_context
 def everything(context: click.Context, world_folder: Path, work: Path, base: Path, device: str, minutes: float) -> None:
     """Tokenizer, autoencoder, denoiser, export, sheets and measurements."""

@@ -25,6 +25,8 @@ class AutoencoderPlan:
     `crops` lists (share of the budget, side in pixels), small ones first: what the
     latents carry (colour above all) takes steps rather than pixels to learn.
     `batch` is per process, for crops of 64; it grows as crops get smaller.
+    `anchored` latent channels are tied to axes of colour, ever less, up to the share
+    `anchor_until`. Left alone, the latents fell onto two axes, and green was lost.
     """
 
     minutes: float
@@ -33,6 +35,8 @@ class AutoencoderPlan:
     rate: float = 1.5e-3
     texture_share: float = 0.15
     kl_weight: float = 1e-4
+    anchored: int = 3
+    anchor_until: float = 0.6
     latent_noise: float = 0.05
     decay: float = 0.998
     seed: int = 0
@@ -52,7 +56,9 @@ def crop_frame(rng: np.random.Generator, world: World, size: int) -> np.ndarray:
     span = min(height, round(size / scale))
     inside = np.argwhere(mask[::8, ::8] > 127) * 8 if rng.random() < 0.6 else np.empty((0, 2), int)
     centre = inside[rng.integers(len(inside))] if len(inside) else rng.integers(0, height, 2)
-    top, left = np.clip(centre + rng.integers(-span // 4, span // 4 + 1, 2) - span // 2, 0, (height - span, width - span))
+    top, left = np.clip(
+        centre + rng.integers(-span // 4, span // 4 + 1, 2) - span // 2, 0, (height - span, width - span)
+    )
     crop = frame[top : top + span, left : left + span]
     if span != size:
         crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS))
@@ -61,7 +67,9 @@ def crop_frame(rng: np.random.Generator, world: World, size: int) -> np.ndarray:
     return crop
 
 
-def make_batch(rng: np.random.Generator, world: World, leaves: np.ndarray, plan: AutoencoderPlan, size: int, count: int) -> torch.Tensor:
+def make_batch(
+    rng: np.random.Generator, world: World, leaves: np.ndarray, plan: AutoencoderPlan, size: int, count: int
+) -> torch.Tensor:
     """A batch (n, 3, size, size) in [-1, 1]: mostly frames, some textures, colours varied."""
     crops = []
     for _ in range(count):
@@ -96,32 +104,34 @@ def edge_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def losses_of(model: AutoencoderKL, batch: torch.Tensor, plan: AutoencoderPlan) -> tuple[torch.Tensor, dict[str, float]]:
+def colour_axes(batch: torch.Tensor) -> torch.Tensor:
+    """Green to magenta, blue to yellow, and luminance of 8x8 means: (n, 3, h/8, w/8), of about unit spread."""
+    red, green, blue = F.avg_pool2d(batch, 8).unbind(1)
+    return torch.stack([(2 * green - red - blue) * 2, (blue - (red + green) / 2) * 2, (red + green + blue) * 0.7], 1)
+
+
+def losses_of(
+    model: AutoencoderKL, batch: torch.Tensor, plan: AutoencoderPlan, share: float
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The training loss of one batch, and its parts for the log.
 
-    `tint` is the error of 8x8 means: without it, a latent channel for the second
-    axis of colour comes late.
+    `tint` is the error of 8x8 means: without it, colour comes late.
     """
     with torch.autocast(batch.device.type, torch.bfloat16):
         posterior = model.encode(batch).latent_dist
         latents = posterior.sample()
         latents = latents + plan.latent_noise * latents.detach().std() * torch.randn_like(latents)
         made = model.decode(latents).sample
-    made = made.float()
-    kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-    l1, mse, edges = F.l1_loss(made, batch), F.mse_loss(made, batch), edge_loss(made, batch)
+    made, mean = made.float(), posterior.mean.float()
+    kl = 0.5 * (mean**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+    anchor = F.mse_loss(mean[:, :3], colour_axes(batch), reduction="none").mean((0, 2, 3))[: plan.anchored].sum()
     tint = F.l1_loss(F.avg_pool2d(made, 8), F.avg_pool2d(batch, 8))
+    l1, mse, edges = F.l1_loss(made, batch), F.mse_loss(made, batch), edge_loss(made, batch)
     loss = l1 + 2 * mse + 0.5 * edges + 2 * tint + plan.kl_weight * kl
-    return loss, {"l1": l1.item(), "mse": mse.item(), "edges": edges.item(), "tint": tint.item(), "kl": kl.item()}
-
-
-def fresh_autoencoder() -> AutoencoderKL:
-    """A new model whose posterior starts narrow: unit noise on the latents would drown the picture for long."""
-    model = build_autoencoder()
-    with torch.no_grad():
-        model.quant_conv.weight[LATENT_CHANNELS:] *= 0.1
-        model.quant_conv.bias[LATENT_CHANNELS:] = -5.0
-    return model
+    if plan.anchored and share < plan.anchor_until:
+        loss = loss + 0.3 * (1 - share / plan.anchor_until) * anchor
+    parts = {"l1": l1, "mse": mse, "edges": edges, "tint": tint, "anchor": anchor, "kl": kl}
+    return loss, {k: v.item() for k, v in parts.items()}
 
 
 @dataclass
@@ -136,7 +146,9 @@ class AutoencoderRun:
     minutes: float = 0.0
 
     @classmethod
-    def resume(cls, model: AutoencoderKL, checkpoint: Path, plan: AutoencoderPlan, device: torch.device) -> AutoencoderRun:
+    def resume(
+        cls, model: AutoencoderKL, checkpoint: Path, plan: AutoencoderPlan, device: torch.device
+    ) -> AutoencoderRun:
         """A run that starts with `model`, or the one whose checkpoint there is."""
         model = model.to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -170,7 +182,7 @@ def polish_decoder(
     """Trains a finished autoencoder's decoder further; the encoder and so all latents stay as they are."""
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    plan = replace(plan, rate=plan.rate / 3, crops=((1.0, 128),), kl_weight=0.0)
+    plan = replace(plan, rate=plan.rate / 3, crops=((1.0, 128),), kl_weight=0.0, anchored=0)
     run = AutoencoderRun.resume(model.train(), work / "decoder.pt", plan, device)
     fit(run, world, plan, device)
     return run.model.eval()
@@ -187,7 +199,7 @@ def fit(run: AutoencoderRun, world: World, plan: AutoencoderPlan, device: torch.
         size = next(side for until, side in plan.crops if share <= until)
         count = max(1, plan.batch * 64 // size)
         batch = make_batch(rng, world, leaves, plan, size, count).to(device)
-        loss, parts = losses_of(run.model, batch, plan)
+        loss, parts = losses_of(run.model, batch, plan, share)
         run.optimizer.zero_grad()
         loss.backward()
         share = workers.agree(run.model, budget.share)

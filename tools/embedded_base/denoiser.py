@@ -36,6 +36,7 @@ class DenoiserPlan:
     product_share: float = 0.75
     snr_limit: float = 5.0
     mask_variants: int = 2
+    late_mask_variants: int = 2
     decay: float = 0.998
     save_minutes: float = 4.0
     seed: int = 0
@@ -73,7 +74,11 @@ class Batches:
     """Makes training batches from a cache: captions, noise, size conditioning."""
 
     def __init__(
-        self, cache: LatentCache, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], plan: DenoiserPlan, rng: np.random.Generator
+        self,
+        cache: LatentCache,
+        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+        plan: DenoiserPlan,
+        rng: np.random.Generator,
     ) -> None:
         self.cache, self.tokenizers, self.plan, self.rng = cache, tokenizers, plan, rng
         self.noising = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -158,7 +163,12 @@ class DenoiserRun:
         """Writes the checkpoint, from the first process only."""
         if workers.rank() == 0:
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-            state |= {"average": self.average.shadow, "step": self.step, "minutes": self.minutes, "samples": self.samples}
+            state |= {
+                "average": self.average.shadow,
+                "step": self.step,
+                "minutes": self.minutes,
+                "samples": self.samples,
+            }
             save_state(state, self.checkpoint)
 
 
@@ -192,7 +202,8 @@ def train_denoiser(
         late = share >= plan.late_from
         size, count = (plan.late_size, plan.late_batch) if late else (plan.early_size, plan.early_batch)
         if batches is None or batches.cache.size != size:
-            cache = build_cache(vae, world, mine, size, plan.mask_variants, plan.seed + run.step, device)
+            variants = plan.late_mask_variants if late else plan.mask_variants
+            cache = build_cache(vae, world, mine, size, variants, plan.seed + run.step, device)
             batches = Batches(cache, tokenizers, plan, rng)
         batch = {k: v.to(device) for k, v in batches.draw(count).items()}
         loss, parts = loss_of(run.model, batch)

@@ -67,7 +67,11 @@ def write_base(
 def save_half(module: torch.nn.Module, folder: Path) -> None:
     """Saves a float16 copy of a module as safetensors with its config."""
     first = next(module.parameters())
-    copy = type(module)(module.config) if hasattr(module, "get_input_embeddings") else type(module).from_config(module.config)
+    copy = (
+        type(module)(module.config)
+        if hasattr(module, "get_input_embeddings")
+        else type(module).from_config(module.config)
+    )
     copy.load_state_dict(module.state_dict())
     copy.to(device="cpu", dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
     if not first.is_floating_point():

@@ -52,14 +52,15 @@ def encode(vae: AutoencoderKL, pictures: torch.Tensor, device: torch.device) -> 
 
 
 def pick_kinds(rng: np.random.Generator, variants: int) -> list[str]:
-    """`variants` kinds of mask: `background` first, then the others by their shares."""
+    """`variants` kinds of mask by their shares; of several, the first two are `background` and another."""
     others = {k: v for k, v in SHARES.items() if k not in ("background", "full")}
-    weights = np.array(list(others.values()))
+    weights = np.array(list(others.values())) / sum(others.values())
     names = list(others)
-    kinds = ["background"]
-    for turn in range(1, variants):
-        again = turn >= 2 and rng.random() < SHARES["background"]
-        kinds.append("background" if again else names[int(rng.choice(len(names), p=weights / weights.sum()))])
+    kinds = []
+    for turn in range(variants):
+        by_chance = rng.random() < SHARES["background"] / (1 - SHARES["full"])
+        background = turn == 0 if variants > 1 and turn < 2 else by_chance
+        kinds.append("background" if background else names[int(rng.choice(len(names), p=weights))])
     return kinds
 
 
@@ -90,7 +91,9 @@ def build_cache(
             pictures.append(small[0])
             table.append(rows)
     blank = encode(vae, torch.zeros(1, 3, size, size), device)[0]
-    return LatentCache(records, torch.stack(pictures), torch.stack(masked), torch.stack(masks).half(), table, blank, size)
+    return LatentCache(
+        records, torch.stack(pictures), torch.stack(masked), torch.stack(masks).half(), table, blank, size
+    )
 
 
 def shrink(mask: np.ndarray, size: int) -> np.ndarray:
@@ -118,7 +121,8 @@ def draw_rows(cache: LatentCache, rng: np.random.Generator, count: int) -> tuple
             masks.append(torch.ones_like(cache.masks[0]))
             masked.append(cache.blank)
             continue
-        name = "background" if kind < SHARES["full"] + SHARES["background"] or "other" not in rows else "other"
+        name = "background" if kind < SHARES["full"] + SHARES["background"] else "other"
+        name = name if name in rows else next(iter(rows))
         row = rows[name][int(rng.integers(len(rows[name])))]
         masks.append(cache.masks[row])
         masked.append(cache.masked[row])

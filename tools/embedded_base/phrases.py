@@ -5,8 +5,21 @@ from __future__ import annotations
 SURFACES: dict[str, tuple[str, ...]] = {
     "white marble": ("a white marble table", "a marble vanity", "a white marble counter", "marble", "a marble shelf"),
     "black marble": ("a black marble table", "dark marble", "a black marble counter", "a black stone table"),
-    "dark walnut wood": ("a dark wooden table", "walnut wood", "a dark wooden desk", "a rustic wooden table", "dark wood"),
-    "light oak wood": ("a wooden table", "an oak desk", "a light wooden desk", "oak wood", "a wooden shelf", "wood floor"),
+    "dark walnut wood": (
+        "a dark wooden table",
+        "walnut wood",
+        "a dark wooden desk",
+        "a rustic wooden table",
+        "dark wood",
+    ),
+    "light oak wood": (
+        "a wooden table",
+        "an oak desk",
+        "a light wooden desk",
+        "oak wood",
+        "a wooden shelf",
+        "wood floor",
+    ),
     "concrete": ("a concrete floor", "grey concrete", "a concrete counter", "the pavement", "cement"),
     "wet stone": ("wet rock", "a wet stone slab", "wet slate", "wet stones after rain"),
     "sand": ("a sandy beach", "the beach", "sand dunes", "beach sand"),
@@ -21,21 +34,58 @@ SURFACES: dict[str, tuple[str, ...]] = {
 
 BACKDROPS: dict[str, tuple[str, ...]] = {
     "blurred green garden": ("a garden", "blurry green leaves", "a green park", "a blurred forest", "nature outdoors"),
-    "brick wall": ("a red brick wall", "bricks", "a brick wall in a loft", "an urban brick wall", "a cafe with a brick wall"),
-    "night city bokeh lights": ("city lights at night", "bokeh lights", "a bar at night", "a night street", "blurred night lights"),
-    "white tiled wall": ("white tiles", "a bathroom", "a bright kitchen", "a kitchen with white tiles", "a white bathroom"),
+    "brick wall": (
+        "a red brick wall",
+        "bricks",
+        "a brick wall in a loft",
+        "an urban brick wall",
+        "a cafe with a brick wall",
+    ),
+    "night city bokeh lights": (
+        "city lights at night",
+        "bokeh lights",
+        "a bar at night",
+        "a night street",
+        "blurred night lights",
+    ),
+    "white tiled wall": (
+        "white tiles",
+        "a bathroom",
+        "a bright kitchen",
+        "a kitchen with white tiles",
+        "a white bathroom",
+    ),
     "wooden wall": ("a wall of wooden planks", "wooden planks", "a rustic wooden wall", "a wooden house"),
     "sunset sky": ("a sunset", "the sky at sunset", "an evening sky", "a golden hour sky", "the sky at dusk"),
 }
 
 PLAIN_WALLS = ("{c} wall", "a {c} wall", "{c} background", "a plain {c} background", "a room with a {c} wall")
 OFFICE_WALLS = ("a bright office", "an office wall", "a living room", "a modern interior")
-WINDOW_WALLS = ("window shadows on a {c} wall", "a {c} wall with window light", "morning light from a window", "a {c} bedroom wall")
+WINDOW_WALLS = (
+    "window shadows on a {c} wall",
+    "a {c} wall with window light",
+    "morning light from a window",
+    "a {c} bedroom wall",
+)
 STUDIOS = ("a {c} studio", "{c} background", "a seamless {c} background", "a plain {c} studio background")
 
 LIGHTS: dict[str, tuple[str, ...]] = {
-    "soft daylight": ("natural light", "soft light", "bright daylight", "morning light", "soft natural light", "daylight"),
-    "warm sunset light": ("golden hour", "warm light", "evening sun", "sunset light", "warm golden light", "warm sunlight"),
+    "soft daylight": (
+        "natural light",
+        "soft light",
+        "bright daylight",
+        "morning light",
+        "soft natural light",
+        "daylight",
+    ),
+    "warm sunset light": (
+        "golden hour",
+        "warm light",
+        "evening sun",
+        "sunset light",
+        "warm golden light",
+        "warm sunlight",
+    ),
     "cool studio light": ("cool light", "studio light", "cold light", "studio lighting", "cool lighting"),
     "hard midday sun": ("hard sunlight", "bright sun", "harsh midday light", "midday sun", "hard light", "sunny day"),
     "dramatic dark key light": ("dramatic light", "dark moody light", "low key lighting", "dramatic lighting", "moody"),

@@ -55,9 +55,9 @@ class Recipe:
 
 
 RECIPES = {
-    "perfume01": Recipe(PERFUME_VIEWS, 28, 9.0, 0.02, 0.25, backlight=1.12),
-    "perfume02": Recipe(PERFUME_VIEWS, 22, 9.0, 0.02, 0.25, 768, backlight=1.12),
-    "mug01": Recipe(MUG_VIEWS, 14, 6.5, 0.22, 0.35, 768, ground=True),
+    "perfume01": Recipe(PERFUME_VIEWS, 36, 9.0, 0.02, 0.25, backlight=1.12),
+    "perfume02": Recipe(PERFUME_VIEWS, 36, 9.0, 0.02, 0.25, 768, backlight=1.12),
+    "mug01": Recipe(MUG_VIEWS, 36, 6.5, 0.22, 0.35, 768, ground=True),
     "carton01": Recipe(CARTON_VIEWS, 36, 6.6, 0.35, 0.5),
 }
 
@@ -112,7 +112,7 @@ def render_brand(name: str, args: argparse.Namespace) -> None:
         if args.view and args.view not in scene:
             continue
         start = time.monotonic()
-        picture = brand.photograph(scene, args.size or 768, args.samples or 12)
+        picture = brand.photograph(scene, args.size or 768, args.samples or 36)
         picture.save(photos / f"{scene}.jpg", quality=93, subsampling=0, optimize=True)
         print(f"{name}/{scene}: {time.monotonic() - start:.0f} s", flush=True)
 
