@@ -14,26 +14,26 @@ ARGS ?=
 
 BIN := .venv/bin
 PACKSHOT := $(BIN)/packshot
-STAMP := .venv/.setup-stamp
+STAMP := .venv/.made-from
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CONFIG_OPTION = $(if $(CONFIG),--config $(CONFIG))
 IN = --workspace $(WORKSPACE)
 
-.PHONY: help setup prepare train-lora scenes evaluate nightly doctor test test-all check format lint types \
+.PHONY: help setup prepare train-lora scenes evaluate nightly doctor test test-fast check format lint types \
         bench constraints check-extras clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## Make .venv/ with the pinned install and .venv/bin/packshot
-
-# The one file rule: the stamp is older than the pins only when they changed; a half-made .venv has no stamp.
-$(STAMP): pyproject.toml setup.py constraints.txt
+# The stamp holds the content of what the environment was made from (not a file time); a half-made .venv has none.
+setup:  ## Make .venv/ with the pinned install and .venv/bin/packshot
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Error: Packshot needs Python 3.11 or newer"; echo "hint: make setup PYTHON=python3.12"; exit 1; } >&2
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@touch $(STAMP)
+	@if ! cat pyproject.toml setup.py constraints.txt | cmp -s - $(STAMP); then \
+	  echo "setting up .venv (once, about a minute)" >&2 && rm -f $(STAMP) && \
+	  $(PYTHON) -m venv .venv && \
+	  $(INSTALL) "torch==2.13.0" && $(INSTALL) -e ".[dev]" && \
+	  cat pyproject.toml setup.py constraints.txt > $(STAMP); fi
 
 prepare: setup  ## Photos of SKU -> prepared set
 	@$(PACKSHOT) prepare "$(SKU)" $(CONFIG_OPTION) $(IN) $(ARGS) >/dev/null

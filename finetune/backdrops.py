@@ -101,7 +101,7 @@ def surface(size: int, rng: np.random.Generator) -> Backdrop:
         )
         words = f"on a {_plainly(floor_name)} surface"
     else:
-        tile = TEXTURES[name](rng, max(256, size))
+        tile = TEXTURES[name](rng, max(128, size))
         floor = to_linear(np.clip(_in_perspective(tile, size, horizon, rng), 0, 1).astype(np.float32))
         words = f"on {name}"
     behind = wall * (1 + 0.06 * (cloud(rng, size, (6, 6), 5)[..., None] - 0.5))
@@ -164,12 +164,12 @@ def contact_shadow(matte: Floats, strength: float, reach: float, standing: bool)
         soft = ndimage.gaussian_filter(np.roll(matte, round(0.4 * blur), axis=0), blur)
         return np.asarray(1 - 0.5 * strength * soft, dtype=np.float32)
     base = matte[max(0, foot - max(2, round(0.12 * width))) : foot + 1].max(axis=0)
-    thick = max(1.0, 0.05 * width)
+    thick = max(1.5, 0.06 * width)
     y = np.arange(matte.shape[0], dtype=np.float32)[:, None]
-    tight = np.exp(-(((y - foot + 0.2 * thick) / (0.5 * thick)) ** 2)) * ndimage.gaussian_filter1d(
+    tight = np.exp(-(((y - foot - 0.25 * thick) / (0.5 * thick)) ** 2)) * ndimage.gaussian_filter1d(
         base, max(0.8, 0.15 * blur)
     )
-    wide = np.exp(-(((y - foot + thick) / (2.2 * thick)) ** 2)) * ndimage.gaussian_filter1d(base, blur)
+    wide = np.exp(-(((y - foot + 0.3 * thick) / (2.2 * thick)) ** 2)) * ndimage.gaussian_filter1d(base, blur)
     return np.asarray((1 - 0.75 * strength * tight) * (1 - 0.55 * strength * wide), dtype=np.float32)
 
 

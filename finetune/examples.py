@@ -186,13 +186,20 @@ def _original(
     frame = Image.new("L", (size, size), 0)
     frame.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
     matte = (np.asarray(frame) / 255).astype(np.float32)
-    words = f"on a plain {colour_name(ground)} background" if cutout.source != "mask" else ""
+    words = f"on a plain {colour_name(ground)} background" if _has_plain_border(image, ground) else ""
     text = (
         described(token, class_noun, description)
         if description
         else caption(token, class_noun, words, "studio light", rng)
     )
     return Example(image, matte >= 0.5, matte, " ".join(text.replace(" ,", ",").split()), plan, photo.size, (0, 0))
+
+
+def _has_plain_border(image: Image.Image, ground: tuple[int, int, int]) -> bool:
+    """Is nearly the whole border of about one colour, so that a caption may call the ground plain?"""
+    pixels = np.asarray(image).astype(np.int16)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return bool((np.abs(border - np.array(ground)).max(axis=1) < 24).mean() > 0.85)
 
 
 def letterboxed(photo: Image.Image, size: int) -> tuple[Image.Image, tuple[int, int, int]]:

@@ -117,9 +117,13 @@ def overview(folder: Path, cutouts: Sequence[tuple[str, Image.Image]], rows: Seq
     captions: list[str] = []
     for name, rgba in cutouts[:SHEET_PHOTOS]:
         fitted = rgba.copy()
-        fitted.thumbnail((SHEET_CELL, SHEET_CELL), Image.Resampling.LANCZOS)
-        grounds = (checkerboard(fitted.size), Image.new("RGB", fitted.size), Image.new("RGB", fitted.size, "white"))
-        pictures += [Image.alpha_composite(g.convert("RGBA"), fitted) for g in grounds]
+        fitted.thumbnail((SHEET_CELL - 16, SHEET_CELL - 16), Image.Resampling.LANCZOS)
+        square = (SHEET_CELL, SHEET_CELL)
+        corner = ((SHEET_CELL - fitted.width) // 2, (SHEET_CELL - fitted.height) // 2)
+        for ground in (checkerboard(square), Image.new("RGB", square), Image.new("RGB", square, "white")):
+            shown = ground.convert("RGBA")
+            shown.alpha_composite(fitted, corner)
+            pictures.append(shown)
         captions += [name, "on black", "on white"]
     top = contact_sheet(pictures, captions, columns=6, cell=SHEET_CELL) if pictures else None
     chosen = np.linspace(0, len(rows) - 1, min(len(rows), SHEET_EXAMPLES)).astype(int)

@@ -23,11 +23,22 @@ def cloud(rng: np.random.Generator, side: int, cells: tuple[int, int], octaves: 
     for octave in range(octaves):
         rows, columns = min(side, cells[0] << octave), min(side, cells[1] << octave)
         grid = rng.random((rows, columns), dtype=np.float32)
-        y, x = np.arange(side) * rows / side, np.arange(side) * columns / side
-        layer = ndimage.map_coordinates(grid, np.meshgrid(y, x, indexing="ij"), order=2, mode="grid-wrap")
+        layer = _interpolation(side, rows) @ grid @ _interpolation(side, columns).T
         total += layer / (1 << octave)
         weight += 1 / (1 << octave)
     return np.asarray(total / weight, dtype=np.float32)
+
+
+def _interpolation(side: int, cells: int) -> Floats:
+    """(side, cells) weights that blend neighbouring cells smoothly, the last with the first."""
+    place = np.arange(side) * cells / side
+    cell = place.astype(np.intp)
+    share = place - cell
+    share = share * share * (3 - 2 * share)
+    weights = np.zeros((side, cells), dtype=np.float32)
+    weights[np.arange(side), cell] += 1 - share
+    weights[np.arange(side), (cell + 1) % cells] += share
+    return weights
 
 
 def _mix(value: Floats, dark: tuple[float, float, float], light: tuple[float, float, float]) -> Floats:
@@ -60,11 +71,11 @@ def black_marble(rng: np.random.Generator, side: int) -> Floats:
 def _wood(
     rng: np.random.Generator, side: int, dark: tuple[float, float, float], light: tuple[float, float, float]
 ) -> Floats:
-    grain = cloud(rng, side, (2, 18), 4)
-    warp = cloud(rng, side, (2, 3), 3)
-    rings = 0.5 + 0.5 * np.sin((warp * 9 + grain * 2.2) * 2 * np.pi)
-    pores = cloud(rng, side, (6, 96), 2)
-    value = 0.58 * rings + 0.42 * grain - 0.35 * (pores > 0.66)
+    grain = cloud(rng, side, (1, 24), 4)
+    warp = cloud(rng, side, (1, 3), 3)
+    rings = 0.5 + 0.5 * np.sin((warp * 5 + grain * 0.8) * 2 * np.pi)
+    pores = cloud(rng, side, (5, 110), 2)
+    value = 0.3 * rings + 0.7 * grain - 0.25 * (pores > 0.68)
     planks = 4
     tone = rng.normal(0, 0.09, planks).astype(np.float32)
     column = np.arange(side) * planks // side
@@ -92,10 +103,10 @@ def concrete(rng: np.random.Generator, side: int) -> Floats:
 
 
 def sand(rng: np.random.Generator, side: int) -> Floats:
-    """Pale sand with grains and faint ripples."""
-    ripple = np.sin((np.arange(side)[:, None] * 9 / side + 1.5 * cloud(rng, side, (2, 2), 2)) * 2 * np.pi)
-    grains = ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), 0.6, mode="wrap")
-    value = 0.55 + 0.10 * ripple + 0.16 * grains + 0.3 * (cloud(rng, side, (4, 4)) - 0.5)
+    """Pale sand: grains and shallow drifts."""
+    grains = ndimage.gaussian_filter(rng.normal(0, 1, (side, side)), 0.7, mode="wrap")
+    drifts = cloud(rng, side, (7, 5), 4) - 0.5
+    value = 0.6 + 0.22 * grains + 0.9 * drifts
     return _mix(value.astype(np.float32), (0.60, 0.49, 0.34), (0.95, 0.86, 0.70))
 
 

@@ -6,18 +6,16 @@ whose outcome is there already is not made again.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from finetune import rundir
-from finetune.core import adapter as adapter_file
 from finetune.core import fingerprint, versions
 from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
 from finetune.core.catalog import Workspace
@@ -26,6 +24,7 @@ from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
+from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from finetune.cache import CachedExamples
-
-TRAIN_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -155,11 +152,11 @@ def _train(
         say(f"  {eight_bit_share(optimizer):.0%} of the optimizer's state in 8 bits")
     accelerator.end_training()
     peak = peak_memory_mib(device)
-    manifest = _manifest(prepared, base, config, print_of, size.modules, size.parameters)
+    manifest = adapter_manifest(prepared, base, config, print_of, size.modules, size.parameters)
     state = lora.lora_state(accelerator.unwrap_model(unet))
     seconds = time.perf_counter() - began
     story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
-    version = _publish_version(workspace, prepared.sku, state, lora_config, manifest, story)
+    version = write_version(workspace, prepared.sku, state, lora_config, manifest, story)
     run.finish()
     return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak)
 
@@ -206,6 +203,8 @@ def _load_examples(
         raise RunError(
             f"the prepared set of '{prepared.sku}' has no training examples", "prepare it again with --force"
         )
+    if prepared.kind == "brand":  # a style: the whole picture is what is to be learned
+        rows = [replace(row, product=np.ones_like(row.product)) for row in rows]
     covered = sum(float(row.product.mean()) for row in rows) / len(rows)
     say(f"  {len(rows)} training examples, product covers {covered:.0%} of a picture on average")
     last = [0.0]
@@ -293,68 +292,6 @@ def _run(
             observers=observers,
         )
         return bar.rate
-
-
-def _manifest(
-    prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, print_of: str, modules: int, parameters: int
-) -> dict[str, Any]:
-    """Everything needed to make the adapter again. No times: the same inputs give the same bytes."""
-    return {
-        "format": TRAIN_FORMAT,
-        "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
-        "fingerprint": print_of,
-        "sku": prepared.sku,
-        "kind": prepared.kind,
-        "class_noun": prepared.class_noun,
-        "token": prepared.token,
-        "prepared": prepared.fingerprint,
-        "base": base.summary(),
-        "objective": "inpainting" if base.channels == 9 else "text-to-image",
-        "modules": modules,
-        "parameters": parameters,
-        "config": config.model_dump(mode="json"),
-        "environment": rundir.environment(),
-    }
-
-
-def _publish_version(
-    workspace: Workspace,
-    sku: str,
-    state: dict[str, torch.Tensor],
-    lora_config: dict[str, Any],
-    manifest: dict[str, Any],
-    story: dict[str, Any],
-) -> versions.AdapterVersion:
-    """Write the version's files in a hidden folder and give it its number."""
-    part = workspace.adapters / sku / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest)
-        text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
-        (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
-        (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
-        return versions.add_version(workspace, sku, part)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
-    config, base = manifest["config"], manifest["base"]
-    return f"""# {manifest["sku"]}: a Packshot adapter
-
-| | |
-|---|---|
-| product | {manifest["class_noun"]}, trigger word `{manifest["token"]}` |
-| base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
-| objective | {manifest["objective"]} |
-| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
-| training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
-| made by | {manifest["tool"]}, run {story["run"]} |
-
-It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, or load
-`adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`.
-"""
 
 
 def workspace_path(path: Path, workspace: Workspace) -> str:

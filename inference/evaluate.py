@@ -12,7 +12,8 @@ product. A report whose inputs have not changed is not made again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +27,7 @@ from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.console import say, warn
 from finetune.core.contact_sheet import contact_sheet
-from finetune.core.errors import AdapterError, CatalogError, ConfigError
+from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
 from finetune.core.fidelity import Score
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import MAX_PROMPT_TOKENS, Sampling, load_inpainter
@@ -192,7 +193,7 @@ def _make_report(subject: Subject, device: str) -> dict[str, Any]:
     views = gallery.hang(prepared, subject.siblings, subject.left_out, frame)
     room = _open_room(subject, device)
     requests = subject.requests()
-    trained_on = subject.version.manifest.get("set", {}).get("sku", prepared.sku)
+    trained_on = subject.version.manifest.get("sku", prepared.sku)
     if trained_on != prepared.sku:
         warn(f"this adapter was trained on '{trained_on}', not on '{prepared.sku}'")
     say(f"{prepared.sku}: adapter {subject.version.number} draws {len(requests)} pictures on '{subject.base.name}'")
@@ -288,11 +289,25 @@ def _write_sheet(subject: Subject, judged: Sequence[judging.Judged]) -> None:
             f"adapter {subject.version.number}: dE00 {j.likeness.distance:.1f}, SSIM {j.likeness.structure:.2f}"
             + "".join(f", {sku} {distance:.1f}" for sku, distance in j.siblings.items()),
         ]
-    subject.folder.mkdir(parents=True, exist_ok=True)
-    write_png(contact_sheet(cells, captions, columns=3, cell=256), subject.folder / SHEET)
+    path = subject.folder / SHEET
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_png(contact_sheet(cells, captions, columns=3, cell=256), path)
 
 
 def _write_json(report: dict[str, Any], path: Path) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    with _writing(path):
+        part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Map what a full disk or a locked folder raises to an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"can't write {path}: {error.strerror or error}", "free some space, or mend its rights"
+        ) from error

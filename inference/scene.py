@@ -58,6 +58,9 @@ class ShadowSection(Strict):
 class BlendSection(Strict):
     """How the painted scene is brought to the delivery size (preserve mode)."""
 
+    fringe: float = Field(default=3.0, ge=0, le=16)
+    """Pixels of the base around the product in which the painted, softened copy of its edge is replaced by the ground
+    beyond; 0 leaves it."""
     grain: float = Field(default=1.5, ge=0, le=16)
     """Standard deviation of the film grain on the scene in 8-bit steps: hides that it was upscaled; 0 draws none."""
 

@@ -66,3 +66,19 @@ def test_grain_is_neutral_repeatable_and_leaves_the_mean() -> None:
     assert abs(grained.mean() - 120) < 0.2
     assert 2.0 < grained.std() < 4.0
     assert blend.add_grain(scene, 0, np.random.default_rng(1)) is scene
+
+
+def test_the_painted_copy_of_the_edge_is_cleared_and_the_rest_untouched() -> None:
+    y, x = np.mgrid[0:128, 0:128]
+    distance = np.hypot(y - 64, x - 64) - 30  # from the product's edge, outside positive
+    matte = np.clip(0.5 - distance, 0, 1).astype(np.float32)
+    ground = np.dstack([np.full((128, 128), 180), 90 + x // 4, np.full((128, 128), 60)])
+    blurred = np.clip(1 - (distance - 1) / 6, 0, 1)[..., None]  # the product's blue, softened over seven pixels
+    scene = (ground * (1 - blurred) + np.array([10, 20, 250]) * blurred).astype(np.uint8)
+    cleared = blend.clear_fringe(scene, matte, 8)
+    seam = (matte < 1) & (distance < 8)
+    assert np.abs(scene[seam].astype(int) - ground[seam]).max() > 100
+    assert np.abs(cleared[seam].astype(int) - ground[seam]).max() <= 3
+    far = distance > 9.5
+    assert np.array_equal(cleared[far], scene[far])
+    assert blend.clear_fringe(scene, matte, 0) is scene

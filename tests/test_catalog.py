@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import draw_bottle, write_set
 from PIL import Image
 
-from conftest import draw_bottle, write_set
 from finetune.core.catalog import Workspace, derive_token, load_set
 from finetune.core.errors import CatalogError, ConfigError
 

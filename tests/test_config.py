@@ -65,7 +65,7 @@ def test_all_problems_at_once_with_suggestions() -> None:
 
 
 def test_cross_field_rules_are_validators() -> None:
-    with pytest.raises(ConfigError, match="must be under train.steps"):
+    with pytest.raises(ConfigError, match="must be under train"):
         validate(TrainConfig, {"train": {"steps": 5, "warmup": 5}}, "x")
     with pytest.raises(ConfigError, match="sum to 1"):
         validate(TrainConfig, {"data": {"mask_shares": {"box": 0.5}}}, "x")

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_bottle, write_set
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,3 +139,26 @@ def test_a_night_with_the_real_commands(studio: Path, tmp_path: Path) -> None:
     assert report["verdict"] == "fail"
     again = packshot(workspace, "nightly", "--config", str(config), "--json")
     assert json.loads(again.stdout)["results"][0]["outcome"] == "up to date"
+
+
+def test_a_killed_training_goes_on(tiny_base: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle of a run; the same command again resumes from the newest checkpoint."""
+    write_set(tmp_path, "bottle01", {"front": draw_bottle()})
+    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=400")
+    options = [part for item in (*settings, "train.checkpoint_every=2") for part in ("--set", item)]
+    line = ["train", "bottle01", "--config", "embedded", *options]
+    command = [sys.executable, "-P", "-m", "finetune.core.commands", *line, "--workspace", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/bottle01/*/state/step-*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not list(tmp_path.glob("adapters/bottle01/0*"))
+    done = packshot(tmp_path, *line, "--json")
+    assert "going on from step" in done.stderr
+    assert json.loads(done.stdout)["version"] == "0001"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ SMALL = "pictures: {scenes: [on oak, on stone], seeds: [3], steps: 2, measure_si
 STRICT = SMALL + "rules: {palette_gain: {bar: 1}, own_nearest: {bar: 50, required: false}, core_difference: {bar: 0}}\n"
 OPEN = SMALL + "rules: {palette: {bar: 200}, core_difference: {bar: 0}}\n"
 DATA = DataSection(size=64, variants=1)
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_adapter(folder: Path, base: Path, *, noise: float, seed: int = 2, sku: str = "bottle01") -> Path:
@@ -46,7 +51,7 @@ def write_adapter(folder: Path, base: Path, *, noise: float, seed: int = 2, sku:
         for weight in lora_parameters(unet):
             weight.add_(noise * torch.randn_like(weight))
     folder.mkdir(parents=True)
-    manifest = {"base": resolved.summary(), "set": {"sku": sku}}
+    manifest = {"base": resolved.summary(), "sku": sku}
     adapter_file.write_adapter(folder / adapter_file.WEIGHTS, lora_state(unet), config, manifest)
     return folder
 
@@ -310,3 +315,49 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     assert placed.core.sum() > 500
     assert judging.core_difference(noise, placed, 128) == 0
+
+
+QUICK = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
+TAUGHT = ("--set", "data.variants=12", "--set", "train.steps=120")
+"""Enough for the embedded base to take a product's colours."""
+
+
+def packshot(root: Path, *arguments: str, code: int) -> dict[str, Any]:
+    """Run a command as a process; what `--json` printed."""
+    line = [sys.executable, "-P", "-m", "finetune.core.commands", *arguments, "--workspace", str(root), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def perfumery(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Both sample perfumes, and an adapter of perfume02 on the embedded base."""
+    workspace = Workspace(tmp_path_factory.mktemp("perfumery"))
+    for sku in ("perfume01", "perfume02"):
+        shutil.copytree(ROOT / "datasets" / sku, workspace.datasets / sku, ignore=shutil.ignore_patterns("prepared"))
+    packshot(workspace.root, "prepare", "perfume01", "--config", "embedded", *TAUGHT[:2], code=0)
+    packshot(workspace.root, "train", "perfume02", "--config", "embedded", *TAUGHT, code=0)
+    return workspace
+
+
+@pytest.mark.e2e
+def test_a_trained_adapter_is_nearest_to_its_own_product_and_fails_as_its_sibling(perfumery: Workspace) -> None:
+    """The same weights and the shipped bars: what they draw is perfume02, so perfume01 must refuse them."""
+    own = packshot(perfumery.root, "evaluate", "perfume02", *QUICK, "--set", "rules.palette.bar=100", code=0)
+    assert values_in(own)["own_nearest"] == 100
+    folder = perfumery.adapters / "perfume02" / "0001"
+    posed = packshot(perfumery.root, "evaluate", "perfume01", "--adapter", str(folder), *QUICK, code=3)
+    assert {s["name"]: s["verdict"] for s in posed["scores"]}["own_nearest"] == "fail"
+    assert values_in(posed)["own_nearest"] == 0
+
+
+@pytest.mark.e2e
+def test_an_adapter_of_zeros_on_the_embedded_base_fails(perfumery: Workspace) -> None:
+    base = ROOT / "finetune" / "embedded"
+    folder = write_adapter(perfumery.adapters / "perfume01" / "0001", base, noise=0, sku="perfume01")
+    assert folder.is_dir()
+    report = packshot(perfumery.root, "evaluate", "perfume01", *QUICK, code=3)
+    assert values_in(report)["palette_gain"] == 0
+    assert report["verdict"] == "fail"

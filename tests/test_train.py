@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_bottle
+from conftest import draw_bottle, write_set
 
 from finetune import cache as cache_module
 from finetune.batches import make_batch, sample_indices
@@ -142,6 +142,18 @@ def test_gradient_checkpointing_changes_nothing_but_memory(
 def test_four_channels_train_the_plain_objective(workspace: Workspace, tiny_base_4: Path) -> None:
     result = train(workspace, tiny_config(tiny_base_4))
     assert result.version.manifest["objective"] == "text-to-image"
+
+
+def test_a_brand_set_trains_on_whole_pictures(workspace: Workspace, tiny_base: Path) -> None:
+    pictures = {"a": draw_bottle(), "b": draw_bottle(shift=9)}
+    write_set(workspace.root, "look", pictures, kind="brand", class_noun="still life")
+    prepared, _ = prepare_set(workspace, "look", data=tiny_config(tiny_base).data)
+    config = tiny_config(tiny_base)
+    result = train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
+    assert result.version.manifest["kind"] == "brand"
+    (metrics,) = workspace.runs.glob("look/*/metrics.jsonl")
+    first = json.loads(metrics.read_text(encoding="utf-8").splitlines()[0])
+    assert first["grad_norm"] > 0, "nothing would be learned from an empty product region"
 
 
 def test_previews_are_drawn(workspace: Workspace, tiny_base: Path) -> None:

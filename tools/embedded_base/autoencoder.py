@@ -182,7 +182,7 @@ def polish_decoder(
     """Trains a finished autoencoder's decoder further; the encoder and so all latents stay as they are."""
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    plan = replace(plan, rate=plan.rate / 3, crops=((1.0, 128),), kl_weight=0.0, anchored=0)
+    plan = replace(plan, rate=plan.rate / 3, crops=((0.5, 64), (1.0, 128)), kl_weight=0.0, anchored=0)
     run = AutoencoderRun.resume(model.train(), work / "decoder.pt", plan, device)
     fit(run, world, plan, device)
     return run.model.eval()
@@ -231,7 +231,8 @@ def whiten(model: AutoencoderKL, world: World, device: torch.device, count: int 
 
     Pictures are decoded as before; latents come out centred, uncorrelated and of
     equal spread, which is what the denoiser's noise schedule takes for granted. The
-    posterior's spread becomes one number a channel. The remaining overall spread
+    posterior's spread becomes one number a channel, and small, since the denoiser is
+    trained on its mean. The remaining overall spread
     is measured and goes into `scaling_factor`.
     """
     pick = np.linspace(0, len(world) - 1, min(count, len(world))).astype(int)
@@ -248,6 +249,6 @@ def whiten(model: AutoencoderKL, world: World, device: torch.device, count: int 
     before.weight[:channels] = (forward @ before.weight[:channels, :, 0, 0])[:, :, None, None]
     before.bias[:channels] = forward @ (before.bias[:channels] - mean)
     before.weight[channels:] = 0
-    before.bias[channels:] = variance.log()
+    before.bias[channels:] = variance.clamp(max=1e-3).log()
     model.register_to_config(scaling_factor=round(1 / float(encode_mean(model, pictures).std()), 5))
     return model

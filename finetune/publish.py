@@ -1,0 +1,84 @@
+"""A trained adapter becomes a version on disk: weights, manifest, card. Called by the training recipe alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from finetune import rundir
+from finetune.core import adapter as adapter_file
+from finetune.core import versions
+from finetune.core.basemodel import ResolvedBase
+from finetune.core.catalog import Workspace
+from finetune.core.prepared import PreparedSet
+from finetune.settings import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+
+TRAIN_FORMAT = 1
+"""Raised when the same settings would give other weights."""
+
+
+def adapter_manifest(
+    prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, print_of: str, modules: int, parameters: int
+) -> dict[str, Any]:
+    """Everything needed to make the adapter again. No times: the same inputs give the same bytes."""
+    return {
+        "format": TRAIN_FORMAT,
+        "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
+        "fingerprint": print_of,
+        "sku": prepared.sku,
+        "kind": prepared.kind,
+        "class_noun": prepared.class_noun,
+        "token": prepared.token,
+        "prepared": prepared.fingerprint,
+        "base": base.summary(),
+        "objective": "inpainting" if base.channels == 9 else "text-to-image",
+        "modules": modules,
+        "parameters": parameters,
+        "config": config.model_dump(mode="json"),
+        "environment": rundir.environment(),
+    }
+
+
+def write_version(
+    workspace: Workspace,
+    sku: str,
+    state: dict[str, torch.Tensor],
+    lora_config: dict[str, Any],
+    manifest: dict[str, Any],
+    story: dict[str, Any],
+) -> versions.AdapterVersion:
+    """Write the version's files in a hidden folder and give it its number."""
+    part = workspace.adapters / sku / f".part-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest)
+        text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
+        (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
+        return versions.add_version(workspace, sku, part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
+    config, base = manifest["config"], manifest["base"]
+    return f"""# {manifest["sku"]}: a Packshot adapter
+
+| | |
+|---|---|
+| product | {manifest["class_noun"]}, trigger word `{manifest["token"]}` |
+| base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
+| objective | {manifest["objective"]} |
+| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
+| training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
+| made by | {manifest["tool"]}, run {story["run"]} |
+
+It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, or load
+`adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`.
+"""

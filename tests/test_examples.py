@@ -1,0 +1,193 @@
+"""Training examples: plans whose shares hold, products never cropped, masks of four kinds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from finetune.core.contact_sheet import checkerboard, contact_sheet
+from finetune.core.masks import bounding_box
+from finetune.examples import Example, Plan, inpainting_mask, letterboxed, make_example, plan_variants, shrunk
+from finetune.matte import Cutout, cut_out
+
+SHARES = {"background": 0.4, "product": 0.25, "box": 0.25, "full": 0.1}
+SIZE = 96
+
+
+def draw_photo(side: int = 200) -> Image.Image:
+    photo = Image.new("RGB", (side, side + 40), (255, 255, 255))
+    draw = ImageDraw.Draw(photo)
+    draw.rectangle((side * 0.3, side * 0.2, side * 0.7, side * 0.9), fill=(20, 80, 150))
+    draw.rectangle((side * 0.3, side * 0.2, side * 0.4, side * 0.9), fill=(200, 30, 30))
+    return photo
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return draw_photo()
+
+
+@pytest.fixture(scope="module")
+def cutout(photo: Image.Image) -> Cutout:
+    return cut_out(photo)
+
+
+def make(photo: Image.Image, cutout: Cutout, plan: Plan, **options: object) -> Example:
+    return make_example(photo, cutout, plan, size=SIZE, token="tk01", class_noun="box", **options)  # type: ignore[arg-type]
+
+
+def plans(stem: str, variants: int = 24, keep: float = 0.15) -> tuple[Plan, ...]:
+    return plan_variants(stem, seed=0, variants=variants, keep_original=keep, mask_shares=SHARES)
+
+
+@settings(max_examples=60, deadline=None)
+@given(variants=st.integers(1, 60), stem=st.text(min_size=1, max_size=8), keep=st.floats(0, 1))
+def test_every_photo_has_its_shares_up_to_rounding(variants: int, stem: str, keep: float) -> None:
+    planned = plan_variants(stem, seed=3, variants=variants, keep_original=keep, mask_shares=SHARES)
+    counts = Counter(plan.mask_kind for plan in planned)
+    for kind, share in SHARES.items():
+        assert abs(counts[kind] - share * variants) <= 1 + 1e-9
+    assert abs(sum(plan.original for plan in planned) - keep * variants) <= 1 + 1e-9
+    assert [plan.variant for plan in planned] == list(range(variants))
+    assert len({plan.seed for plan in planned}) == variants
+
+
+def test_shares_hold_over_many_small_photos() -> None:
+    kinds = Counter(plan.mask_kind for number in range(200) for plan in plans(f"photo-{number}", variants=3))
+    for kind, share in SHARES.items():
+        assert kinds[kind] / 600 == pytest.approx(share, abs=0.05)
+
+
+def test_plans_depend_on_seed_and_photo_alone() -> None:
+    assert plans("a") == plans("a")
+    assert plans("a") != plans("b")
+    assert plans("a") != plan_variants("a", seed=1, variants=24, keep_original=0.15, mask_shares=SHARES)
+
+
+def test_an_example_is_the_same_every_time(photo: Image.Image, cutout: Cutout) -> None:
+    plan = Plan(0, False, "box", 11)
+    first, second = make(photo, cutout, plan), make(photo, cutout, plan)
+    assert first.image.tobytes() == second.image.tobytes()
+    assert np.array_equal(first.matte, second.matte)
+    assert first.caption == second.caption
+    assert make(photo, cutout, Plan(0, False, "box", 12)).image.tobytes() != first.image.tobytes()
+
+
+def test_the_product_is_whole_and_within_its_scale(photo: Image.Image, cutout: Cutout) -> None:
+    for seed in range(25):
+        example = make(photo, cutout, Plan(0, False, "box", seed))
+        box = bounding_box(example.matte > 0)
+        assert box is not None
+        assert min(box.left, box.top, SIZE - box.right, SIZE - box.bottom) >= 1
+        assert 0.3 * SIZE <= box.height <= 0.82 * SIZE
+        ratio = cutout.rgba.width / cutout.rgba.height
+        assert box.width / box.height == pytest.approx(ratio, rel=0.25)
+        assert example.image.size == (SIZE, SIZE)
+        assert np.array_equal(example.product, example.matte >= 0.5)
+        assert "tk01 box" in example.caption
+        frame = SIZE * cutout.rgba.height / box.height
+        assert example.original_size[0] == pytest.approx(frame, rel=0.2)
+        assert example.crop_top_left == (0, 0)
+
+
+def test_a_wide_product_fits_too() -> None:
+    photo = Image.new("RGB", (300, 120), (255, 255, 255))
+    ImageDraw.Draw(photo).rectangle((20, 50, 280, 75), fill=(20, 80, 150))
+    for seed in range(10):
+        example = make(photo, cut_out(photo), Plan(0, False, "box", seed))
+        assert not example.matte[:, [0, -1]].any()
+
+
+def test_products_are_mirrored_only_when_allowed(photo: Image.Image, cutout: Cutout) -> None:
+    def red_is_left(example: Example) -> bool:
+        pixels = np.asarray(example.image).astype(int)
+        red = (pixels[..., 0] > pixels[..., 2] + 80) & example.product
+        blue = (pixels[..., 2] > pixels[..., 0] + 60) & example.product
+        return bool(np.nonzero(red)[1].mean() < np.nonzero(blue)[1].mean())
+
+    examples = [Plan(0, False, "box", seed) for seed in range(12)]
+    assert all(red_is_left(make(photo, cutout, plan)) for plan in examples)
+    mirrored = [red_is_left(make(photo, cutout, plan, mirror=True)) for plan in examples]
+    assert 0 < sum(mirrored) < len(mirrored)
+
+
+def test_the_original_keeps_its_own_ground(photo: Image.Image, cutout: Cutout) -> None:
+    example = make(photo, cutout, Plan(3, True, "full", 5))
+    expected, ground = letterboxed(photo, SIZE)
+    assert ground == (255, 255, 255)
+    assert example.image.tobytes() == expected.tobytes()
+    assert example.original_size == photo.size
+    assert "on a plain white background" in example.caption
+    pixels = np.asarray(example.image).astype(int)
+    coloured = pixels.max(axis=-1) - pixels.min(axis=-1) > 100
+    assert (coloured & example.product).sum() / (coloured | example.product).sum() > 0.95
+    own = make(photo, cutout, Plan(3, True, "full", 5), description="a box on a table")
+    assert own.caption == "a photo of tk01 box, a box on a table"
+
+
+def test_shrinking_first_changes_little(photo: Image.Image) -> None:
+    big = draw_photo(1200)
+    cutout = cut_out(big)
+    small = shrunk(cutout, SIZE)
+    assert max(small.rgba.size) <= 2 * SIZE
+    plan = Plan(0, False, "box", 4)
+    first, second = make(big, cutout, plan), make(big, small, plan)
+    assert first.original_size == pytest.approx(second.original_size, rel=0.02)
+    assert np.abs(first.matte - second.matte).mean() < 0.01
+    assert shrunk(cut_out(photo), 512).rgba.size == cut_out(photo).rgba.size
+
+
+def product_mask() -> np.ndarray:
+    mask = np.zeros((256, 256), dtype=bool)
+    mask[80:200, 100:150] = True
+    return mask
+
+
+def test_inpainting_masks_paint_what_their_kind_says() -> None:
+    product = product_mask()
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        background = inpainting_mask(product, "background", rng)
+        assert background[0, 0]
+        assert not background[140, 125]
+        assert (background ^ ~product).sum() < 0.3 * product.sum()
+        grown = inpainting_mask(product, "product", rng)
+        assert not (product & ~grown).any()
+        assert grown.sum() < 3 * product.sum()
+        box = inpainting_mask(product, "box", rng)
+        edges = bounding_box(box)
+        assert edges is not None
+        assert box.sum() == edges.width * edges.height
+        assert not (product & ~box).any()
+        assert inpainting_mask(product, "full", rng).all()
+
+
+def test_inpainting_masks_follow_the_rows_seed() -> None:
+    product = product_mask()
+    for kind in SHARES:
+        first, second = (inpainting_mask(product, kind, np.random.default_rng(8)) for _ in range(2))
+        assert np.array_equal(first, second)
+    assert inpainting_mask(np.zeros((64, 64), dtype=bool), "box", np.random.default_rng(0)).all()
+    with pytest.raises(ValueError, match="unknown mask kind"):
+        inpainting_mask(product, "ring", np.random.default_rng(0))
+
+
+def test_contact_sheets_hold_every_picture() -> None:
+    pictures = [
+        Image.new("RGBA", (40, 20), (255, 0, 0, 255)),
+        Image.new("RGB", (10, 30), (0, 255, 0)),
+        checkerboard((9, 9)),
+    ]
+    sheet = contact_sheet(pictures, ["one", "a longer caption that wraps", ""], columns=2, cell=64)
+    assert sheet.mode == "RGB"
+    pixels = np.asarray(sheet)
+    assert (pixels == (255, 0, 0)).all(axis=-1).sum() > 1000
+    assert (pixels == (0, 255, 0)).all(axis=-1).sum() > 1000
+    assert sheet.width == 2 * (64 + 8) + 8
+    with pytest.raises(ValueError):
+        contact_sheet(pictures, ["too few"], columns=2, cell=64)
