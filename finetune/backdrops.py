@@ -163,14 +163,12 @@ def contact_shadow(matte: Floats, strength: float, reach: float, standing: bool)
     if not standing:
         soft = ndimage.gaussian_filter(np.roll(matte, round(0.4 * blur), axis=0), blur)
         return np.asarray(1 - 0.5 * strength * soft, dtype=np.float32)
-    base = matte[max(0, foot - max(2, round(0.12 * width))) : foot + 1].max(axis=0)
-    thick = max(1.5, 0.06 * width)
-    y = np.arange(matte.shape[0], dtype=np.float32)[:, None]
-    tight = np.exp(-(((y - foot - 0.25 * thick) / (0.5 * thick)) ** 2)) * ndimage.gaussian_filter1d(
-        base, max(0.8, 0.15 * blur)
-    )
-    wide = np.exp(-(((y - foot + 0.3 * thick) / (2.2 * thick)) ** 2)) * ndimage.gaussian_filter1d(base, blur)
-    return np.asarray((1 - 0.75 * strength * tight) * (1 - 0.55 * strength * wide), dtype=np.float32)
+    thick = max(1.5, 0.05 * width)
+    bottom = matte.copy()
+    bottom[: max(0, foot - max(2, round(0.1 * width)))] = 0
+    tight = ndimage.gaussian_filter(np.roll(bottom, round(0.4 * thick), axis=0), (0.5 * thick, 0.7 * thick))
+    wide = ndimage.gaussian_filter(bottom, (1.4 * thick, 1.5 * blur))
+    return np.asarray((1 - 0.8 * strength * tight) * (1 - 0.6 * strength * wide), dtype=np.float32)
 
 
 def _colour(rng: np.random.Generator) -> tuple[str, Floats]:

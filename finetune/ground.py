@@ -17,6 +17,7 @@ from scipy import ndimage
 from finetune.core.errors import CutoutError
 from finetune.core.images import Floats
 from finetune.core.masks import Mask, bounding_box
+from finetune.ground_shadow import soft_shadow
 
 Decimals = TypeVar("Decimals", NDArray[np.float32], NDArray[np.float64])
 RING_SHARE = 0.015
@@ -27,7 +28,13 @@ PLAIN_TOLERANCE = 0.06
 """How far (in T) a pixel of the ring may be from that surface."""
 FADE_LIMIT = 0.45
 """Darkest over brightest corner a plain ground may have."""
-HINT = "give a mask in masks/ (same stem, white is product), or `pip install 'packshot[cutout]'`"
+STRONG, RINGING = 0.25, 0.09
+"""Beside an edge a pixel, or the median around it, must deviate by this share of the edge's contrast."""
+HOLE_LEVEL = 0.02
+"""Largest median deviation of a hole from the ground."""
+SPECK_SHARE = 2e-5
+"""Parts of the product under this share of the picture are dust."""
+HINT = "photograph it on a plain ground, or give a mask in masks/ (same stem, white is product)"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Separation:
     """(H, W): product, holes left out, shadow left out; its rim holds every pixel the product touches."""
     shadow: Floats
     """(H, W) in 0..1: what the ground's brightness is multiplied by outside the product."""
+    blur: float
+    """How soft the product's outline is: standard deviation of a Gaussian, pixels."""
 
 
 def estimate_ground(linear: Floats) -> Ground:
@@ -147,11 +156,6 @@ def _largest(values: Decimals) -> Decimals:
     return np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
 
 
-def _chroma(values: Floats) -> Floats:
-    """Largest minus smallest channel."""
-    return np.asarray(_largest(values) + _largest(-values))
-
-
 def _mean(values: Floats) -> Floats:
     return np.asarray(values @ np.full(3, 1 / 3, dtype=np.float32))
 
@@ -199,7 +203,7 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     unlike, deviation = unlike[where], deviation[where]
     outside = _connected_with(~unlike, _border_ring(*unlike.shape))
     outside |= _true_holes(~unlike & ~outside, deviation, ground.noise)
-    shadow = _soft_shadow(unlike, outside, transmittance[where])
+    shadow = soft_shadow(unlike, outside, transmittance[where])
     part = unlike & ~shadow
     part = _connected_with(part, part & (deviation > high))
     part = _without_specks(_filled(part, outside | shadow))
@@ -208,7 +212,20 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     product = np.zeros((height, width), dtype=bool)
     product[where] = part
     level = np.clip(_mean(transmittance), 0, 1)
-    return Separation(product, np.where(product, 1, level).astype(np.float32))
+    blur = _edge_blur(deviation, part)
+    return Separation(product, np.where(product, 1, level).astype(np.float32), blur)
+
+
+def _edge_blur(deviation: Floats, product: Mask) -> float:
+    """Blur of the outline from a step's height over its steepest slope, h / g = sqrt(2 pi (1 + blur^2)) at scale 1."""
+    rim = product & ~ndimage.binary_erosion(product)
+    height = ndimage.maximum_filter(deviation, size=7) - ndimage.minimum_filter(deviation, size=7)
+    slope = ndimage.maximum_filter(ndimage.gaussian_gradient_magnitude(deviation, 1.0), size=5)
+    clear = rim & (height > 0.1) & (slope > 1e-4)
+    if not clear.any():
+        return 0.6
+    ratio = float(np.median(height[clear] / slope[clear]))
+    return float(np.sqrt(max(0.0, ratio**2 / (2 * np.pi) - 1)))
 
 
 def _unlike(deviation: Floats, low: float) -> Mask:
@@ -220,75 +237,6 @@ def _unlike(deviation: Floats, low: float) -> Mask:
     coarse = Image.fromarray(np.round(np.clip(deviation * 1000, 0, 255)).astype(np.uint8))
     calm = np.asarray(coarse.filter(ImageFilter.MedianFilter(5)), dtype=np.float32) / 1000
     return np.asarray((deviation > low) & ((deviation > STRONG * edge) | (calm > RINGING * edge)))
-
-
-def _soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
-    """Which of the pixels unlike the ground are its soft shadow.
-
-    A region without sharp edges is shadow when it passes into the ground openly; the smooth inside of a white or clear
-    product is walled off from the ground by an outline, even if that has gaps.
-    """
-    level = _mean(transmittance)
-    darkness = np.log(np.clip(level, 1e-3, None))
-    near, far = (ndimage.gaussian_gradient_magnitude(darkness, sigma) for sigma in (SHARP, BLUNT))
-    sharpness = np.maximum(near - 1.2 * far, 0)  # of a ramp wider than BLUNT nothing remains, of a step a third
-    floor = max(0.006, 6 * float(np.median(near[outside][::17]))) if outside.any() else 0.006
-    chroma = _chroma(transmittance)
-    soft = unlike & (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level > SHADOW_FLOOR) & (level < 1.02)
-    shore = _grown(unlike, 1) & outside
-    walled = shore & (ndimage.maximum_filter(sharpness, size=2 * WALL + 1) > 1.5 * floor)
-    shadow = _open_regions(_opened(soft, 1), shore, walled)
-    if not shadow.any():
-        return shadow
-    for _ in range(ASCENT):  # up the shadow's side of the outline, to its crest
-        step = _grown(shadow, 1) & unlike & ~shadow
-        shadow |= step & (sharpness > ndimage.maximum_filter(np.where(shadow, sharpness, 0), size=3))
-    return np.asarray(ndimage.binary_opening(shadow, iterations=1))
-
-
-def _open_regions(soft: Mask, shore: Mask, walled: Mask) -> Mask:
-    """Those regions of `soft` which pass into the ground openly: most of the shore nearest to them has no wall."""
-    labels, count = ndimage.label(soft)
-    if not count:
-        return soft
-    distance, (rows, columns) = ndimage.distance_transform_edt(~soft, return_indices=True)
-    near = shore & (distance <= NEAR_SHORE)
-    owner = labels[rows[near], columns[near]]
-    total = np.bincount(owner, minlength=count + 1)
-    behind_wall = np.bincount(owner[walled[near]], minlength=count + 1)
-    passes = total - behind_wall > np.maximum(3, 1.5 * behind_wall)
-    passes[0] = False
-    return np.asarray(passes[labels])
-
-
-def _opened(mask: Mask, radius: int) -> Mask:
-    """Morphological opening by a square: passages narrower than 2 radius + 1 close."""
-    shrunk = ndimage.minimum_filter(mask.astype(np.uint8), size=2 * radius + 1, mode="nearest")
-    return np.asarray(ndimage.maximum_filter(shrunk, size=2 * radius + 1) > 0)
-
-
-def _grown(mask: Mask, radius: int) -> Mask:
-    return np.asarray(ndimage.maximum_filter(mask.astype(np.uint8), size=2 * radius + 1) > 0)
-
-
-STRONG, RINGING = 0.25, 0.09
-"""Beside an edge a pixel, or the median around it, must deviate by this share of the edge's contrast."""
-SHADOW_FLOOR = 0.35
-"""Darkest T a soft shadow may have."""
-SHADOW_CHROMA = 0.08
-"""Largest difference between the channels' T in a shadow."""
-SHARP, BLUNT = 1.0, 3.0
-"""Scales (px) at which the slope of log T is compared: a product's edge is steep at the first only."""
-WALL = 3
-"""Pixels within which the ground's shore must meet no sharp edge to be open."""
-NEAR_SHORE = 10.0
-"""Shore this near (px) to a soft region says whether it is open to the ground."""
-ASCENT = 5
-"""Steps (px) a shadow may climb up the product's outline."""
-HOLE_LEVEL = 0.02
-"""Largest median deviation of a hole from the ground."""
-SPECK_SHARE = 2e-5
-"""Parts of the product under this share of the picture are dust."""
 
 
 def _true_holes(enclosed: Mask, deviation: Floats, noise: float) -> Mask:

@@ -17,8 +17,8 @@ from finetune.core.images import Array, Floats, to_linear, to_srgb8
 from finetune.core.masks import Box, Mask, bounding_box, dilate
 from finetune.ground import HINT, estimate_ground, separate
 
-CORE_DEPTH = 2.5
-"""Pixels inside the product's rim from which on alpha is exactly 1."""
+CORE_DEPTH = (1.5, 4.0)
+"""Least and greatest depth (px) inside the rim from which on alpha is exactly 1; 2.2 times the edge's blur."""
 REACH = 1.5
 """Pixels outside the rim up to which a mixture is looked for."""
 CLEAR_CONTRAST = 0.08
@@ -26,7 +26,7 @@ CLEAR_CONTRAST = 0.08
 the rim's shape decides."""
 MARGIN = 12
 """Pixels of ground kept around the product while solving."""
-FAINT = 0.02
+FAINT = 0.04
 """Alpha below this is ground."""
 
 
@@ -48,6 +48,13 @@ class Cutout:
         """Does the product reach the picture's border, so that it may be cut off?"""
         width, height = self.photo_size
         return self.box.left == 0 or self.box.top == 0 or self.box.right == width or self.box.bottom == height
+
+    @property
+    def parts(self) -> int:
+        """Pieces of some size the silhouette falls into: more than one where glass or white parts went missing."""
+        labels, count = ndimage.label(np.asarray(self.rgba.getchannel("A")) > 127)
+        areas = np.bincount(labels.ravel())[1:]
+        return int((areas > 0.002 * areas.sum()).sum()) if count else 0
 
     @property
     def share(self) -> float:
@@ -142,19 +149,20 @@ def _from_plain_ground(picture: Image.Image) -> Cutout:
     pixels, linear, product = pixels[where], linear[where], parts.product[where]
     rim = dilate(product, REACH)
     behind = _spread(linear, ~rim, rim)
-    alpha = _solve_alpha(linear, behind, product)
+    depth = float(np.clip(2.2 * parts.blur, *CORE_DEPTH))
+    alpha = _solve_alpha(linear, behind, product, depth)
     return _unmixed(pixels, linear, alpha, behind, "plain ground", box, picture.size)
 
 
-def _solve_alpha(linear: Floats, ground: Floats, product: Mask) -> Floats:
+def _solve_alpha(linear: Floats, ground: Floats, product: Mask, depth: float) -> Floats:
     """Alpha of every pixel: 1 in the core, 0 outside, solved from C = a F + (1 - a) B in the band between.
 
     F is the colour of the nearest core, or of the pixel farthest from the ground where a part is too thin to have
     one. Where F hardly differs from B the equation says nothing and the rim's shape, antialiased, stands in.
     """
-    core = dilate(product, -CORE_DEPTH)
+    core = dilate(product, -depth)
     band = dilate(product, REACH) & ~core
-    front = _foreground(linear, ground, product, core)
+    front = _foreground(linear, ground, product, core, depth)
     difference = front - ground
     contrast = np.sqrt((difference**2).sum(axis=-1))
     solved = ((linear - ground) * difference).sum(axis=-1) / np.maximum(contrast**2, 1e-6)
@@ -165,10 +173,10 @@ def _solve_alpha(linear: Floats, ground: Floats, product: Mask) -> Floats:
     return np.where(core, 1, np.where(band, mixed, 0)).astype(np.float32)
 
 
-def _foreground(linear: Floats, ground: Floats, product: Mask, core: Mask) -> Floats:
+def _foreground(linear: Floats, ground: Floats, product: Mask, core: Mask, depth: float) -> Floats:
     """Pure product colour near the rim: the nearest core's, or the least mixed of the neighbourhood in thin parts."""
     band = dilate(product, REACH) & ~core
-    thin = band & ~dilate(core, CORE_DEPTH + REACH + 1)
+    thin = band & ~dilate(core, depth + REACH + 1)
     front = _spread(linear, core, band) if core.any() else linear.copy()
     if thin.any():
         difference = np.abs(linear - ground).max(axis=-1)
@@ -212,7 +220,7 @@ def _unmixed(
     spread = _spread(linear, core, band) if core.any() else linear
     a = alpha[..., None]
     solved = np.clip((linear - (1 - a) * ground) / np.maximum(a, 0.05), 0, 1)
-    trust = np.clip((a - 0.1) / 0.4, 0, 1)
+    trust = np.clip((a - 0.3) / 0.5, 0, 1)
     colour = to_srgb8(trust * solved + (1 - trust) * spread)
     colour = np.where(core[..., None], pixels, colour)
     return _finish(colour, (alpha * 255 + 0.5).astype(np.uint8), source, box, size)

@@ -75,7 +75,7 @@ def prepare_set(workspace: Workspace, sku: str, *, data: DataSection, force: boo
         return _prepare_brand(product, data, wanted), True
     cuts = _cut_all(product)
     for cut in cuts:
-        _remark(cut, data.size)
+        _remark(sku, cut, data.size)
     with rebuilt(product.prepared_dir) as folder:
         _write_examples(folder, product, cuts, photographs, data, wanted)
     return _read_back(product), True
@@ -145,19 +145,23 @@ def _name_failures(sku: str, good: int, failures: list[tuple[Photo, PackshotErro
     if not good and len(failures) == 1:
         error = failures[0][1]
         raise type(error)(described[0], error.hint)
-    for line, (_, error) in zip(described, failures, strict=True):
-        warn(f"left out {line}" + (f" ({error.hint})" if error.hint else ""))
+    for line in described:
+        warn(f"{sku}: left out {line}")
+    for hint in dict.fromkeys(error.hint for _, error in failures if error.hint):
+        say(f"hint: {hint}")
     if not good:
         raise CatalogError(f"none of the {len(failures)} photos of '{sku}' can be used", failures[0][1].hint)
 
 
-def _remark(cut: Cut, size: int) -> None:
+def _remark(sku: str, cut: Cut, size: int) -> None:
     """Warn of what will make a poor adapter although it can be used."""
-    name, cutout = cut.photo.path.name, cut.cutout
+    name, cutout = f"{sku}/{cut.photo.path.name}", cut.cutout
     if max(cutout.box.width, cutout.box.height) < size:
         warn(f"{name}: the product is {cutout.box.width}x{cutout.box.height} pixels, under the training size {size}")
     if cutout.touches_border:
         warn(f"{name}: the product touches the picture's border and may be cut off")
+    if cutout.source == "plain ground" and cutout.parts > 1:
+        warn(f"{name}: the product falls into {cutout.parts} pieces; if clear or white parts are missing, give a mask")
     if cutout.share < SMALL_SHARE:
         warn(f"{name}: the product covers only {cutout.share:.1%} of the picture")
 

@@ -196,7 +196,7 @@ def _load_examples(
         "imagefolder",
         data_dir=str(prepared.folder),
         split="train",
-        cache_dir=str(workspace.cache / "datasets"),
+        cache_dir=str(workspace.cache / "datasets" / prepared.fingerprint),
     )
     rows = [row_from_dataset(item) for item in dataset if item["split"] == "train"]
     if not rows:

@@ -64,7 +64,7 @@ def crop_frame(rng: np.random.Generator, world: World, size: int) -> np.ndarray:
         crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS))
     if rng.random() < 0.5 and may_mirror(world.records[i]):
         crop = crop[:, ::-1]
-    return crop
+    return np.asarray(crop)
 
 
 def make_batch(
@@ -86,7 +86,7 @@ def make_batch(
         if rng.random() < 0.15:
             batch[i] = batch[i] * float(rng.uniform(0.6, 1.15)) + float(rng.uniform(-0.3, 0.3))
         if rng.random() < 0.12:
-            y, x, h, w = (rng.integers(0, size // 2, 4) + (0, 0, 8, 8)).tolist()
+            y, x, h, w = np.add(rng.integers(0, size // 2, 4), (0, 0, 8, 8)).tolist()
             batch[i, :, y : y + h, x : x + w] = 0
     return batch.clamp(-1, 1)
 
@@ -168,6 +168,15 @@ class AutoencoderRun:
             save_state(state, self.checkpoint)
 
 
+def fresh_autoencoder() -> AutoencoderKL:
+    """A new model whose posterior starts narrow: unit noise on the latents would drown the picture for long."""
+    model = build_autoencoder()
+    with torch.no_grad():
+        model.quant_conv.weight[LATENT_CHANNELS:] *= 0.1
+        model.quant_conv.bias[LATENT_CHANNELS:] = -5.0
+    return model
+
+
 def train_autoencoder(world: World, work: Path, plan: AutoencoderPlan, device: torch.device) -> AutoencoderKL:
     """Trains to the plan's budget, resuming from `work`; returns the averaged, whitened model."""
     torch.manual_seed(plan.seed)
@@ -201,7 +210,7 @@ def fit(run: AutoencoderRun, world: World, plan: AutoencoderPlan, device: torch.
         batch = make_batch(rng, world, leaves, plan, size, count).to(device)
         loss, parts = losses_of(run.model, batch, plan, share)
         run.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         share = workers.agree(run.model, budget.share)
         set_rate(run.optimizer, learning_rate(plan.rate, run.step, share))
         clip(run.model.parameters(), 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,10 @@ class DenoiserRun:
         model = load_denoiser(start) if start else fresh_denoiser(work)
         model = model.to(device).train()
         text = [*model.text_encoder.parameters(), *model.text_encoder_2.parameters()]
-        groups = [{"params": list(model.unet.parameters())}, {"params": text, "factor": plan.text_factor}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(model.unet.parameters())},
+            {"params": text, "factor": plan.text_factor},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
         run = cls(model, optimizer, Average(model, plan.decay), work / "denoiser.pt")
         if state := load_state(run.checkpoint):
@@ -162,7 +166,7 @@ class DenoiserRun:
     def save(self) -> None:
         """Writes the checkpoint, from the first process only."""
         if workers.rank() == 0:
-            state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            state: dict[str, Any] = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             state |= {
                 "average": self.average.shadow,
                 "step": self.step,
@@ -208,7 +212,7 @@ def train_denoiser(
         batch = {k: v.to(device) for k, v in batches.draw(count).items()}
         loss, parts = loss_of(run.model, batch)
         run.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         share = workers.agree(run.model, budget.share)
         set_rate(run.optimizer, learning_rate(plan.rate, run.step, share))
         clip(run.model.parameters(), 1.0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -61,21 +61,13 @@ def write_base(
         check_size(new)
         for part in PARTS:
             replace_folder(new / part, folder / part)
-        os.replace(new / "model_index.json", folder / "model_index.json")
+        (new / "model_index.json").replace(folder / "model_index.json")
 
 
 def save_half(module: torch.nn.Module, folder: Path) -> None:
     """Saves a float16 copy of a module as safetensors with its config."""
-    first = next(module.parameters())
-    copy = (
-        type(module)(module.config)
-        if hasattr(module, "get_input_embeddings")
-        else type(module).from_config(module.config)
-    )
-    copy.load_state_dict(module.state_dict())
-    copy.to(device="cpu", dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-    if not first.is_floating_point():
-        raise TypeError("weights must be floating point")
+    half = copy.deepcopy(module).to(device="cpu", dtype=torch.float16)
+    half.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
     for file in folder.iterdir():
         file.chmod(0o644)
     scrub_config(folder / "config.json")
@@ -117,8 +109,8 @@ def replace_folder(new: Path, old: Path) -> None:
     """Puts a folder in another's place; readers see the old one or the new one."""
     aside = old.with_name(f".{old.name}-old")
     if old.exists():
-        os.replace(old, aside)
-    os.replace(new, old)
+        old.replace(aside)
+    new.replace(old)
     shutil.rmtree(aside, ignore_errors=True)
 
 

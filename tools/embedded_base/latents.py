@@ -48,7 +48,8 @@ def encode(vae: AutoencoderKL, pictures: torch.Tensor, device: torch.device) -> 
     """Pictures (n, 3, h, w) in [-1, 1] to scaled latents (n, 4, h/8, w/8), float16 on the CPU."""
     with torch.autocast(device.type, torch.bfloat16):
         latents = vae.encode(pictures.to(device)).latent_dist.mean
-    return (latents.float() * vae.config.scaling_factor).half().cpu()
+    scaled: torch.Tensor = (latents.float() * vae.config.scaling_factor).half().cpu()
+    return scaled
 
 
 def pick_kinds(rng: np.random.Generator, variants: int) -> list[str]:
@@ -69,7 +70,11 @@ def build_cache(
 ) -> LatentCache:
     """Encodes the frames of `indices` at `size` pixels; frames without letters also mirrored."""
     rng = np.random.default_rng((seed, size))
-    records, pictures, masked, masks, table = [], [], [], [], []
+    records: list[dict[str, Any]] = []
+    table: list[dict[str, list[int]]] = []
+    pictures: list[torch.Tensor] = []
+    masked: list[torch.Tensor] = []
+    masks: list[torch.Tensor] = []
     vae = vae.to(device).eval()
     for index in indices:
         record = world.records[index]

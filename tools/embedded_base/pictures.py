@@ -106,7 +106,12 @@ def scene_sheet(pipeline: StableDiffusionXLInpaintPipeline, world: World, produc
     for index in with_product[:: max(1, len(with_product) // products)][:products]:
         picture = Image.fromarray(world.frames[index])
         kept = grow(world.masks[index] > 127, 1)
-        made += [picture, *paint(pipeline, list(SCENES), picture, Image.fromarray(np.uint8(~kept) * 255), seed=index)]
+        made += [
+            picture,
+            *paint(
+                pipeline, list(SCENES), picture, Image.fromarray(np.where(kept, 0, 255).astype(np.uint8)), seed=index
+            ),
+        ]
         labels += ["held-out frame", *SCENES]
     return tile(made, labels, len(SCENES) + 1)
 

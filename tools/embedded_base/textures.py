@@ -24,7 +24,7 @@ def pink_noise(rng: np.random.Generator, size: int) -> np.ndarray:
     noise = (noise - noise.mean((0, 1))) / (noise.std((0, 1)) + 1e-6)
     mixing = np.eye(3) * rng.uniform(0.1, 1.0) + rng.uniform(0.2, 1.0, (1, 3))
     noise = noise @ mixing * rng.uniform(0.05, 0.2) + rng.uniform(0.15, 0.85, 3)
-    return np.clip(noise, 0, 1)
+    return np.asarray(np.clip(noise, 0, 1))
 
 
 def dead_leaves(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -44,10 +44,10 @@ def dead_leaves(rng: np.random.Generator, size: int) -> np.ndarray:
             half = radius * rng.uniform(0.2, 1.5)
             draw.rectangle((x - radius, y - half, x + radius, y + half), fill=fill)
         elif shape == 2:
-            points = rng.normal(0, radius, (int(rng.integers(3, 6)), 2)) + (x, y)
+            points = np.add(rng.normal(0, radius, (int(rng.integers(3, 6)), 2)), (x, y))
             draw.polygon([tuple(p) for p in points.tolist()], fill=fill)
         else:
-            end = rng.normal(0, 2 * radius, 2) + (x, y)
+            end = np.add(rng.normal(0, 2 * radius, 2), (x, y))
             draw.line((x, y, *end.tolist()), fill=fill, width=int(rng.integers(1, 5)))
     picture = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.8))))
     leaves = np.asarray(picture, np.float32) / 255

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from .architecture import MAX_TOKENS
@@ -47,7 +48,7 @@ def learn_merges(words: list[str], count: int) -> list[tuple[str, str]]:
     spelled = [(*w[:-1], w[-1] + WORD_END) for w in words]
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
-        pairs = Counter(pair for w in spelled for pair in zip(w, w[1:], strict=False))
+        pairs = Counter(pair for w in spelled for pair in pairwise(w))
         if not pairs:
             break
         best = min(pairs, key=lambda p: (-pairs[p], p))
