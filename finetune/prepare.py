@@ -239,6 +239,7 @@ def _describe(
         class_noun=product.config.class_noun,
         token=product.token,
         fingerprint=wanted,
+        content=product.fingerprint(),
         size=data.size,
         examples=examples,
         photos=photos,

@@ -18,6 +18,7 @@ from finetune.core import fingerprint
 from finetune.core.adapter import check_fits
 from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace, load_set
+from finetune.core.console import warn
 from finetune.core.errors import CatalogError, ConfigError, CutoutError, did_you_mean
 from finetune.core.images import open_picture
 from finetune.core.prepared import PreparedPhoto, PreparedSet, require_prepared
@@ -97,6 +98,8 @@ def plan_placing(
     if product.config.kind != "sku":
         raise CatalogError(f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) can be placed")
     prepared = require_prepared(product.prepared_dir, sku)
+    if prepared.content != product.fingerprint():
+        warn(f"photos or set.yaml of '{sku}' changed since it was prepared; `packshot prepare {sku}` takes them in")
     chosen = _choose_photo(prepared, photo)
     cutout, sha256 = _read_cutout(prepared, chosen)
     version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)

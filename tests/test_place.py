@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -239,3 +240,14 @@ def test_a_damaged_cutout_is_named(shop: Workspace, tmp_path: Path) -> None:
     own.write()
     with pytest.raises(PackshotError, match=r"truncated|damaged"):
         plan_placing(Workspace(tmp_path), "bottle01", PROMPT, config=settings(), adapter="none")
+
+
+def test_photos_changed_since_prepare_are_said(shop: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(shop.root, tmp_path / "copy")
+    copy = Workspace(tmp_path / "copy")
+    plan_placing(copy, "bottle01", "on marble", config=settings())
+    assert "changed since it was prepared" not in capsys.readouterr().err
+    photo = next((copy.datasets / "bottle01" / "photos").iterdir())
+    draw_bottle(colour=(10, 80, 160)).save(photo)
+    plan_placing(copy, "bottle01", "on marble", config=settings())
+    assert "changed since it was prepared" in capsys.readouterr().err

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
 
 EMBEDDED = "embedded"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 SAMPLED_BLOCKS, BLOCK = 64, 1 << 16
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from finetune.core.errors import CatalogError
 
-FORMAT = 1
+FORMAT = 2
 FILE = "prepared.json"
 
 
@@ -45,6 +45,9 @@ class PreparedSet:
     class_noun: str
     token: str
     fingerprint: str
+    """Content of the set, brand pictures and data settings it was made from."""
+    content: str
+    """Content of the product set alone (`ProductSet.fingerprint`), to tell whether photos changed since."""
     size: int
     """Side of the square training examples in pixels."""
     examples: int
