@@ -185,6 +185,15 @@ def test_a_sibling_that_is_not_prepared_is_said(tmp_path: Path, tiny_base: Path,
     assert report_of(later)["gallery"]["siblings"] == {"bottle02": 1}
 
 
+def test_photos_that_changed_since_preparing_are_said(shelf: Workspace, gates: dict[str, str], tmp_path: Path) -> None:
+    root = tmp_path / "changed"
+    shutil.copytree(shelf.root, root, ignore=shutil.ignore_patterns("runs"))
+    draw_bottle(colour=(90, 190, 40)).save(root / "datasets" / "mug01" / "photos" / "front.png")
+    result = evaluate(Workspace(root), "mug01", "--gate", gates["open"])
+    assert result.exit_code == 0, result.output
+    assert "photos or set.yaml of 'mug01' changed since it was prepared" in result.stderr
+
+
 def test_a_vision_model_is_used_where_it_is_on_disk(shelf: Workspace, gates: dict[str, str], tmp_path: Path) -> None:
     import torch
     from transformers import Dinov2Config, Dinov2Model
