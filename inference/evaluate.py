@@ -28,7 +28,6 @@ from finetune.core.catalog import Workspace, load_set
 from finetune.core.console import say, warn
 from finetune.core.contact_sheet import contact_sheet
 from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
-from finetune.core.fidelity import Score
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import MAX_PROMPT_TOKENS, Sampling, load_inpainter
 from finetune.core.masks import Box
@@ -36,6 +35,7 @@ from finetune.core.prepared import PreparedSet, require_prepared
 from finetune.core.versions import AdapterVersion, find_version
 from inference import compose, gallery, gate, judging
 from inference.drawings import DRAWINGS, DrawingRoom, Request
+from inference.fidelity import Score
 from inference.scene import PromptSection, resolve_prompt
 
 FORMAT = 1

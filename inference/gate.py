@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from finetune.core.config import Strict, apply_overrides, presets_dir, read_yaml, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
-from finetune.core.fidelity import Better, Score, judge
+from inference.fidelity import Better, Score, judge
 
 FILE = "gate.yaml"
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core.fidelity import Embedder, Likeness, View, compare, nearest
 from finetune.core.images import Array
 from finetune.core.masks import Mask
 from inference import blend, compose
 from inference.drawings import Drawing
+from inference.fidelity import Embedder, Likeness, View, compare, nearest
 from inference.gallery import Frame, Gallery
 
 GREY = 128

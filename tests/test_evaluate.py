@@ -21,7 +21,6 @@ from finetune.core import adapter as adapter_file
 from finetune.core.basemodel import load_unet, resolve_base
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
-from finetune.core.fidelity import Likeness
 from finetune.core.masks import Box
 from finetune.core.prepared import require_prepared
 from finetune.lora import add_lora, lora_parameters, lora_state
@@ -29,6 +28,7 @@ from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 from inference import compose, gallery, judging
 from inference.drawings import Drawing, Request
+from inference.fidelity import Likeness
 
 pytestmark = pytest.mark.tiny
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from finetune.core.fidelity import (
+from finetune.core.images import Array, to_linear, to_srgb8
+from inference.fidelity import (
     Palette,
     compare,
     exposure_gain,
@@ -25,7 +26,6 @@ from finetune.core.fidelity import (
     structure_similarity,
     to_lab,
 )
-from finetune.core.images import Array, to_linear, to_srgb8
 
 ORANGE, BLUE = (190, 90, 40), (40, 90, 190)
 REACH = 6
