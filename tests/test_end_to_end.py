@@ -144,7 +144,7 @@ def test_a_night_with_the_real_commands(studio: Path, tmp_path: Path) -> None:
 def test_a_killed_training_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of a run; the same command again resumes from the newest checkpoint."""
     write_set(tmp_path, "bottle01", {"front": draw_bottle()})
-    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=400")
+    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=150")
     options = [part for item in (*settings, "train.checkpoint_every=2") for part in ("--set", item)]
     line = ["train", "bottle01", "--config", "embedded", *options]
     command = [sys.executable, "-P", "-m", "finetune.core.commands", *line, "--workspace", str(tmp_path)]
