@@ -366,5 +366,5 @@ def test_an_adapter_of_zeros_on_the_embedded_base_fails(perfumery: Workspace) ->
     folder = write_adapter(perfumery.adapters / "perfume01" / "0001", base, noise=0, sku="perfume01")
     assert folder.is_dir()
     report = packshot(perfumery.root, "evaluate", "perfume01", *QUICK, code=3)
-    assert values_in(report)["palette_gain"] == 0
+    assert abs(values_in(report)["palette_gain"]) < 0.5  # two threads may move a pixel by one step
     assert report["verdict"] == "fail"
