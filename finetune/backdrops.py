@@ -145,32 +145,6 @@ def photograph(size: int, rng: np.random.Generator, path: Path) -> Backdrop:
     return Backdrop(np.asarray(blurred), "in front of a blurred background", "soft light", None)
 
 
-def contact_shadow(matte: Floats, strength: float, reach: float, standing: bool) -> Floats:
-    """What the ground's light is multiplied by around a product: 1 where it is untouched.
-
-    A standing product darkens the ground tightly under its foot and softly in a flattened shape beside it; a product
-    before a ground without a floor throws a faint soft shadow close behind itself.
-
-    Args:
-        matte: (H, W) in 0..1, the product in place. strength: 0..1. reach: blur as a share of the product's width.
-        standing: is there a floor?
-    """
-    rows, columns = np.flatnonzero(matte.max(axis=1) > 0.5), np.flatnonzero(matte.max(axis=0) > 0.5)
-    if not len(rows) or strength <= 0:
-        return np.ones_like(matte)
-    width, foot = columns[-1] - columns[0] + 1, rows[-1]
-    blur = max(1.0, reach * width)
-    if not standing:
-        soft = ndimage.gaussian_filter(np.roll(matte, round(0.4 * blur), axis=0), blur)
-        return np.asarray(1 - 0.5 * strength * soft, dtype=np.float32)
-    thick = max(1.5, 0.05 * width)
-    bottom = matte.copy()
-    bottom[: max(0, foot - max(2, round(0.1 * width)))] = 0
-    tight = ndimage.gaussian_filter(np.roll(bottom, round(0.4 * thick), axis=0), (0.5 * thick, 0.7 * thick))
-    wide = ndimage.gaussian_filter(bottom, (1.4 * thick, 1.5 * blur))
-    return np.asarray((1 - 0.8 * strength * tight) * (1 - 0.6 * strength * wide), dtype=np.float32)
-
-
 def _colour(rng: np.random.Generator) -> tuple[str, Floats]:
     """A named colour and a shade of it, linear light."""
     name = list(COLOURS)[int(rng.integers(len(COLOURS)))]

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from finetune.backdrops import Backdrop, contact_shadow, make_backdrop
+from finetune.backdrops import Backdrop, make_backdrop
 from finetune.captions import caption, colour_name, described
-from finetune.core.images import Array, Floats, composite, resize_rgba, to_linear, to_srgb8
+from finetune.core.images import Array, Floats, composite, resize_rgba
 from finetune.core.masks import Box, Mask, bounding_box, box_mask, dilate
+from finetune.core.shadow import contact_shadow, darken, shadow_behind
 from finetune.matte import Cutout
 
 SMALLEST, LARGEST = 0.35, 0.80
@@ -26,6 +27,8 @@ WIDEST = 0.88
 """Width of the product as a share of the frame's, at most."""
 TILT_SHARE, TILT = 0.3, 5.0
 """Share of the examples that are rotated, and by how many degrees at most."""
+SHADOW_STRENGTH, SHADOW_SOFTNESS = (0.3, 0.9), (0.2, 0.9)
+"""Ranges of the contact shadow: a scene is placed with its defaults somewhere inside."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,9 @@ def _placed(
 
 
 def _shaded(backdrop: Backdrop, matte: Floats, rng: np.random.Generator) -> Array:
-    shadow = contact_shadow(
-        matte, float(rng.uniform(0.35, 0.9)), float(rng.uniform(0.03, 0.12)), backdrop.horizon is not None
-    )
-    return to_srgb8(to_linear(backdrop.picture) * shadow[..., None])
+    falling = shadow_behind if backdrop.horizon is None else contact_shadow
+    light = falling(matte, strength=float(rng.uniform(*SHADOW_STRENGTH)), softness=float(rng.uniform(*SHADOW_SOFTNESS)))
+    return darken(backdrop.picture, light)
 
 
 def _original(

@@ -27,7 +27,7 @@ from finetune.matte import Cutout, cut_out
 from finetune.prepared_files import FOLDERS, overview, plain_name, rebuilt, write_example, write_rows
 from finetune.settings import DataSection
 
-PREPARE_FORMAT = 1
+PREPARE_FORMAT = 2
 """Raised when the same input would give other files."""
 SMALL_SHARE = 0.05
 """A product that covers less of its photo than this is worth a warning."""

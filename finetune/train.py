@@ -167,7 +167,7 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
     from accelerate.utils import ProjectConfiguration
 
     device = pick_device()
-    dtype = pick_dtype(config.memory.precision, device)
+    dtype = pick_dtype(config.memory.precision, device, batch=config.train.batch)
     name = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(dtype), "no")
     accelerator = Accelerator(
         gradient_accumulation_steps=config.train.accumulation,

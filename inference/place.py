@@ -20,7 +20,8 @@ from finetune.core.console import say, warn
 from finetune.core.errors import ConfigError, PackshotError, RunError
 from finetune.core.images import Array, open_picture, write_png
 from finetune.core.inpaint import MAX_PROMPT_TOKENS, Inpainter, Sampling, load_inpainter
-from inference import blend, compose, provenance, report, shadow
+from finetune.core.shadow import contact_shadow, darken
+from inference import blend, compose, provenance, report
 from inference.plan import PICTURES, Plan
 
 RUN_FILE = "run.json"
@@ -150,8 +151,8 @@ def _preserve(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -
     scene = inpainter.paint(job.picture, job.mask, plan.prompts["place"], sampling=sampling, seed=seed)
     large = np.asarray(blend.bring_to_size(scene, config.size))
     large = blend.clear_fringe(large, placed.matte, config.blend.fringe * config.size / inpainter.size)
-    light = shadow.contact_shadow(placed.matte, strength=config.shadow.strength, softness=config.shadow.softness)
-    grained = blend.add_grain(shadow.darken(large, light), config.blend.grain, np.random.default_rng([seed, 1]))
+    light = contact_shadow(placed.matte, strength=config.shadow.strength, softness=config.shadow.softness)
+    grained = blend.add_grain(darken(large, light), config.blend.grain, np.random.default_rng([seed, 1]))
     return Painted(blend.put_product_over(placed.rgb, placed.matte, grained), job.coverage, job.grow)
 
 

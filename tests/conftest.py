@@ -48,6 +48,12 @@ def one_torch_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text is warned of once a process; here a test is a process."""
+    monkeypatch.setattr(console, "_EARLIER_WARNINGS", set())
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with one drawn product, `bottle01`, in two views."""

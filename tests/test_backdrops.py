@@ -73,21 +73,6 @@ def test_a_photograph_is_blurred_and_cropped_square(tmp_path: Path) -> None:
         backdrops.photograph(64, np.random.default_rng(1), tmp_path / "gone.png")
 
 
-def test_the_contact_shadow_lies_under_the_foot() -> None:
-    matte = np.zeros((100, 100), dtype=np.float32)
-    matte[20:80, 25:75] = 1
-    shadow = backdrops.contact_shadow(matte, 0.8, 0.1, standing=True)
-    assert shadow.min() >= 0
-    assert shadow.max() <= 1
-    assert shadow[81, 50] < 0.8
-    assert shadow[81, 50] < shadow[90, 50]
-    assert shadow[30, 10] > 0.99
-    assert (backdrops.contact_shadow(matte, 0.0, 0.1, standing=True) == 1).all()
-    floating = backdrops.contact_shadow(matte, 0.8, 0.1, standing=False)
-    assert floating[50, 24] < 1
-    assert floating.min() > 0.5
-
-
 def test_captions_name_token_noun_and_ground() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):

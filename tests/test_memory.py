@@ -41,6 +41,11 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     assert pick_dtype("auto", "cpu") is torch.float32
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"amx_bf16": has})
+        assert pick_dtype("auto", "cpu", batch=8) is dtype
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # another architecture knows no such key
+    assert pick_dtype("auto", "cpu", batch=8) is torch.float32
     assert pick_dtype("bf16", "cpu") is torch.bfloat16
     with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
         pick_dtype("fp16", "cpu")

@@ -39,9 +39,12 @@ def check(extra: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("extras", nargs="*", default=list(BRINGS), choices=[*BRINGS, []])
+    parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"of {', '.join(BRINGS)}; all if left out")
+    wanted = parser.parse_args().extras
+    if strangers := sorted(set(wanted) - set(BRINGS)):
+        parser.error(f"no extra '{strangers[0]}'; there are {', '.join(BRINGS)}")
     failed = False
-    for extra in parser.parse_args().extras or BRINGS:
+    for extra in wanted or BRINGS:
         problem = check(extra)
         failed |= bool(problem)
         print(f"{extra:<12} {problem or 'ok'}", flush=True)

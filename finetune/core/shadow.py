@@ -1,6 +1,7 @@
 """The analytic contact shadow: what makes a placed product stand instead of float.
 
-numpy and scipy only. Darkens the painted scene, never the product (which is composited over it afterwards). Two parts:
+Training examples and scenes get the same one, so that an adapter learns the contact it will meet. numpy and scipy
+only. Darkens the ground, never the product (which is composited over it afterwards). Two parts:
 
 * *occlusion*: a thin band along the product's lower contour, blurred: the dark line where it meets the ground;
 * *cast*: the silhouette flattened onto the ground, column by column, and blurred wider: soft light from above.
@@ -59,6 +60,19 @@ def contact_shadow(matte: Floats, *, strength: float, softness: float) -> Floats
     cast = _blurred(_widened(cast, box), 0.03 * reach, 0.08 * reach)
     light = (1.0 - strength * OCCLUSION_DEPTH * occlusion) * (1.0 - strength * CAST_DEPTH * cast)
     return np.clip(light, 0.0, 1.0).astype(np.float32)
+
+
+def shadow_behind(matte: Floats, *, strength: float, softness: float) -> Floats:
+    """Light that reaches a ground without a floor: a faint soft shadow of the product, a little below it.
+
+    Args, returns: as `contact_shadow`.
+    """
+    box = bounding_box(np.asarray(matte >= 0.5))
+    if strength <= 0 or box is None:
+        return np.ones_like(matte)
+    reach = (0.02 + 0.1 * softness) * box.width
+    soft = ndimage.gaussian_filter(ndimage.shift(matte, (0.4 * reach, 0), order=1), max(1.0, reach))
+    return np.clip(1 - 0.5 * strength * soft, 0, 1).astype(np.float32)
 
 
 def _lower_contour(solid: Mask, box: Box) -> tuple[NDArray[np.float64], Mask]:
