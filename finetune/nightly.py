@@ -28,6 +28,7 @@ from finetune.core.catalog import Workspace, load_set
 from finetune.core.config import Strict, apply_overrides, find_config, read_yaml, validate
 from finetune.core.console import say
 from finetune.core.errors import PackshotError, RunError
+from finetune.core.prepared import read_prepared
 from finetune.settings import TrainConfig
 
 Outcome = Literal["up to date", "promoted", "gate not met", "failed"]
@@ -175,11 +176,15 @@ def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> 
     folder = workspace.runs / "nightly" / f"{now:%Y%m%d-%H%M%S}"
     with _only_one(workspace.runs / "nightly"):
         folder.mkdir(parents=True, exist_ok=True)
+        problems = _prepare_all(workspace, config, plan, folder)
         results = []
         for entry in plan:
             say(f"{entry.sku}: {entry.why}")
             began = time.perf_counter()
-            result = _do(workspace, config, entry, folder / f"{entry.sku}.log", now)
+            if problem := problems.get(entry.sku):
+                result = Result(entry.sku, "failed", problem)
+            else:
+                result = _do(workspace, config, entry, folder / f"{entry.sku}.log", now)
             result.seconds = round(time.perf_counter() - began, 1)
             results.append(result)
             if result.outcome != "up to date":
@@ -201,19 +206,46 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _do(workspace: Workspace, config: NightlyConfig, entry: Planned, log: Path, now: datetime) -> Result:
-    if entry.action == "nothing":
-        return Result(entry.sku, "up to date", entry.why, entry.version)
+def _prepare_all(workspace: Workspace, config: NightlyConfig, plan: list[Planned], folder: Path) -> dict[str, str]:
+    """Prepare every SKU that will be trained before any is judged: a product is told apart from prepared siblings.
+
+    Returns:
+        What went wrong, by SKU.
+    """
+    if all(entry.action == "nothing" for entry in plan):
+        return {}
+    problems = {}
+    for entry in plan:
+        if entry.action == "train" or not _is_prepared(workspace, entry.sku):
+            code, tail = _trainwards(workspace, config, "prepare", entry.sku, folder / f"{entry.sku}.log")
+            if code:
+                problems[entry.sku] = f"prepare ended with {code}: {tail}"
+    return problems
+
+
+def _is_prepared(workspace: Workspace, sku: str) -> bool:
+    try:
+        return read_prepared(load_set(workspace, sku).prepared_dir) is not None
+    except PackshotError:
+        return False
+
+
+def _trainwards(workspace: Workspace, config: NightlyConfig, command: str, sku: str, log: Path) -> tuple[int, str]:
+    """Run `prepare` or `train` with the night's training config."""
     name, _ = training_config(config)
     settings = [part for override in config.set for part in ("--set", override)]
+    return _command(workspace, [command, sku, "--config", name, *settings], log, config.timeout_minutes)
+
+
+def _do(workspace: Workspace, config: NightlyConfig, entry: Planned, log: Path, now: datetime) -> Result:
+    """Train where that is due, evaluate, promote; the set is prepared."""
+    if entry.action == "nothing":
+        return Result(entry.sku, "up to date", entry.why, entry.version)
     number = entry.version
     if entry.action == "train":
-        for command in ("prepare", "train"):
-            code, tail = _command(
-                workspace, [command, entry.sku, "--config", name, *settings], log, config.timeout_minutes
-            )
-            if code:
-                return Result(entry.sku, "failed", f"{command} ended with {code}: {tail}")
+        code, tail = _trainwards(workspace, config, "train", entry.sku, log)
+        if code:
+            return Result(entry.sku, "failed", f"train ended with {code}: {tail}")
         number = versions.list_versions(workspace, entry.sku)[-1].number
     assert number is not None
     code, tail = _command(workspace, ["evaluate", entry.sku, "--adapter", number], log, config.timeout_minutes)

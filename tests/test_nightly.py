@@ -86,7 +86,8 @@ def test_a_night_trains_promotes_and_the_next_does_nothing(night: tuple[Workspac
     assert [(p.sku, p.action) for p in plan_night(workspace, config)] == [("alpha", "train"), ("beta", "train")]
     report = run_night(workspace, config, now=NOW)
     assert outcomes(report) == {"alpha": "promoted", "beta": "promoted"}
-    assert steps.called == [f"{c} {s}" for s in ("alpha", "beta") for c in ("prepare", "train", "evaluate")]
+    later = [f"{c} {s}" for s in ("alpha", "beta") for c in ("train", "evaluate")]
+    assert steps.called == ["prepare alpha", "prepare beta", *later]
     assert versions.read_current(workspace, "alpha") == "0001"
     text = report.path.read_text(encoding="utf-8")
     assert "| alpha | promoted | 0001 |" in text
@@ -94,6 +95,15 @@ def test_a_night_trains_promotes_and_the_next_does_nothing(night: tuple[Workspac
     steps.called.clear()
     assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "up to date", "beta": "up to date"}
     assert steps.called == []
+
+
+def test_every_set_is_prepared_before_any_is_judged(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    """An adapter is told apart from prepared siblings only; a night that judges alpha first must have beta's views."""
+    workspace, config, steps = night
+    add_version(workspace, "beta", steps.wanted["beta"])  # trained, but its prepared set was cleared away
+    assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "promoted", "beta": "promoted"}
+    assert steps.called.index("prepare beta") < steps.called.index("evaluate alpha")
+    assert "train beta" not in steps.called
 
 
 def test_a_changed_photo_makes_that_sku_stale_alone(night: tuple[Workspace, NightlyConfig, Steps]) -> None:

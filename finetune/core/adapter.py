@@ -8,6 +8,7 @@ must be injected, otherwise the adapter is refused, never half-applied.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,11 @@ ADAPTER_NAME = "packshot"
 
 
 def write_adapter(
-    path: Path, state: dict[str, torch.Tensor], lora_config: dict[str, Any], manifest: dict[str, Any]
+    path: Path,
+    state: dict[str, torch.Tensor],
+    lora_config: dict[str, Any],
+    manifest: dict[str, Any],
+    labels: dict[str, str] | None = None,
 ) -> None:
     """Write an adapter file.
 
@@ -36,29 +41,37 @@ def write_adapter(
         state: PEFT keys without prefix (`<module>.lora_A.weight`) -> tensors.
         lora_config: PEFT's LoraConfig as plain values, as `LoraConfig.to_dict()` gives it.
         manifest: everything needed to make the adapter again; JSON values only.
+        labels: further header entries, by which other programs show the file (`finetune.modelspec`).
     """
-    from safetensors.torch import save_file
-
-    tensors = {PREFIX + key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    tensors = {PREFIX + key: tensor for key, tensor in state.items()}
     plain = {PREFIX + k: _jsonable(v) for k, v in lora_config.items()}
     metadata = {
         "format": "pt",
         METADATA_KEY: json.dumps(plain, sort_keys=True),
         MANIFEST_KEY: json.dumps(manifest, sort_keys=True, ensure_ascii=True),
     }
-    save_file(tensors, str(path), metadata=metadata)
-    _sort_header(path)
+    write_tensors(path, tensors, (labels or {}) | metadata)
 
 
-def _sort_header(path: Path) -> None:
-    """Write the header again with its keys in order: safetensors keeps metadata in a hash map, so that the same
-    adapter would have other bytes, and another hash, every time it is written.
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file: the same tensors and metadata always give the same bytes.
+
+    Where the metadata follow ModelSpec, the hash of the tensors' bytes is added as that asks (`hash_sha256`), and as
+    kohya's trainer and A1111 call the same number (`sshs_model_hash`).
     """
-    data = path.read_bytes()
+    from safetensors.torch import save
+
+    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, metadata=metadata)
     length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    body = data[8 + length :]
+    entries = json.loads(data[8 : 8 + length])
+    if "modelspec.sai_model_spec" in metadata:
+        digest = hashlib.sha256(body).hexdigest()
+        entries["__metadata__"] |= {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
+    # sorted: safetensors keeps metadata in a hash map, so the same adapter would have other bytes every time
+    header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors stay aligned
-    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
+    path.write_bytes(len(header).to_bytes(8, "little") + header + body)
 
 
 def _jsonable(value: Any) -> Any:
@@ -104,9 +117,13 @@ def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
 def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
     """Refuse an adapter trained on another base.
 
+    Another trainer's file names no base by content; its layers are held against the base's instead, in `foreign`.
+
     Raises:
         AdapterMismatch: the base's content differs from the one in the manifest.
     """
+    if "foreign" in manifest and "base" not in manifest:
+        return
     trained = manifest.get("base", {})
     if trained.get("fingerprint") != base.fingerprint:
         raise AdapterMismatch(
@@ -126,7 +143,6 @@ def attach(unet: UNet2DConditionModel, path: Path) -> int:
         AdapterMismatch: a module of the file is not in the UNet, or a tensor has another shape.
         AdapterError: the file is missing or damaged.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
     from safetensors.torch import load_file
 
     lora_config, _, modules = read_header(path)
@@ -157,14 +173,21 @@ def attach(unet: UNet2DConditionModel, path: Path) -> int:
         raise AdapterMismatch(
             f"adapter does not fit this base: {reason}", "it was trained on another architecture"
         ) from error
-    injected = {
-        name
-        for name, module in unet.named_modules()
-        if isinstance(module, BaseTunerLayer) and ADAPTER_NAME in getattr(module, "lora_A", {})
-    }
+    injected = injected_modules(unet)
     if injected != modules:
         raise AdapterMismatch(
             f"adapter holds {len(modules)} modules, but {len(injected)} of this base were adapted",
             "it is incomplete, or was trained on another architecture",
         )
     return len(injected)
+
+
+def injected_modules(unet: UNet2DConditionModel, name: str = ADAPTER_NAME) -> set[str]:
+    """Modules of a UNet that hold the adapter of that name."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return {
+        module_name
+        for module_name, module in unet.named_modules()
+        if isinstance(module, BaseTunerLayer) and name in getattr(module, "lora_A", {})
+    }

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import adapter as adapter_file
+from finetune.core import foreign
 from finetune.core.basemodel import ResolvedBase, load_pipeline
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import OutOfMemory
@@ -112,17 +113,25 @@ def load_inpainter(
     precision: str = "auto",
     device: str = "auto",
 ) -> Inpainter:
-    """Load a base and, where given, an adapter file into it.
+    """Load a base and, where given, an adapter file into it: Packshot's own or another trainer's.
 
     Raises:
         AdapterMismatch: the adapter does not fit the base.
+        AdapterError: the file is missing, damaged, or no LoRA for SDXL's UNet.
         BaseModelError: the base cannot be loaded.
     """
     where = pick_device(device)
-    if weights is not None:
+    other = foreign.read_foreign(weights) if weights is not None and foreign.is_foreign(weights) else None
+    if other is not None:
+        adapter_file.check_fits(other.manifest(), base)
+        foreign.check_foreign(other, base)
+    elif weights is not None:
         adapter_file.check_fits(adapter_file.read_header(weights)[1], base)
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device=where)
-    modules = adapter_file.attach(pipeline.unet, weights) if weights is not None else 0
+    if other is not None:
+        modules = foreign.attach_foreign(pipeline.unet, other, base.name)
+    else:
+        modules = adapter_file.attach(pipeline.unet, weights) if weights is not None else 0
     inpainter = Inpainter(base, pipeline, modules)
     inpainter.set_adapter_scale(scale)
     return inpainter

@@ -16,6 +16,7 @@ from typing import Any
 from finetune.core.adapter import MANIFEST, WEIGHTS, read_header
 from finetune.core.catalog import Workspace, check_sku_name
 from finetune.core.errors import AdapterError
+from finetune.core.foreign import is_foreign, read_foreign
 
 NUMBER = re.compile(r"\d{4}")
 HISTORY = "history.jsonl"
@@ -27,16 +28,23 @@ class AdapterVersion:
 
     sku: str
     number: str
-    """`0001`, or the folder's name for an adapter outside the workspace."""
+    """`0001`, or the name of the folder or file for an adapter outside the workspace."""
     folder: Path
     manifest: dict[str, Any]
     published: bool
     """Is it the one `current` names?"""
+    file: Path | None = None
+    """The adapter file where it was given as such, Packshot's or another trainer's; else it lies in `folder`."""
 
     @property
     def weights(self) -> Path:
         """The adapter file."""
-        return self.folder / WEIGHTS
+        return self.file or self.folder / WEIGHTS
+
+    @property
+    def left_out(self) -> int:
+        """Layers of text encoders in another trainer's file, which Packshot does not load."""
+        return int(self.manifest.get("foreign", {}).get("text_encoder_layers_left_out", 0))
 
 
 def list_versions(workspace: Workspace, sku: str) -> list[AdapterVersion]:
@@ -50,17 +58,19 @@ def list_versions(workspace: Workspace, sku: str) -> list[AdapterVersion]:
 
 
 def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> AdapterVersion:
-    """The wanted version (number or folder), else the published one, else the newest.
+    """The wanted version (number, folder, or any LoRA file), else the published one, else the newest.
 
     Raises:
-        AdapterError: there is none, or the wanted one is not there.
+        AdapterError: there is none, or the wanted one is not there, damaged, or no LoRA for SDXL's UNet.
     """
     versions = list_versions(workspace, sku)
     if wanted:
         for version in versions:
             if wanted in (version.number, version.number.lstrip("0")):
                 return version
-        folder = Path(wanted)
+        folder = Path(wanted).expanduser()
+        if folder.is_file():
+            return _read_file(sku, folder)
         if (folder / WEIGHTS).is_file():
             return _read(sku, folder.name, folder, published=False)
         known = ", ".join(v.number for v in versions) or "none"
@@ -73,6 +83,11 @@ def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> A
 def _read(sku: str, number: str, folder: Path, published: bool) -> AdapterVersion:
     _, manifest, _ = read_header(folder / WEIGHTS)
     return AdapterVersion(sku, number, folder, manifest, published)
+
+
+def _read_file(sku: str, path: Path) -> AdapterVersion:
+    manifest = read_foreign(path).manifest() if is_foreign(path) else read_header(path)[1]
+    return AdapterVersion(sku, path.name, path.parent, manifest, published=False, file=path)
 
 
 def next_number(workspace: Workspace, sku: str) -> str:
@@ -111,6 +126,8 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
     """
     version = find_version(workspace, sku, number)
     folder = workspace.adapters / sku
+    if version.file is not None or version.folder != folder / version.number:
+        raise AdapterError(f"'{number}' is no version of '{sku}' in this workspace", "only such a one is published")
     before = read_current(workspace, sku)
     if before == version.number:
         return version

@@ -33,6 +33,7 @@ class View:
     elevation: float  # degrees above the horizon
     fill: float  # share of the frame's height (or width, whichever is larger)
     lens: float = 100.0  # mm on a 36 mm sensor
+    azimuth: float = 0.0  # degrees; positive moves the camera towards +x
 
 
 def reset(samples: int, seed: int = 7) -> bpy.types.Scene:
@@ -108,12 +109,18 @@ def panel(
 
 
 def lamp(
-    name: str, place: Sequence[float], target: Sequence[float], size: tuple[float, float], strength: float
+    name: str,
+    place: Sequence[float],
+    target: Sequence[float],
+    size: tuple[float, float],
+    strength: float,
+    colour: surfaces.Colour = (1.0, 1.0, 1.0),
 ) -> bpy.types.Object:
     """Like ``panel``, but a lamp: what only takes shadows sees lamps alone, not glowing meshes."""
     light = bpy.data.lights.new(name, "AREA")
     light.shape, light.size, light.size_y = "RECTANGLE", *size
     light.energy = 0.6 * math.pi * strength * size[0] * size[1]
+    light.color = colour
     thing = bpy.data.objects.new(name, light)
     bpy.context.scene.collection.objects.link(thing)
     thing.location = place
@@ -157,8 +164,9 @@ def aim(scene: bpy.types.Scene, things: Sequence[bpy.types.Object], view: View, 
     """Place the camera for ``view``: the product fills its share and stands in the middle."""
     camera = scene.camera
     camera.data.lens, camera.data.clip_end = view.lens, 200.0
-    elevation = math.radians(view.elevation)
-    back = Vector((0.0, -math.cos(elevation), math.sin(elevation)))
+    elevation, azimuth = math.radians(view.elevation), math.radians(view.azimuth)
+    level = math.cos(elevation)
+    back = Vector((math.sin(azimuth) * level, -math.cos(azimuth) * level, math.sin(elevation)))
     turn = back.to_track_quat("Z", "Y")
     camera.rotation_euler = turn.to_euler()
     centre = Vector((0.0, 0.0, height / 2))
@@ -189,12 +197,12 @@ def render(scene: bpy.types.Scene, size: int) -> Array:
     return np.nan_to_num(pixels.reshape(size, size, 4)[::-1], nan=0.0, posinf=50.0)
 
 
-def silhouette_alpha(scene: bpy.types.Scene, size: int, hidden: Sequence[bpy.types.Object]) -> Array:
+def silhouette_alpha(scene: bpy.types.Scene, size: int, hidden: Sequence[bpy.types.Object], samples: int = 64) -> Array:
     """Alpha of everything but ``hidden``: the product's true mask, with no light computed."""
     cycles, layer = scene.cycles, scene.view_layers[0]
     layer.material_override = surfaces.flame("silhouette", (1.0, 1.0, 1.0), 1.0)
     kept = (cycles.samples, cycles.max_bounces, cycles.use_denoising, cycles.use_adaptive_sampling)
-    cycles.samples, cycles.max_bounces, cycles.use_denoising, cycles.use_adaptive_sampling = 64, 0, False, False
+    cycles.samples, cycles.max_bounces, cycles.use_denoising, cycles.use_adaptive_sampling = samples, 0, False, False
     for thing in hidden:
         thing.hide_render = True
     alpha = render(scene, size)[..., 3]

@@ -69,6 +69,26 @@ class Graph:
             element.position, element.color = position, (*colour, 1.0)
         return made.outputs[0]
 
+    def math(self, operation: str, *values: Any) -> bpy.types.Node:
+        """Arithmetic on one to three numbers; ``operation`` is Blender's name (``ADD``, ``MULTIPLY_ADD``...)."""
+        made = self.node("Math", {"operation": operation})
+        for value, socket in zip(values, made.inputs, strict=False):
+            self.connect(value, socket)
+        return made
+
+    def noise(
+        self, place: Any, scale: float, detail: float = 4.0, roughness: float = 0.55, distortion: float = 0.0
+    ) -> Any:
+        """Fractal noise from 0 to 1 at ``place``."""
+        made = self.node(
+            "TexNoise", Vector=place, Scale=scale, Detail=detail, Roughness=roughness, Distortion=distortion
+        )
+        return made.outputs[0]
+
+    def bump(self, height: Any, distance: float, strength: float = 1.0) -> Any:
+        """Normal that makes a smooth surface look uneven by ``distance``."""
+        return self.node("Bump", Height=height, Distance=distance, Strength=strength).outputs[0]
+
     def finish(self, surface: Any, volume: Any | None = None) -> bpy.types.Material:
         """Connect the output and hand over the material."""
         self.connect(surface, self.output.inputs["Surface"])
