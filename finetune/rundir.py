@@ -66,8 +66,10 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
             run = RunFolder(path)
             if run.info().get("fingerprint") == fingerprint:
                 return run
-    path = folder / run_id
-    part = folder / f".{run_id}"
+    path, again = folder / run_id, 1
+    while path.exists():  # a finished run of this second, whose version was taken away
+        path, again = folder / f"{run_id}-{again + 1}", again + 1
+    part = folder / f".{path.name}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     (part / "config.yaml").write_text(config_yaml, encoding="utf-8")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from finetune.cache import CachedExamples
+    from finetune.loop import Observer
+    from finetune.watch import StopRequest
 
 
 @dataclass(frozen=True)
@@ -232,11 +234,9 @@ def _run(
     dtype: torch.dtype,
 ) -> float:
     """Build the loop's parts from the config and run it; returns optimizer steps a second."""
-    from finetune import resume
     from finetune.batches import make_batch
-    from finetune.loop import Objective, Observer, run_loop
-    from finetune.observers import Every, Metrics, ProgressBar
-    from finetune.preview import Previewer
+    from finetune.loop import Objective, run_loop
+    from finetune.observers import ProgressBar
 
     t, o = config.train, config.objective
     device = str(accelerator.device)
@@ -248,27 +248,8 @@ def _run(
         ring_weight=o.ring_weight,
         elsewhere_weight=o.elsewhere_weight,
     )
-    with ProgressBar(t.steps, start) as bar:
-        observers: list[Observer] = [
-            bar,
-            Metrics(run.metrics, accelerator),
-            Every(
-                t.checkpoint_every,
-                lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
-            ),
-        ]
-        if config.preview.every and accelerator.is_main_process:
-            prompts = [p.format(token=prepared.token, class_noun=prepared.class_noun) for p in config.preview.prompts]
-            previewer = Previewer(
-                base,
-                accelerator.unwrap_model(unet),
-                run.previews,
-                prompts=prompts,
-                steps=config.preview.steps,
-                seed=config.preview.seed,
-                dtype=dtype,
-            )
-            observers.append(Every(config.preview.every, previewer.draw))
+    with ProgressBar(t.steps, start) as bar, _stop_request(accelerator, config, run) as stop:
+        observers = _observers(accelerator, unet, config, base, prepared, run, dtype)
         run_loop(
             accelerator,
             unet,
@@ -289,9 +270,64 @@ def _run(
             start=start,
             steps=t.steps,
             max_grad_norm=t.max_grad_norm,
-            observers=observers,
+            observers=[bar, *observers, stop],
         )
         return bar.rate
+
+
+def _stop_request(accelerator: Accelerator, config: TrainConfig, run: rundir.RunFolder) -> StopRequest:
+    """Ctrl-C for this run: any process that was asked stops all."""
+    import torch
+
+    from finetune import resume
+    from finetune.watch import StopRequest
+
+    def agree(asked: bool) -> bool:
+        if accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor([float(asked)], device=accelerator.device)
+        return bool(accelerator.gather(flag).max() > 0)
+
+    keep = config.train.keep_checkpoints
+    return StopRequest(lambda step: resume.save_checkpoint(accelerator, run.state, step, keep), agree)
+
+
+def _observers(
+    accelerator: Accelerator,
+    unet: Any,
+    config: TrainConfig,
+    base: ResolvedBase,
+    prepared: PreparedSet,
+    run: rundir.RunFolder,
+    dtype: torch.dtype,
+) -> list[Observer]:
+    """What looks at every step, in this order: divergence before anything is kept, metrics, checkpoints, previews."""
+    from finetune import resume
+    from finetune.observers import Every, Metrics
+    from finetune.preview import Previewer
+    from finetune.watch import Divergence
+
+    t = config.train
+    observers: list[Observer] = [
+        Divergence(scaled=accelerator.mixed_precision == "fp16"),
+        Metrics(run.metrics, accelerator),
+        Every(
+            t.checkpoint_every, lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints)
+        ),
+    ]
+    if config.preview.every and accelerator.is_main_process:
+        prompts = [p.format(token=prepared.token, class_noun=prepared.class_noun) for p in config.preview.prompts]
+        previewer = Previewer(
+            base,
+            accelerator.unwrap_model(unet),
+            run.previews,
+            prompts=prompts,
+            steps=config.preview.steps,
+            seed=config.preview.seed,
+            dtype=dtype,
+        )
+        observers.append(Every(config.preview.every, previewer.draw))
+    return observers
 
 
 def workspace_path(path: Path, workspace: Workspace) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import draw_bottle, write_set
@@ -18,9 +20,12 @@ from finetune.core.adapter import read_header
 from finetune.core.basemodel import resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.config import apply_overrides, validate
+from finetune.core.errors import RunError
+from finetune.loop import StepReport
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
+from finetune.watch import Divergence
 
 pytestmark = pytest.mark.tiny
 NOW = datetime(2026, 1, 2, 3, 4, 5)
@@ -211,3 +216,59 @@ def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
     assert made[1] == 0
     assert 0 < made[2] <= made[0] // 2 + 1, "only the changed photo's examples are made again"
     assert made[3] > 0
+
+
+def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
+    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from finetune import loop
+
+    config = tiny_config(tiny_base, "train.checkpoint_every=100")
+    straight = train(workspace, config).version
+    bytes_of_straight = straight.weights.read_bytes()
+    straight.folder.rename(tmp_path / "straight")
+    real, calls = loop.batch_loss, []
+
+    def interrupted_in_step_two(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(loop, "batch_loss", interrupted_in_step_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, config)
+    assert signal.getsignal(signal.SIGINT) is before
+    (state,) = workspace.runs.glob("bottle01/*/state/*")
+    assert state.name == "step-000002"
+    assert versions.list_versions(workspace, "bottle01") == []
+    monkeypatch.setattr(loop, "batch_loss", real)
+    assert train(workspace, config).version.weights.read_bytes() == bytes_of_straight
+
+
+def test_a_run_that_diverges_stops_and_writes_no_adapter(workspace: Workspace, tiny_base: Path) -> None:
+    wild = tiny_config(tiny_base, "train.learning_rate=1", "train.steps=80", "adapter.alpha=4000")
+    with pytest.raises(RunError, match="diverged at step") as caught:
+        train(workspace, wild)
+    assert "lower train.learning_rate" in caught.value.hint
+    assert versions.list_versions(workspace, "bottle01") == []
+
+
+def report(step: int, loss: float, grad_norm: float = 1.0) -> StepReport:
+    return StepReport(step, 1000, loss, 1e-3, grad_norm, 0.1)
+
+
+def test_divergence_is_told_from_scatter() -> None:
+    watch, draws = Divergence(scaled=False), np.random.default_rng(0)
+    for step in range(200):  # losses of single steps scatter by a factor of ten
+        watch.after_step(report(step, float(draws.uniform(0.02, 0.2))))
+    for step in range(200, 211):
+        watch.after_step(report(step, 0.5))
+    with pytest.raises(RunError, match="risen from"):
+        watch.after_step(report(211, 0.5))
+    with pytest.raises(RunError, match="loss is nan"):
+        Divergence(scaled=True).after_step(report(1, float("nan")))
+    with pytest.raises(RunError, match="norm is inf"):
+        Divergence(scaled=False).after_step(report(1, 0.1, float("inf")))
+    Divergence(scaled=True).after_step(report(1, 0.1, float("inf")))  # the scaler skips that step

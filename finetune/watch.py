@@ -1,0 +1,110 @@
+"""What ends a run before its last step: a loss that runs away, and a request to stop.
+
+Both are observers of the loop. `Divergence` comes before the checkpoint of its step, so that no bad state is ever kept;
+`StopRequest` after it, so that nothing is saved twice.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import statistics
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from finetune.core.errors import RunError
+from finetune.loop import StepReport
+
+WINDOW = 20
+"""Steps whose losses are averaged before they are compared: single steps scatter with their timesteps."""
+EXPLODED = 3.0
+"""How many times the run's first losses count as an explosion. An adapter starts as identity, so these are the frozen
+base's own; one that has come to predict three times worse than no adapter at all will not come back."""
+
+
+class Divergence:
+    """Stops a run whose loss is no number, or has grown far beyond what the base alone reaches."""
+
+    def __init__(self, *, scaled: bool) -> None:
+        """Start watching.
+
+        Args:
+            scaled: is there a gradient scaler (fp16)? It skips steps with infinite gradients by itself.
+        """
+        self.scaled = scaled
+        self.first: list[float] = []
+        self.last: deque[float] = deque(maxlen=WINDOW)
+
+    def after_step(self, report: StepReport) -> None:
+        """Look at the step.
+
+        Raises:
+            RunError: the run has diverged.
+        """
+        if not math.isfinite(report.loss):
+            self._stop(report, f"the loss is {report.loss}")
+        if not math.isfinite(report.grad_norm) and not self.scaled:
+            self._stop(report, f"the gradient's norm is {report.grad_norm}")
+        if len(self.first) < WINDOW:
+            self.first.append(report.loss)
+            return
+        self.last.append(report.loss)
+        begin, now = statistics.fmean(self.first), statistics.fmean(self.last)
+        if len(self.last) == WINDOW and now > EXPLODED * begin:
+            self._stop(report, f"the loss has risen from {begin:.3g} to {now:.3g}")
+
+    def _stop(self, report: StepReport, why: str) -> None:
+        raise RunError(
+            f"training has diverged at step {report.step}: {why}",
+            "no adapter is written; lower train.learning_rate"
+            + (", or set memory.precision=bf16" if self.scaled else "")
+            + f" (it was {report.learning_rate:.1e})",
+        )
+
+
+class StopRequest:
+    """Ctrl-C or SIGTERM: the step at hand is finished and saved, then the run ends; a second Ctrl-C ends it at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, save: Callable[[int], object], agree: Callable[[bool], bool]) -> None:
+        """Remember what to do.
+
+        Args:
+            save: writes a checkpoint of a step.
+            agree: whether any process of the run was asked; they leave together or they wait for each other for ever.
+        """
+        self.save, self.agree = save, agree
+        self.asked = False
+        self.before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take over the signals; only a program's main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def after_step(self, report: StepReport) -> None:
+        """End the run here if that was asked; a run that is through anyway just ends.
+
+        Raises:
+            KeyboardInterrupt: after the checkpoint is written.
+        """
+        if report.step < report.steps and self.agree(self.asked):
+            self.save(report.step)
+            raise KeyboardInterrupt
