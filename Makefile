@@ -9,6 +9,8 @@ PYTHON ?= python3
 SKU ?= perfume01
 PROMPT ?= on a white marble vanity, soft daylight
 CONFIG ?=
+WORLD ?=
+PHOTOS ?=
 WORKSPACE ?= .
 ARGS ?=
 
@@ -71,8 +73,12 @@ types: setup
 
 check: lint types test  ## All that CI runs: format, lint, types, tests
 
-bench: setup  ## Side-by-side measurements, each a table
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR (see benchmarks/README.md)
+	@test -n "$(WORLD)" || { echo "Error: the benchmarks need a rendered world"; \
+	  echo "hint: make bench WORLD=DIR [PHOTOS=DIR]"; exit 1; } >&2
+	@echo "== matte" && $(BIN)/python -m benchmarks.matte --world "$(WORLD)"
+	@echo "== embedded_base" && $(BIN)/python -m benchmarks.embedded_base --world "$(WORLD)" \
+	  $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 constraints: setup  ## Resolve the pins again, over all extras at once
 	@$(BIN)/python tools/pin_versions.py

@@ -1,4 +1,7 @@
-"""`packshot adapters`: list, show, verify, promote and roll back adapter versions. Torch-free."""
+"""`packshot adapters`: list, show, verify, export, promote and roll back adapter versions.
+
+Torch-free, but for the export, which imports it when it runs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 import click
 
 from finetune.core import versions
-from finetune.core.adapter import WEIGHTS, check_fits, read_header
+from finetune.core.adapter import check_fits, read_header
 from finetune.core.basemodel import resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options
@@ -19,7 +22,7 @@ from finetune.core.errors import AdapterError
 
 @click.group()
 def adapters() -> None:
-    """List, show, verify, promote and roll back adapter versions."""
+    """List, show, verify, export, promote and roll back adapter versions."""
 
 
 @adapters.command("list")
@@ -77,7 +80,12 @@ def show(sku: str, version: str | None, workspace: Path) -> None:
 def verify(sku: str, version: str | None, workspace: Path) -> None:
     """Check that an adapter is whole, belongs to SKU, and fits the base its manifest names."""
     found = versions.find_version(Workspace(workspace), sku, version)
-    _, manifest, modules = read_header(found.folder / WEIGHTS)
+    if "foreign" in found.manifest:
+        raise AdapterError(
+            f"{found.number} is another trainer's file, not a version of '{sku}'",
+            "it is checked when it is placed with",
+        )
+    _, manifest, modules = read_header(found.weights)
     if manifest["sku"] != sku:
         raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not '{sku}'")
     if len(modules) != manifest["modules"]:
@@ -85,6 +93,41 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
     base = resolve_base(manifest["base"]["model"], manifest["base"]["revision"])
     check_fits(manifest, base)
     click.echo(f"ok: {sku} {found.number}, {len(modules)} modules, fits {base.name}")
+
+
+@adapters.command()
+@click.argument("sku")
+@click.option("--version", metavar="N", help="Version.  [default: published, else newest]")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["kohya", "diffusers"]),
+    required=True,
+    help="kohya: for A1111, ComfyUI, Forge, sd-scripts. diffusers: for load_lora_weights.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file.  [default: SKU-VERSION.safetensors in the current folder]",
+)
+@click.option("--device", default="auto", show_default=True, help="For the check: auto, cpu, cuda, cuda:1.")
+@common_options
+def export(sku: str, version: str | None, layout: str, output: Path | None, device: str, workspace: Path) -> None:
+    """Write an adapter version as one file for other programs, with ModelSpec and kohya metadata.
+
+    It is read back by diffusers, applied to the base and compared with the version before it gets its name. Prints
+    the file's path.
+    """
+    found = versions.find_version(Workspace(workspace), sku, version)
+    from finetune.export import export_adapter
+
+    usual = Path(f"{sku}-{found.number.removesuffix('.safetensors')}.safetensors")
+    done = export_adapter(found, layout, output or usual, device=device)
+    say(
+        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; read back by diffusers, max difference "
+        f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
+    )
+    click.echo(str(done.path))
 
 
 @adapters.command()

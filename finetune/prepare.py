@@ -1,50 +1,38 @@
 """The recipe `packshot prepare`: product set -> prepared set.
 
-Reads the photos, cuts the product out of each, makes the training examples and writes the prepared folder: into a
-temporary sibling first, swapped in when complete. What is already up to date by fingerprint is left alone.
-Called by the command line, by training's set-up and by `nightly`; never changes a photo.
+Reads the photos, cuts the product out of each, checks them (`finetune.check`, on the same cutouts), makes the training
+examples and writes the prepared folder: into a temporary sibling first, swapped in when complete. What is already up to
+date by fingerprint is left alone. Called by the command line, by training's set-up and by `nightly`; never changes a
+photo.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from finetune.captions import brand_caption
+from finetune.check import REPORT, examine, examine_brand, write_check_report
 from finetune.core import fingerprint
-from finetune.core.catalog import Photo, ProductSet, Workspace, load_set
-from finetune.core.console import say, warn
-from finetune.core.errors import CatalogError, PackshotError
-from finetune.core.images import open_mask, open_picture, write_png
+from finetune.core.catalog import ProductSet, Workspace, load_set
+from finetune.core.console import say
+from finetune.core.errors import CatalogError
+from finetune.core.images import write_png
 from finetune.core.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
+from finetune.cutting import Cut, cut_all, name_failures, open_all, sidecar
 from finetune.examples import Example, Plan, derive_seed, letterboxed, make_example, plan_variants, shrunk
-from finetune.matte import Cutout, cut_out
 from finetune.prepared_files import FOLDERS, overview, plain_name, rebuilt, write_example, write_rows
 from finetune.settings import DataSection
 
 PREPARE_FORMAT = 2
 """Raised when the same input would give other files."""
-SMALL_SHARE = 0.05
-"""A product that covers less of its photo than this is worth a warning."""
 HELD_OUT_VARIANTS = 4
 """Examples kept for validation where there are too few photos to keep a whole one."""
 MANY_PHOTOS = 4
 """Photos from which on a whole one is kept for validation."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A photo that was read and cut out."""
-
-    photo: Photo
-    picture: Image.Image
-    cutout: Cutout
-    description: str
 
 
 def prepare_set(workspace: Workspace, sku: str, *, data: DataSection, force: bool = False) -> tuple[PreparedSet, bool]:
@@ -73,10 +61,12 @@ def prepare_set(workspace: Workspace, sku: str, *, data: DataSection, force: boo
         return ready, False
     if product.config.kind == "brand":
         return _prepare_brand(product, data, wanted), True
-    cuts = _cut_all(product)
-    for cut in cuts:
-        _remark(sku, cut, data.size)
+    cuts, failures = cut_all(product)
+    name_failures(sku, len(cuts), failures)
+    found = examine(product, cuts, failures, size=data.size)
+    found.warn()
     with rebuilt(product.prepared_dir) as folder:
+        write_check_report(folder / REPORT, found, [(cut.photo, cut.picture, cut.cutout.rgba) for cut in cuts])
         _write_examples(folder, product, cuts, photographs, data, wanted)
     return _read_back(product), True
 
@@ -87,7 +77,7 @@ def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSe
 
 
 def _fingerprint(product: ProductSet, photographs: tuple[Path, ...], data: DataSection) -> str:
-    sidecars = {p.stem: _sidecar(p) for p in product.photos}
+    sidecars = {p.stem: sidecar(p) for p in product.photos}
     return fingerprint.of_value(
         {
             "format": PREPARE_FORMAT,
@@ -106,64 +96,6 @@ def _brand_photographs(workspace: Workspace, product: ProductSet) -> tuple[Path,
     if product.config.kind != "sku" or not brand or not (workspace.datasets / brand / "set.yaml").is_file():
         return ()
     return tuple(photo.path for photo in load_set(workspace, brand).photos)
-
-
-def _sidecar(photo: Photo) -> str:
-    path = photo.path.with_suffix(".txt")
-    return " ".join(path.read_text(encoding="utf-8", errors="replace").split()) if path.is_file() else ""
-
-
-def _cut_all(product: ProductSet) -> list[Cut]:
-    """Read and cut out every photo; a bad one is named and left out.
-
-    Raises:
-        PackshotError: none is left.
-    """
-    cuts: list[Cut] = []
-    failures: list[tuple[Photo, PackshotError]] = []
-    for photo in product.photos:
-        try:
-            picture = open_picture(photo.path)
-            mask = open_mask(photo.mask) if photo.mask else None
-            cuts.append(Cut(photo, picture, cut_out(picture, mask), _sidecar(photo)))
-        except PackshotError as error:
-            failures.append((photo, error))
-    _name_failures(product.sku, len(cuts), failures)
-    return cuts
-
-
-def _name_failures(sku: str, good: int, failures: list[tuple[Photo, PackshotError]]) -> None:
-    """Warn of each photo left out.
-
-    Raises:
-        PackshotError: none is left; of a set of one photo, what is wrong with it.
-    """
-    described = []
-    for photo, error in failures:
-        name = photo.path.name
-        described.append(error.message if name in error.message else f"{name}: {error.message}")
-    if not good and len(failures) == 1:
-        error = failures[0][1]
-        raise type(error)(described[0], error.hint)
-    for line in described:
-        warn(f"{sku}: left out {line}")
-    for hint in dict.fromkeys(error.hint for _, error in failures if error.hint):
-        say(f"hint: {hint}")
-    if not good:
-        raise CatalogError(f"none of the {len(failures)} photos of '{sku}' can be used", failures[0][1].hint)
-
-
-def _remark(sku: str, cut: Cut, size: int) -> None:
-    """Warn of what will make a poor adapter although it can be used."""
-    name, cutout = f"{sku}/{cut.photo.path.name}", cut.cutout
-    if max(cutout.box.width, cutout.box.height) < size:
-        warn(f"{name}: the product is {cutout.box.width}x{cutout.box.height} pixels, under the training size {size}")
-    if cutout.touches_border:
-        warn(f"{name}: the product touches the picture's border and may be cut off")
-    if cutout.source == "plain ground" and cutout.parts > 1:
-        warn(f"{name}: the product falls into {cutout.parts} pieces; if clear or white parts are missing, give a mask")
-    if cutout.share < SMALL_SHARE:
-        warn(f"{name}: the product covers only {cutout.share:.1%} of the picture")
 
 
 def _write_examples(
@@ -249,16 +181,13 @@ def _describe(
 
 def _prepare_brand(product: ProductSet, data: DataSection, wanted: str) -> PreparedSet:
     """A brand set: whole pictures, letterboxed, one example each, painted in full."""
-    pictures: list[tuple[Photo, Image.Image]] = []
-    failures: list[tuple[Photo, PackshotError]] = []
-    for photo in product.photos:
-        try:
-            pictures.append((photo, open_picture(photo.path)))
-        except PackshotError as error:
-            failures.append((photo, error))
-    _name_failures(product.sku, len(pictures), failures)
+    pictures, failures = open_all(product)
+    name_failures(product.sku, len(pictures), failures)
+    found = examine_brand(product, pictures, failures, size=data.size)
+    found.warn()
     held_out = _held_out([photo.stem for photo, _ in pictures], 1, data.seed)
     with rebuilt(product.prepared_dir) as folder:
+        write_check_report(folder / REPORT, found, [(photo, picture, None) for photo, picture in pictures])
         for name in FOLDERS:
             (folder / name).mkdir()
         rows: list[dict[str, Any]] = []
@@ -268,7 +197,7 @@ def _prepare_brand(product: ProductSet, data: DataSection, wanted: str) -> Prepa
             image, _ = letterboxed(picture, data.size)
             nothing = np.zeros((data.size, data.size), dtype=np.float32)
             plan = Plan(0, True, "full", derive_seed(data.seed, photo.stem, 0))
-            text = brand_caption(product.token, _sidecar(photo) or product.config.class_noun)
+            text = brand_caption(product.token, sidecar(photo) or product.config.class_noun)
             example = Example(image, nothing > 0, nothing, text, plan, picture.size, (0, 0))
             rows.append(write_example(folder, len(rows), example, photo.stem, split))
             photos.append(PreparedPhoto(photo.stem, "", "picture", picture.width, picture.height, split))

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from finetune import rundir
+from finetune import modelspec, rundir
 from finetune.core import adapter as adapter_file
 from finetune.core import versions
 from finetune.core.basemodel import ResolvedBase
@@ -35,6 +35,7 @@ def adapter_manifest(
         "class_noun": prepared.class_noun,
         "token": prepared.token,
         "prepared": prepared.fingerprint,
+        "examples": prepared.examples,
         "base": base.summary(),
         "objective": "inpainting" if base.channels == 9 else "text-to-image",
         "modules": modules,
@@ -57,7 +58,8 @@ def write_version(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest)
+        labels = modelspec.labels(manifest, state, lora_config)
+        adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest, labels)
         text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
         (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
         (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
@@ -79,6 +81,7 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
 | made by | {manifest["tool"]}, run {story["run"]} |
 
-It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, or load
-`adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`.
+It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, load
+`adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`, or write a file for A1111 and ComfyUI with
+`packshot adapters export {manifest["sku"]} --format kohya`.
 """

@@ -60,7 +60,11 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 @click.option("--prompt", required=True, metavar="TEXT", help='Where it stands: "on a white marble vanity".')
 @click.option("--mode", type=click.Choice(["preserve", "insert"]), help="Keep the product's pixels, or draw it.")
 @click.option("--photo", metavar="STEM", help="Photo whose cutout is placed.  [default: the set's first]")
-@click.option("--adapter", metavar="VERSION|PATH", help="Adapter; `none` for the base alone.  [default: published]")
+@click.option(
+    "--adapter",
+    metavar="VERSION|FILE",
+    help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published]",
+)
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
 @click.option("--scale-adapter", type=float, help="Weight of the adapter.  [default: 1]")
 @click.option("--candidates", type=int, help="Pictures made, with seeds SEED, SEED + 1, ...  [default: 1]")

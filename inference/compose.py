@@ -73,6 +73,11 @@ def default_scale(cutout: tuple[int, int]) -> float:
     return min(DEFAULT_HEIGHT, WIDEST * height / width)
 
 
+def default_grow(size: int) -> int:
+    """Latent cells painted into the product's edge on a base of `size` px when none are asked for."""
+    return size // 1024
+
+
 def placement_box(cutout: tuple[int, int], size: int, *, anchor: float, scale: float, ground: float) -> Box:
     """The product's box in a square picture, on whole pixels.
 

@@ -85,7 +85,7 @@ class Subject:
     def folder(self) -> Path:
         """Where the report belongs: never into the folder of another product's adapter."""
         own = (self.workspace.adapters / self.prepared.sku).resolve()
-        if self.version.folder.resolve().parent == own:
+        if self.version.file is None and self.version.folder.resolve().parent == own:
             return self.version.folder
         return self.workspace.runs / self.prepared.sku / f"evaluate-{self.fingerprint}"
 

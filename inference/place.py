@@ -105,6 +105,8 @@ def _tell(plan: Plan) -> None:
         say(f"{plan.sku}: no adapter, base '{plan.base.name}' alone")
     else:
         state = "" if version.published else " (not yet published)"
+        if other := version.manifest.get("foreign"):
+            state = f" (a file in {other['layout']}'s layout, {other['layers']} layers)"
         say(f"{plan.sku}: adapter {version.number}{state} on base '{plan.base.name}'")
         trained_on = version.manifest.get("sku", plan.sku)
         if trained_on != plan.sku:
@@ -145,7 +147,8 @@ def _make(plan: Plan, inpainter: Inpainter, index: int, folder: Path) -> dict[st
 def _preserve(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -> Painted:
     """The product's own pixels in a painted scene."""
     config, placed = plan.config, plan.placed
-    job = compose.around_product(placed, inpainter.size, grow=config.mask_grow, rng=np.random.default_rng([seed, 0]))
+    grow = compose.default_grow(inpainter.size) if config.mask_grow is None else config.mask_grow
+    job = compose.around_product(placed, inpainter.size, grow=grow, rng=np.random.default_rng([seed, 0]))
     if job.mask.all():
         warn(f"the product is so small on this base ({inpainter.size} px) that the scene is painted without seeing it")
     scene = inpainter.paint(job.picture, job.mask, plan.prompts["place"], sampling=sampling, seed=seed)
@@ -206,7 +209,8 @@ def _manifest(plan: Plan, painted: Painted, seed: int) -> dict[str, Any]:
             "published": version.published,
             "sha256": provenance.file_sha256(version.weights),
             "scale": config.adapter_scale,
-        },
+        }
+        | ({"foreign": version.manifest["foreign"]} if "foreign" in version.manifest else {}),
         "base": plan.base.summary(),
         "prompt": {"user": plan.user_prompt, "resolved": plan.prompts, "negative": config.sampling.negative},
         "seed": seed,

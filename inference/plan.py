@@ -26,7 +26,7 @@ from finetune.core.versions import AdapterVersion, find_version
 from inference import compose
 from inference.scene import PlaceConfig, resolve_prompt
 
-PICTURES = 1
+PICTURES = 2
 """Raised when the same settings would make other pictures: runs of before are then made again."""
 NO_ADAPTER = "none"
 
@@ -85,7 +85,8 @@ def plan_placing(
 
     Args:
         photo: stem of the photo whose cutout is placed; the first of the set if left out.
-        adapter: version number or folder; the published one, else the newest, if left out; `none` for the base alone.
+        adapter: version number, folder, or any SDXL LoRA file; the published one, else the newest, if left out;
+            `none` for the base alone.
         base: base reference; the one the adapter was trained on if left out.
 
     Raises:

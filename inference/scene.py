@@ -102,8 +102,10 @@ class PlaceConfig(Strict):
     """Seed of the first candidate."""
     adapter_scale: float = Field(default=1.0, ge=0, le=2)
     """Weight of the adapter; 0 paints with the base alone."""
-    mask_grow: int = Field(default=1, ge=0, le=8)
-    """Latent cells (8 px of the base) that the painted ground reaches into the product's edge, under the cutout."""
+    mask_grow: int | None = Field(default=None, ge=0, le=8)
+    """Latent cells (8 px of the base) that the painted ground reaches into the product's edge, under the cutout; left
+    out: one on a base of 1024 px, none on a small one, where a cell is much of a product and it would be painted
+    anew, larger."""
     box_margin: float = Field(default=0.08, ge=0, le=0.5)
     """Insert mode: margin of the painted box around the placement, as a share of the frame."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

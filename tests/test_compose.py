@@ -123,3 +123,8 @@ def test_insert_box_holds_the_placement_and_its_margin(rng: np.random.Generator)
     assert np.array_equal(to_pixels(latent_mask(job.mask)), job.mask)
     assert job.coverage < 0.45
     assert compose.whole_frame(64, rng).mask.all()
+
+
+def test_a_small_base_is_shown_the_whole_product() -> None:
+    """A cell of 8 px is a tenth of a product on a 256 px base: eaten away, it would be painted anew and larger."""
+    assert [compose.default_grow(size) for size in (256, 512, 1024, 2048)] == [0, 0, 1, 2]

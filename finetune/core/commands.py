@@ -28,10 +28,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "finetune.cli:prepare",
         "Photos -> prepared set: cutouts, mattes, captions, training examples.",
     ),
+    "check": (
+        "finetune.check_cli:check",
+        "The pre-flight report of the photos alone: what is wrong, why it matters, what to do.",
+    ),
     "train": ("finetune.cli:train", "Prepared set -> adapter version (resumes by itself after a crash)."),
     "adapters": (
         "finetune.adapters_cli:adapters",
-        "List, show, verify, promote and roll back adapter versions.",
+        "List, show, verify, export, promote and roll back adapter versions.",
     ),
     "place": ("inference.cli:place", "Adapter + cutout -> scenes with the product's own pixels."),
     "evaluate": ("inference.evaluate_cli:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),

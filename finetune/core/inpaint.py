@@ -16,6 +16,7 @@ from PIL import Image
 from finetune.core import adapter as adapter_file
 from finetune.core import foreign
 from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.console import warn
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import OutOfMemory
 from finetune.core.masks import Mask
@@ -125,6 +126,11 @@ def load_inpainter(
     if other is not None:
         adapter_file.check_fits(other.manifest(), base)
         foreign.check_foreign(other, base)
+        if other.text_encoder:
+            warn(
+                f"{other.text_encoder} layers of text encoders in {other.path.name} are left out: Packshot adapts the "
+                "UNet alone, so pictures may differ from those of other programs"
+            )
     elif weights is not None:
         adapter_file.check_fits(adapter_file.read_header(weights)[1], base)
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device=where)

@@ -6,6 +6,7 @@ datasets/<sku>/prepared/
   images/ masks/ mattes/   examples at the training size
   cutouts/<stem>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
   contact_sheet.png    every cutout on checkerboard, black and white, and a sample of the examples
+  report.html          what `finetune.check` found, beside every photo and cutout
 """
 
 from __future__ import annotations

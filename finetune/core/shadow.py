@@ -72,7 +72,7 @@ def shadow_behind(matte: Floats, *, strength: float, softness: float) -> Floats:
         return np.ones_like(matte)
     reach = (0.02 + 0.1 * softness) * box.width
     soft = ndimage.gaussian_filter(ndimage.shift(matte, (0.4 * reach, 0), order=1), max(1.0, reach))
-    return np.clip(1 - 0.5 * strength * soft, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - 0.5 * strength * soft, 0, 1), dtype=np.float32)
 
 
 def _lower_contour(solid: Mask, box: Box) -> tuple[NDArray[np.float64], Mask]:

@@ -41,11 +41,6 @@ class AdapterVersion:
         """The adapter file."""
         return self.file or self.folder / WEIGHTS
 
-    @property
-    def left_out(self) -> int:
-        """Layers of text encoders in another trainer's file, which Packshot does not load."""
-        return int(self.manifest.get("foreign", {}).get("text_encoder_layers_left_out", 0))
-
 
 def list_versions(workspace: Workspace, sku: str) -> list[AdapterVersion]:
     """Every complete version of a SKU, oldest first."""

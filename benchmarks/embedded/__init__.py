@@ -1,0 +1,1 @@
+"""What `benchmarks/embedded_base.py` measures with: recognisers, painted pictures, rows of the table."""

@@ -1,0 +1,290 @@
+"""A small network that reads a picture: which surface, backdrop and light it shows, and where the product is.
+
+Trained on the training frames of a rendered world, in about fifteen minutes of one CPU core, and validated on its
+held-out frames; kept in a file. Used by the rows on prompt obedience, diversity and growth. It is a measuring
+instrument: it never sees a generated picture while it trains, and the base is not asked for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from finetune.core import fingerprint
+from finetune.core.console import say
+from finetune.core.device import pick_dtype
+from finetune.core.images import Array
+from finetune.core.masks import Mask
+from tools.embedded_base.world import World
+
+FORMAT = 1
+"""Raised when the same frames would give another reader."""
+SIDE = 128
+"""Pixels a side the network looks at: decoded pictures are softer than renders at 256, hardly at 128."""
+WIDTHS = (16, 40, 80, 128)
+SIDE_WIDTH = 16
+EMBEDDING = 128
+STUDIO = "studio surface"
+NO_COLOUR = -1
+QUESTIONS = ("surface", "backdrop", "light", "colour")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names the reader tells apart, in the order of its answers."""
+
+    surface: tuple[str, ...]
+    backdrop: tuple[str, ...]
+    light: tuple[str, ...]
+    colour: tuple[str, ...]
+
+    def of(self, question: str) -> tuple[str, ...]:
+        """The names of one question."""
+        names: tuple[str, ...] = getattr(self, question)
+        return names
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the reader sees in n pictures."""
+
+    answers: dict[str, NDArray[np.int64]]
+    """By question: (n,) indices into the names."""
+    embedding: NDArray[np.float32]
+    """(n, 128), of length 1: the layer before the answers."""
+    products: NDArray[np.bool_]
+    """(n, h, w), of the pictures' own size: where it sees a product."""
+
+
+def words_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """The names that are true of a record, by question; the colour is empty where the backdrop is named without one.
+
+    Merged: the studio surfaces are one name (each is its backdrop's paper, bent), and backdrops are told apart by
+    kind; the colour of walls and studios is a question of its own.
+    """
+    surface = str(record["surface"])
+    return {
+        "surface": STUDIO if surface.endswith(STUDIO) else surface,
+        "backdrop": str(record["backdrop_type"]),
+        "light": str(record["lighting"]),
+        "colour": str(record["backdrop_colour"] or _studio_colour(record)),
+    }
+
+
+def _studio_colour(record: Mapping[str, Any]) -> str:
+    return str(record["backdrop"]).split()[0] if record["backdrop_type"] == "studio" else ""
+
+
+def collect_names(records: Sequence[Mapping[str, Any]]) -> Names:
+    """All names that occur, each question's sorted."""
+    words = [words_of(r) for r in records]
+    return Names(*(tuple(sorted({w[q] for w in words} - {""})) for q in QUESTIONS))
+
+
+def targets_of(records: Sequence[Mapping[str, Any]], names: Names) -> NDArray[np.int64]:
+    """(n, 4) indices into the names, -1 for a colour that is not named."""
+    rows = [[_index(names.of(q), words_of(r)[q]) for q in QUESTIONS] for r in records]
+    return np.array(rows, dtype=np.int64)
+
+
+def _index(names: tuple[str, ...], name: str) -> int:
+    return names.index(name) if name in names else NO_COLOUR
+
+
+def block(inside: int, outside: int, stride: int) -> nn.Sequential:
+    """Convolution, normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
+    )
+
+
+class ReaderNetwork(nn.Module):
+    """Four levels of convolutions; answers from the mean of three bands, the product from all levels."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__()
+        inside = (3, *WIDTHS[:-1])
+        self.levels = nn.ModuleList(
+            nn.Sequential(block(i, o, 2), block(o, o, 1)) for i, o in zip(inside, WIDTHS, strict=True)
+        )
+        self.embed = nn.Linear(3 * WIDTHS[-1] + 2 * WIDTHS[1], EMBEDDING)
+        self.answers = nn.ModuleDict({q: nn.Linear(EMBEDDING, len(names.of(q))) for q in QUESTIONS})
+        self.sides = nn.ModuleList(nn.Conv2d(width, SIDE_WIDTH, 1) for width in WIDTHS)
+        self.joints = nn.ModuleList(block(SIDE_WIDTH, SIDE_WIDTH, 1) for _ in WIDTHS[:-1])
+        self.product = nn.ConvTranspose2d(SIDE_WIDTH, 1, 4, 2, 1)
+
+    def forward(self, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Pictures (n, 3, s, s) in -1..1 to logits by question, embeddings (n, 128), product logits (n, s, s)."""
+        found: list[Tensor] = []
+        x = pictures
+        for level in self.levels:
+            x = level(x)
+            found.append(x)
+        bands = functional.adaptive_avg_pool2d(x, (3, 1)).flatten(1)
+        fine = functional.adaptive_avg_pool2d(found[1], (2, 1)).flatten(1)
+        embedding = functional.relu(self.embed(torch.cat([bands, fine], 1)))
+        dropped = functional.dropout(embedding, 0.3, self.training)
+        logits = {q: head(dropped) for q, head in self.answers.items()}
+        top = self.sides[-1](found[-1])
+        for side, joint, level_out in zip(self.sides[-2::-1], self.joints, found[-2::-1], strict=True):
+            top = joint(functional.interpolate(top, scale_factor=2.0, mode="nearest") + side(level_out))
+        return logits, embedding, self.product(top)[:, 0]
+
+
+def shrink(pictures: Array) -> Array:
+    """Pictures (n, h, w, 3) or masks (n, h, w) uint8 to 128 px a side."""
+    size = (SIDE, SIDE)
+    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BOX)) for p in pictures])
+
+
+def varied(pictures: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cropped, mirrored, softened and noisy pictures (n, 3, s, s) in -1..1, and their masks (n, s, s) in 0..1.
+
+    Tint changes by 3 % only: tint is what names the light. Softening and noise stand for the autoencoder.
+    """
+    count = len(pictures)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator) * (high - low) + low
+
+    scale = uniform(0.72, 1.04, count)
+    reach = (1 - scale).clamp(min=0)
+    mirrored = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    shifts = uniform(-1, 1, count, 2) * reach[:, None]
+    affine = torch.zeros(count, 2, 3)
+    affine[:, 0, 0], affine[:, 1, 1] = scale * mirrored, scale * uniform(0.92, 1.08, count)
+    affine[:, :, 2] = shifts
+    grid = functional.affine_grid(affine, [count, 3, SIDE, SIDE], align_corners=False)
+    both = torch.cat([pictures, masks[:, None]], 1)
+    moved = functional.grid_sample(both, grid, padding_mode="reflection", align_corners=False)
+    rgb, cover = moved[:, :3], moved[:, 3]
+    if torch.rand(1, generator=generator).item() < 0.6:
+        side = int(uniform(44, SIDE, 1).item())
+        small = functional.interpolate(rgb, size=(side, side), mode="area")
+        rgb = functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    gain = uniform(0.9, 1.1, count, 1, 1, 1) * uniform(0.97, 1.03, count, 3, 1, 1)
+    rgb = (rgb + 1) * gain - 1 + uniform(0, 0.06, count, 1, 1, 1) * torch.randn(rgb.shape, generator=generator)
+    return rgb.clamp(-1, 1), cover
+
+
+def _loss(network: ReaderNetwork, pictures: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
+    logits, _, product = network(pictures)
+    total = sum(
+        (
+            functional.cross_entropy(logits[q].float(), targets[:, i], ignore_index=NO_COLOUR, label_smoothing=0.05)
+            for i, q in enumerate(QUESTIONS)
+        ),
+        start=torch.zeros(()),
+    )
+    product = product.float()
+    share = torch.sigmoid(product)
+    overlap = (share * masks).sum((1, 2)) + 20
+    dice = 1 - (2 * overlap / (share.sum((1, 2)) + masks.sum((1, 2)) + 40)).mean()
+    return total + functional.binary_cross_entropy_with_logits(product, masks) * 2 + dice
+
+
+def to_signed(pictures: Array) -> Tensor:
+    """(n, h, w, 3) uint8 to (n, 3, h, w) float in -1..1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    order = torch.randperm(count, generator=generator)
+    return iter(torch.split(order[: count // size * size], size))
+
+
+class SceneReader:
+    """The trained network with its names."""
+
+    def __init__(self, network: ReaderNetwork, names: Names) -> None:
+        self.network, self.names = network.eval(), names
+
+    @torch.no_grad()
+    def read(self, pictures: Array) -> Reading:
+        """Read pictures (n, h, w, 3) uint8: the mean over each and its mirror image."""
+        size = (pictures.shape[1], pictures.shape[2])
+        outputs = [self._read(shrink(pictures[i : i + 64]), size) for i in range(0, len(pictures), 64)]
+        answers = {q: np.concatenate([o[0][q] for o in outputs]) for q in QUESTIONS}
+        return Reading(answers, np.concatenate([o[1] for o in outputs]), np.concatenate([o[2] for o in outputs]))
+
+    def _read(
+        self, small: Array, size: tuple[int, int]
+    ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32], NDArray[np.bool_]]:
+        signed = to_signed(small)
+        logits, embedding, product = self.network(signed)
+        mirror_logits, mirror_embedding, mirror_product = self.network(signed.flip(3))
+        answers = {q: (logits[q] + mirror_logits[q]).argmax(1).numpy() for q in QUESTIONS}
+        unit = functional.normalize(embedding + mirror_embedding, dim=1).numpy()
+        both = (product + mirror_product.flip(2))[:, None]
+        large = functional.interpolate(both, size=size, mode="bilinear", align_corners=False)
+        return answers, unit, (large[:, 0] > 0).numpy()
+
+
+def train_reader(world: World, *, epochs: int = 100, batch: int = 32, seed: int = 0) -> SceneReader:
+    """Train a reader on the frames of a world (its training part)."""
+    names = collect_names(world.records)
+    torch.manual_seed(seed)
+    network = ReaderNetwork(names).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pictures, masks = to_signed(shrink(world.frames)), torch.from_numpy(shrink(world.masks)).float() / 255
+    targets = torch.from_numpy(targets_of(world.records, names))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.05)
+    steps = epochs * (len(world) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
+    generator = torch.Generator().manual_seed(seed)
+    dtype = pick_dtype("auto", "cpu", batch=batch)
+    network.train()
+    for epoch in range(epochs):
+        mean = 0.0
+        for chosen in _batches(len(world), batch, generator):
+            seen, covers = varied(pictures[chosen], masks[chosen], generator)
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                loss = _loss(network, seen.to(memory_format=torch.channels_last), covers, targets[chosen])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            mean += loss.item() / (len(world) // batch)
+        if epoch % 5 == 4:
+            say(f"  scene reader: epoch {epoch + 1} of {epochs}, loss {mean:.3f}")
+    return SceneReader(network.float(), names)
+
+
+def load_or_train(world: World, folder: Path, *, epochs: int = 100, seed: int = 0) -> SceneReader:
+    """The reader of these frames: from its file in `folder`, or trained now and kept."""
+    key = fingerprint.of_value([FORMAT, [r["index"] for r in world.records], epochs, seed])
+    path = folder / f"scene-reader-{key}.pt"
+    names = collect_names(world.records)
+    if path.is_file():
+        network = ReaderNetwork(names)
+        network.load_state_dict(torch.load(path, weights_only=True))
+        return SceneReader(network, names)
+    say(f"training the scene reader on {len(world)} frames, {epochs} epochs")
+    reader = train_reader(world, epochs=epochs, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(reader.network.state_dict(), path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+    return reader
+
+
+def accuracy(reading: Reading, targets: NDArray[np.int64], question: str) -> float:
+    """Share of right answers, 0..1, where there is something to answer; NaN where there is not."""
+    wanted = targets[:, QUESTIONS.index(question)]
+    asked = wanted != NO_COLOUR
+    return float((reading.answers[question][asked] == wanted[asked]).mean()) if asked.any() else float("nan")
+
+
+def mean_iou(found: NDArray[np.bool_], true: Mask) -> float:
+    """Mean intersection over union of masks (n, h, w) over the pictures that hold a product; NaN for none."""
+    with_product = true.any((1, 2))
+    both = (found & true).sum((1, 2))[with_product]
+    either = (found | true).sum((1, 2))[with_product]
+    return float((both / either).mean()) if len(both) else float("nan")

@@ -1,0 +1,57 @@
+"""The Click command `packshot check`. Free of numpy and torch at import: its body imports what it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from finetune.core.catalog import Workspace
+from finetune.core.commands import common_options, config_options
+from finetune.core.console import say
+from finetune.core.errors import CatalogError
+
+
+@click.command()
+@click.argument("sku")
+@config_options
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the page there instead of datasets/SKU/report.html.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@common_options
+def check(
+    sku: str,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    report: Path | None,
+    as_json: bool,
+    workspace: Path,
+) -> None:
+    """Check the photos of SKU before training: sharpness, light, colour, copies, views, strangers. Changes nothing.
+
+    Exit code 1 when no photo can be trained on, 0 with warnings.
+
+    \b
+    Example:
+      packshot check perfume01
+    """
+    from finetune.check import check_set
+    from finetune.cli import resolve_config
+
+    size = resolve_config(config_name, overrides, announce=False).data.size
+    found, path = check_set(Workspace(workspace), sku, size=size, report=report)
+    if as_json:
+        click.echo(json.dumps(found.as_dict() | {"report": str(path)}, indent=1, ensure_ascii=False))
+    for finding in () if as_json else found.findings:
+        click.echo(f"{finding.severity:<8} {finding.photo or 'the set'}: {finding.what}")
+        click.echo(f"         why: {finding.why}\n         do: {finding.cure}")
+    say(f"report: {path}")
+    if not found.trainable:
+        raise CatalogError(
+            f"none of the {found.photos} photos of '{sku}' can be used", found.findings[0].cure or "give other photos"
+        )

@@ -1,0 +1,288 @@
+"""LoRA files of other trainers: read, held against the base, attached. Used by placing, evaluation and versions.
+
+Read are kohya's keys in both spellings and diffusers' and PEFT's, with alpha as a tensor, in the
+`lora_adapter_metadata` header, or none (then scale 1, as those trainers mean it), on linear and convolution layers
+(LCM, Lightning), plain or DoRA by output row. Each layer's scale is folded into its second matrix, so that layers of
+different ranks and alphas come out right: diffusers' loader loses alphas that differ between attention layers, and
+leaves kohya's `dora_scale` out. Text encoders' parts are counted and left out, which the caller says. Everything else
+is refused with its keys named, before a base is loaded; nothing is half-applied.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.core.adapter import ADAPTER_NAME, MANIFEST_KEY, METADATA_KEY, PREFIX, injected_modules
+from finetune.core.basemodel import ResolvedBase, safetensors_header
+from finetune.core.errors import AdapterError, AdapterMismatch, BaseModelError
+from finetune.core.kohya_names import KOHYA, spellings
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import UNet2DConditionModel
+
+DOWN, UP, ALPHA, MAGNITUDE, KOHYA_MAGNITUDE = "down", "up", "alpha", "magnitude", "kohya magnitude"
+_ENDINGS = {
+    ".lora_down.weight": DOWN,
+    ".lora_up.weight": UP,
+    ".lora_A.weight": DOWN,
+    ".lora_B.weight": UP,
+    ".lora.down.weight": DOWN,
+    ".lora.up.weight": UP,
+    "_lora.down.weight": DOWN,
+    "_lora.up.weight": UP,
+    ".alpha": ALPHA,
+    ".lora_magnitude_vector": MAGNITUDE,
+    ".lora_magnitude_vector.weight": MAGNITUDE,
+    ".dora_scale": KOHYA_MAGNITUDE,
+}
+_UNET = (KOHYA, PREFIX, "diffusion_model.")
+_TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|bundle_emb\.")
+_OTHER_METHODS = {
+    r"\.hada_": "LoHa",
+    r"\.lokr_": "LoKr",
+    r"\.lora_mid\.": "a Tucker-decomposed LoRA",
+    r"\.b?oft_": "OFT",
+    r"\.diff(_b)?$": "full differences of weights",
+}
+_SHOWN = ("modelspec.title", "modelspec.author", "modelspec.hash_sha256", "ss_output_name", "ss_sd_model_name")
+
+
+@dataclass(frozen=True)
+class ForeignAdapter:
+    """What a LoRA file's header says; its tensors are not read."""
+
+    path: Path
+    layout: str
+    """`kohya`, `diffusers` or `comfyui`."""
+    layers: dict[str, dict[str, str]]
+    """Layer as the file names it -> part (`down`, `up`, `alpha`, ...) -> key."""
+    shapes: dict[str, tuple[int, ...]]
+    """Shape of each of those tensors by key."""
+    text_encoder: int
+    """Layers of text encoders, and token embeddings, in the file; they are left out."""
+    metadata: dict[str, str] = field(repr=False)
+
+    def manifest(self) -> dict[str, Any]:
+        """What manifests record of it; for a file Packshot exported, with the manifest it carries."""
+        own = self.metadata.get(MANIFEST_KEY)
+        try:
+            carried = dict(json.loads(own)) if own else {}
+        except (TypeError, ValueError) as error:
+            raise AdapterError(f"the manifest in {self.path.name} is damaged", "export it again") from error
+        ranks = sorted({self.shapes[parts[DOWN]][0] for parts in self.layers.values()})
+        return carried | {
+            "foreign": {
+                "file": self.path.name,
+                "layout": self.layout,
+                "layers": len(self.layers),
+                "ranks": ranks,
+                "text_encoder_layers_left_out": self.text_encoder,
+                "metadata": {k: self.metadata[k] for k in _SHOWN if k in self.metadata},
+            }
+        }
+
+
+def is_foreign(path: Path) -> bool:
+    """Is this a safetensors file that Packshot did not write as a version's own?
+
+    False also for what is no such file at all: reading it as an adapter of Packshot then says what is wrong.
+    """
+    try:
+        header = safetensors_header(path, path.name)
+    except (BaseModelError, OSError):
+        return False
+    keys = [key for key in header if key != "__metadata__"]
+    carried = MANIFEST_KEY in (header.get("__metadata__") or {})
+    return bool(keys) and not (carried and all(key.startswith(PREFIX) for key in keys))
+
+
+def read_foreign(path: Path) -> ForeignAdapter:
+    """Read the header of another trainer's LoRA file.
+
+    Raises:
+        AdapterError: it is damaged, incomplete, no LoRA of a UNet, or by a method Packshot does not read.
+    """
+    try:
+        header = safetensors_header(path, path.name)
+        metadata = {str(k): str(v) for k, v in (header.pop("__metadata__", None) or {}).items()}
+        shapes = {key: tuple(int(side) for side in entry["shape"]) for key, entry in header.items()}
+    except (BaseModelError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AdapterError(f"{path.name} is damaged", "download it again") from error
+    text = {key for key in shapes if _TEXT.match(key)}
+    strange: list[str] = []
+    layers: dict[str, dict[str, str]] = {}
+    for key in sorted(set(shapes) - text):
+        layer, part = _split(key)
+        if not part or not key.startswith(_UNET):
+            strange.append(key)
+        else:
+            layers.setdefault(layer, {})[part] = key
+    if strange:
+        raise AdapterError(*_complaint(path.name, strange))
+    if not layers:
+        raise AdapterError(f"{path.name} holds nothing for the UNet", "Packshot adapts the UNet alone")
+    halves = [name for name, parts in layers.items() if DOWN not in parts or UP not in parts]
+    if halves:
+        raise AdapterError(
+            f"{path.name} is incomplete: {_named(halves)} without both LoRA matrices", "download it again"
+        )
+    start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
+    layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
+    return ForeignAdapter(path, layout, layers, shapes, len({_split(key)[0] for key in text}), metadata)
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Layer and part of a key; part is empty where the ending is none of a LoRA."""
+    for ending, part in _ENDINGS.items():
+        if key.endswith(ending):
+            layer = key.removesuffix(ending).replace(".processor.", ".")
+            # diffusers before 2023-08 kept attention LoRAs in processors, which call the output `to_out`
+            return (layer + ".0" if layer.endswith(".to_out") else layer), part
+    return key, ""
+
+
+def _complaint(name: str, strange: list[str]) -> tuple[str, str]:
+    for sign, method in _OTHER_METHODS.items():
+        if any(re.search(sign, key) for key in strange):
+            return f"{name} is {method}, not a LoRA: {_named(strange)}", "Packshot reads LoRA and DoRA files"
+    return f"{name} holds what no LoRA of an SDXL UNet holds: {_named(strange)}", "was it made for SDXL?"
+
+
+def _named(keys: Iterable[str]) -> str:
+    """`3 keys: a, b, c`; of many the first four."""
+    listed = sorted(keys)
+    shown = ", ".join(listed[:4]) + (", ..." if len(listed) > 4 else "")
+    return f"{len(listed)} {'key' if len(listed) == 1 else 'keys'}: {shown}"
+
+
+def check_foreign(adapter: ForeignAdapter, base: ResolvedBase) -> None:
+    """Hold the file against a base by names and shapes; reads the base's configuration and no weights.
+
+    Raises:
+        AdapterMismatch: a layer is not in the base, or has another shape there.
+    """
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(str(base.config / "unet")))
+    _places(adapter, unet, base.name)
+
+
+def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> dict[str, dict[str, str]]:
+    """diffusers' name of each adapted layer -> its parts' keys; refuses a misfit."""
+    import torch
+
+    weights = {n: m.weight for n, m in unet.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))}
+    table = spellings(weights, int(unet.config.layers_per_block))
+    if strangers := [name for name in adapter.layers if name not in table]:
+        raise AdapterMismatch(
+            f"{adapter.path.name} adapts layers that base '{base}' does not have: {_named(strangers)}",
+            "give the base it was made for: --base REF",
+        )
+    places = {table[name]: parts for name, parts in adapter.layers.items()}
+    if len(places) < len(adapter.layers):
+        raise AdapterError(f"{adapter.path.name} names some layers twice", "download it again")
+    shapes = adapter.shapes
+    misfits = [parts[DOWN] for name, parts in places.items() if not _fits(parts, shapes, tuple(weights[name].shape))]
+    if misfits:
+        raise AdapterMismatch(
+            f"{adapter.path.name} does not fit base '{base}', shapes differ in {_named(misfits)}",
+            "give the base it was made for: --base REF",
+        )
+    magnitudes = [name for name, parts in places.items() if MAGNITUDE in parts or KOHYA_MAGNITUDE in parts]
+    if magnitudes and len(magnitudes) < len(places):
+        bare = set(places) - set(magnitudes)
+        raise AdapterError(f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {_named(bare)}")
+    return places
+
+
+def _fits(parts: dict[str, str], shapes: dict[str, tuple[int, ...]], weight: tuple[int, ...]) -> bool:
+    """Do the matrices multiply to the weight's shape: (r, in[, kernel]) and (out, r[, 1, 1])?"""
+    down, up = shapes[parts[DOWN]], shapes[parts[UP]]
+    wanted: tuple[tuple[int, ...], tuple[int, ...]]
+    if len(weight) == 2:  # a linear layer may be stored as a 1 x 1 convolution
+        down, up = (s[:2] if s[2:] == (1, 1) else s for s in (down, up))
+        wanted = (down[0], weight[1]), (weight[0], down[0])
+    else:
+        wanted = (down[0], *weight[1:]), (weight[0], down[0], 1, 1)
+    return (down, up) == wanted and all(shapes[parts[part]] in ((), (1,)) for part in parts if part == ALPHA)
+
+
+def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: str) -> int:
+    """Load the file into a UNet under the name `packshot`, every layer at its own scale, and count.
+
+    Returns:
+        The number of layers it was injected into.
+
+    Raises:
+        AdapterMismatch: a layer is not in the UNet, or has another shape there.
+        AdapterError: its DoRA magnitudes are not by output row, or a number in it is none.
+    """
+    from safetensors.torch import load_file
+
+    places = _places(adapter, unet, base)
+    tensors = load_file(str(adapter.path))
+    state: dict[str, torch.Tensor] = {}
+    for name, parts in places.items():
+        state |= _folded(adapter, name, parts, tensors, convolution=unet.get_submodule(name).weight.ndim == 4)
+    if bad := [key for key, tensor in state.items() if not tensor.isfinite().all()]:
+        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {_named(bad)}", "download it again")
+    try:
+        unet.load_lora_adapter(state, prefix=PREFIX[:-1], adapter_name=ADAPTER_NAME)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AdapterMismatch(f"{adapter.path.name} does not fit base '{base}': {reason}") from error
+    injected = injected_modules(unet)
+    if injected != set(places):
+        odd = injected ^ set(places)
+        raise AdapterMismatch(f"{adapter.path.name}: layers went astray while loading: {_named(odd)}")
+    assert all(unet.get_submodule(name).scaling[ADAPTER_NAME] == 1 for name in places), "scales are folded in"
+    return len(injected)
+
+
+def _folded(
+    adapter: ForeignAdapter, name: str, parts: dict[str, str], tensors: dict[str, torch.Tensor], *, convolution: bool
+) -> dict[str, torch.Tensor]:
+    """One layer's tensors under PEFT's keys in fp32, with alpha / rank multiplied into the second matrix."""
+    down, up = tensors[parts[DOWN]].float(), tensors[parts[UP]].float()
+    if not convolution:
+        down, up = down.flatten(1), up.flatten(1)
+    rank = down.shape[0]
+    scale = float(tensors[parts[ALPHA]]) / rank if ALPHA in parts else _header_scale(adapter, name, rank)
+    found = {"lora_A.weight": down, "lora_B.weight": up * scale}
+    if MAGNITUDE in parts:
+        found["lora_magnitude_vector"] = tensors[parts[MAGNITUDE]].float()
+    elif KOHYA_MAGNITUDE in parts:
+        magnitude = tensors[parts[KOHYA_MAGNITUDE]].float()
+        if magnitude.shape[0] != up.shape[0] or magnitude.numel() != up.shape[0]:
+            raise AdapterError(
+                f"{adapter.path.name} is DoRA by input column ({parts[KOHYA_MAGNITUDE]}: {tuple(magnitude.shape)})",
+                "Packshot reads DoRA by output row, as PEFT has it",
+            )
+        found["lora_magnitude_vector"] = magnitude.reshape((1, -1, 1, 1) if convolution else (-1,))
+    return {f"{PREFIX}{name}.{half}": tensor for half, tensor in found.items()}
+
+
+def _header_scale(adapter: ForeignAdapter, name: str, rank: int) -> float:
+    """Scale of a layer without an alpha tensor: by the `lora_adapter_metadata` header, else 1."""
+    text = adapter.metadata.get(METADATA_KEY)
+    if text is None:
+        return 1.0
+    from peft.utils.other import get_pattern_key
+
+    try:
+        config = {k.removeprefix(PREFIX): v for k, v in json.loads(text).items() if k.startswith(PREFIX)}
+        if not config:
+            return 1.0
+        alphas = config.get("alpha_pattern") or {}
+        alpha = float(alphas.get(get_pattern_key(alphas, name), config["lora_alpha"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AdapterError(f"{METADATA_KEY} in {adapter.path.name} is damaged", "download it again") from error
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))

@@ -1,0 +1,223 @@
+"""Recipe of `packshot adapters export`: a version becomes one file that other programs load, checked by loading it.
+
+The file is written beside its place under a temporary name, read back by diffusers' own loader on the adapter's base,
+and what the UNet then predicts is held against the version itself, attached as placing does it; only a file within
+tolerance gets its name. It never changes the version.
+
+Two layouts. `diffusers`: PEFT's keys with the `lora_adapter_metadata` header. `kohya`: Stability's numbered block names
+(`lora_unet_input_blocks_...`), which A1111, ComfyUI, Forge and sd-scripts read, with alpha = scale x rank, since those
+programs know alpha / rank alone (diffusers' `convert_state_dict_to_kohya` writes alpha = rank instead, and diffusers'
+block names).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import modelspec
+from finetune.core import adapter as adapter_file
+from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, resolve_base
+from finetune.core.device import pick_device, pick_dtype
+from finetune.core.errors import AdapterError, AdapterMismatch, RunError
+from finetune.core.kohya_names import kohya_name
+from finetune.core.versions import AdapterVersion
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import UNet2DConditionModel
+
+LAYOUTS = ("kohya", "diffusers")
+TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
+"""Largest difference allowed, as a share of the adapter's own largest effect, in fp32 and in 16 bits."""
+PROBE_SIDE = 32
+"""Side of the latents the comparison is made on; enough for every layer to act."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and how it compared."""
+
+    path: Path
+    modules: int
+    max_difference: float
+    """Largest difference of what the UNet predicts, between the file in diffusers and the version itself."""
+    effect: float
+    """Largest difference the adapter makes to the base."""
+    dtype: str
+
+
+def export_adapter(
+    version: AdapterVersion, layout: str, output: Path, *, device: str = "auto", precision: str = "auto"
+) -> Exported:
+    """Write a version as one file of that layout, and check it by loading it.
+
+    Args:
+        output: the file; replaced if it is there.
+
+    Raises:
+        AdapterError: the version is another trainer's file, its kind has no such layout, or the file read back
+            predicts something else.
+        AdapterMismatch: the base on disk is not the one it was trained on.
+        RunError: the file cannot be written.
+    """
+    if "foreign" in version.manifest:
+        raise AdapterError(f"{version.number} is another trainer's file", "versions that Packshot trained are exported")
+    lora_config, manifest, modules = adapter_file.read_header(version.weights)
+    if layout == "kohya" and lora_config.get("use_dora"):
+        raise AdapterError(
+            "a DoRA cannot be exported in kohya's layout: diffusers' loader drops `dora_scale`, and ComfyUI divides by "
+            "the norm of the base's weight instead of the adapted one's; both would draw something else",
+            "--format diffusers, or train with --set adapter.dora=false",
+        )
+    trained = manifest["base"]
+    base = resolve_base(trained["model"], trained["revision"])
+    adapter_file.check_fits(manifest, base)
+    if output.resolve() == version.weights.resolve():
+        raise AdapterError("the export would replace the version itself", "give another --output")
+    part = output.with_name(f".{output.stem}-{os.getpid()}.part.safetensors")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _write(version, layout, part, lora_config, manifest, base)
+        where = pick_device(device)
+        dtype = pick_dtype(precision, where)
+        difference, effect = compare(version.weights, part, base, modules=len(modules), dtype=dtype, device=where)
+        tolerance = TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE
+        if not difference <= tolerance * effect:
+            raise AdapterError(
+                f"the file read back predicts something else: up to {difference:.3g}, where the adapter's own effect "
+                f"is {effect:.3g}; it was not written",
+                "this is a defect of Packshot or of diffusers' loader: please report it",
+            )
+        part.replace(output)
+    except OSError as error:
+        raise RunError(f"can't write {output}: {error.strerror or error}", "give another --output") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Exported(output, len(modules), difference, effect, str(dtype).removeprefix("torch."))
+
+
+def _write(
+    version: AdapterVersion,
+    layout: str,
+    path: Path,
+    lora_config: dict[str, Any],
+    manifest: dict[str, Any],
+    base: ResolvedBase,
+) -> None:
+    from safetensors.torch import load_file
+
+    state = {key.removeprefix(adapter_file.PREFIX): t for key, t in load_file(str(version.weights)).items()}
+    labels = modelspec.labels(
+        manifest, state, lora_config, layout=layout, version=version.number, date=trained_at(version)
+    )
+    if layout == "diffusers":
+        adapter_file.write_adapter(path, state, lora_config, manifest, labels)
+        return
+    labels[adapter_file.MANIFEST_KEY] = json.dumps(manifest, sort_keys=True, ensure_ascii=True)
+    unet = json.loads((base.config / "unet" / "config.json").read_text(encoding="utf-8"))
+    tensors = kohya_state(state, modelspec.lora_scale(lora_config), int(unet["layers_per_block"]))
+    adapter_file.write_tensors(path, tensors, labels)
+
+
+def kohya_state(state: dict[str, torch.Tensor], scale: float, layers_per_block: int) -> dict[str, torch.Tensor]:
+    """A LoRA under kohya's keys.
+
+    Args:
+        state: PEFT keys without prefix (`<module>.lora_A.weight`) -> tensors.
+        scale: what the product of the matrices is multiplied by.
+        layers_per_block: of the UNet's configuration.
+
+    Returns:
+        `<name>.lora_down.weight`, `.lora_up.weight` and the scalar `.alpha` = scale x rank of each module.
+    """
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    for key, tensor in state.items():
+        module, half = key.split(".lora_")
+        name = kohya_name(module, layers_per_block)
+        if half == "A.weight":
+            found[f"{name}.lora_down.weight"] = tensor
+            found[f"{name}.alpha"] = torch.tensor(scale * tensor.shape[0], dtype=torch.float32)
+        else:
+            assert half == "B.weight", key
+            found[f"{name}.lora_up.weight"] = tensor
+    return found
+
+
+def trained_at(version: AdapterVersion) -> str:
+    """When the version's run began, ISO 8601 in that machine's time, from the manifest beside it; empty if unknown."""
+    try:
+        record = json.loads((version.folder / adapter_file.MANIFEST).read_text(encoding="utf-8"))
+        return datetime.strptime(record["training"]["run"][:15], "%Y%m%d-%H%M%S").isoformat()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def compare(
+    live: Path, exported: Path, base: ResolvedBase, *, modules: int, dtype: torch.dtype, device: str
+) -> tuple[float, float]:
+    """Largest difference between what the UNet predicts with the two files, and the adapter's own largest effect.
+
+    Args:
+        live: a version's own file, attached as placing does it.
+        exported: the other, loaded by diffusers' `load_lora_weights`.
+        modules: how many modules each has to reach.
+
+    Raises:
+        AdapterError: diffusers' loader does not take the file, or not all of it.
+    """
+    pipeline = load_pipeline(
+        base, dtype=dtype, device=device, without=tuple(p for p in PARTS if p not in ("unet", "scheduler"))
+    )
+    unet = pipeline.unet.eval()
+    alone = probe(unet)
+    adapter_file.attach(unet, live)
+    wanted = probe(unet)
+    pipeline.unload_lora_weights()
+    try:
+        pipeline.load_lora_weights(
+            str(exported.parent),
+            weight_name=exported.name,
+            adapter_name=adapter_file.ADAPTER_NAME,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AdapterError(f"diffusers' loader does not take the exported file: {reason}") from error
+    reached = len(adapter_file.injected_modules(unet))
+    if reached != modules:
+        raise AdapterMismatch(f"diffusers' loader reached {reached} of the {modules} modules of the exported file")
+    found = probe(unet)
+    return float((found - wanted).abs().max()), float((wanted - alone).abs().max())
+
+
+def probe(unet: UNet2DConditionModel) -> torch.Tensor:
+    """What a UNet of SDXL's architecture predicts for one fixed input: (2, 4, side, side) fp32 on the CPU."""
+    import torch
+
+    config, draw = unet.config, torch.Generator("cpu").manual_seed(0)
+    side = min(int(config.sample_size), PROBE_SIDE)
+    pooled = int(config.projection_class_embeddings_input_dim) - 6 * int(config.addition_time_embed_dim)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=draw).to(unet.device, unet.dtype)
+
+    with torch.no_grad():
+        predicted: torch.Tensor = unet(
+            noise(2, int(config.in_channels), side, side),
+            torch.tensor([300, 700], device=unet.device),
+            noise(2, 16, int(config.cross_attention_dim)),
+            added_cond_kwargs={
+                "text_embeds": noise(2, pooled),
+                "time_ids": torch.tensor([[side * 8.0, side * 8, 0, 0, side * 8, side * 8]] * 2).to(
+                    unet.device, unet.dtype
+                ),
+            },
+        ).sample
+    return predicted.float().cpu()

@@ -1,0 +1,413 @@
+"""Every check fires on its spoiled picture and is quiet on the clean one: drawn products, the real command."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import draw_bottle, write_set
+from PIL import Image, ImageDraw, ImageFilter
+
+import finetune.check as recipe
+from finetune import check_measures as measures
+from finetune.check import CheckReport, check_set
+from finetune.core.catalog import Workspace
+from finetune.core.commands import main
+from finetune.core.errors import ConfigError
+from finetune.core.images import to_linear, to_srgb8
+from finetune.label_reading import is_read, label_findings
+from finetune.prepare import prepare_set
+from finetune.settings import DataSection
+
+SIZE = 256
+GLASS = (190, 90, 40)
+
+
+def bottle(turn: int = 0, colour: tuple[int, int, int] = GLASS, side: int = 720) -> Image.Image:
+    """A bottle of about 520 px; `turn` (0 to 4) is the view: the label moves round and the shape changes a little."""
+    big = Image.new("RGB", (side * 2, side * 2), "white")
+    pen, u = ImageDraw.Draw(big), side * 2 / 100
+    wide = 18 - 1.5 * turn
+    pen.rounded_rectangle(((50 - wide) * u, 40 * u, (50 + wide) * u, 88 * u), 5 * u, fill=colour)
+    pen.rectangle((44 * u, 28 * u, 56 * u, 41 * u), fill=colour)
+    pen.rectangle((42 * u, 16 * u, 58 * u, 29 * u), fill=(40, 38, 36))
+    left, top = (38 + 2 * turn) * u, (50 + 3 * turn) * u
+    right = min(62 + 2 * turn, 50 + wide - 1) * u
+    pen.rectangle((left, top, right, top + 20 * u), fill=(245, 238, 220))
+    for row in range(3 + turn):
+        pen.rectangle(
+            (left + 3 * u, top + (3 + 3 * row) * u, right - (2 + row) * u, top + (4.2 + 3 * row) * u), fill=(30, 30, 30)
+        )
+    return big.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def views(count: int = 4) -> dict[str, Image.Image]:
+    return {f"view{turn}": bottle(turn) for turn in range(count)}
+
+
+def lit(picture: Image.Image, *gains: float) -> Image.Image:
+    """The picture with each channel multiplied in linear light."""
+    return Image.fromarray(to_srgb8((to_linear(np.asarray(picture)) * np.array(gains)).astype(np.float32)))
+
+
+def on_ground(
+    picture: Image.Image, colour: tuple[int, int, int], size: tuple[int, int], at: tuple[int, int]
+) -> Image.Image:
+    """The drawn product (all that is not white) on another ground."""
+    scene = Image.new("RGB", size, colour)
+    matte = Image.fromarray((np.asarray(picture).min(axis=2) < 250).astype(np.uint8) * 255)
+    scene.paste(picture, at, matte)
+    return scene
+
+
+def inspected(root: Path, photos: dict[str, Image.Image], **config: object) -> CheckReport:
+    write_set(root, "x1", photos, **config)
+    return check_set(Workspace(root), "x1", size=SIZE)[0]
+
+
+def fired(report: CheckReport) -> set[tuple[str, str]]:
+    """(check, photo) of every error and warning."""
+    return {(f.check, f.photo) for f in report.findings if f.severity != "note"}
+
+
+def test_clean_photos_raise_no_warning(tmp_path: Path) -> None:
+    report = inspected(tmp_path, views())
+    assert fired(report) == set()
+    assert (report.photos, report.usable, report.views, report.trainable) == (4, 4, 4, True)
+
+
+Spoil = Callable[[dict[str, Image.Image]], None]
+
+
+def blurred(photos: dict[str, Image.Image]) -> None:
+    photos["view1"] = photos["view1"].filter(ImageFilter.GaussianBlur(3))
+
+
+def dark(photos: dict[str, Image.Image]) -> None:
+    photos["view1"] = lit(photos["view1"], 0.25, 0.25, 0.25)
+
+
+def bright(photos: dict[str, Image.Image]) -> None:
+    photos["view1"] = lit(photos["view1"], 1.3, 1.3, 1.3)
+
+
+def copied(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = photos["view1"].copy()
+
+
+def halved(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = photos["view1"].resize((400, 400), Image.Resampling.LANCZOS)
+
+
+def on_blue(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = on_ground(photos["view1"], (150, 175, 205), (900, 800), (120, 30))
+
+
+def small(photos: dict[str, Image.Image]) -> None:
+    photos["view1"] = photos["view1"].resize((240, 240), Image.Resampling.LANCZOS)
+
+
+def far_off(photos: dict[str, Image.Image]) -> None:
+    scene = Image.new("RGB", (2600, 2600), "white")
+    scene.paste(photos["view1"], (900, 900))
+    photos["view1"] = scene
+
+
+def cut(photos: dict[str, Image.Image]) -> None:
+    photos["view1"] = photos["view1"].crop((0, 0, 720, 560))
+
+
+def doubled(photos: dict[str, Image.Image]) -> None:
+    scene = Image.new("RGB", (1440, 720), "white")
+    scene.paste(photos["view1"], (0, 0))
+    scene.paste(photos["view2"], (720, 0))
+    photos["view1"] = scene
+
+
+def mixed_in(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = bottle(2, colour=(40, 90, 170))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "photo", "said"),
+    [
+        (blurred, "blur", "view1.png", r"edges are [23]\.\d px soft"),
+        (dark, "exposure", "view1.png", "dark"),
+        (bright, "exposure", "view1.png", r"lighter than on the other photos by \d+ of 100"),
+        (copied, "duplicate", "view9.png", "the same file as view1.png"),
+        (halved, "duplicate", "view9.png", "almost the same picture of the product as view1.png"),
+        (on_blue, "duplicate", "view9.png", "almost the same picture of the product as view1.png"),
+        (small, "resolution", "view1.png", "under the training size 256"),
+        (far_off, "share", "view1.png", r"covers only 1\.\d% of the picture"),
+        (cut, "cut off", "view1.png", "touches the picture's border"),
+        (doubled, "several products", "view1.png", "2 things of similar size"),
+        (mixed_in, "other product", "view9.png", r"another product than the rest: \d\d%"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_each_check_fires_on_its_spoiled_photo_alone(
+    tmp_path: Path, spoil: Spoil, check: str, photo: str, said: str
+) -> None:
+    photos = views()
+    spoil(photos)
+    report = inspected(tmp_path, photos)
+    found = [f for f in report.findings if (f.check, f.photo) == (check, photo)]
+    assert found, report.findings
+    assert re.search(said, found[0].what)
+    assert (found[0].severity, bool(found[0].why), bool(found[0].cure)) == ("warning", True, True)
+    assert {name for _, name in fired(report)} == {photo}
+
+
+def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
+    folder = Path(__file__).resolve().parents[1] / "datasets" / "mug01" / "photos"
+    photos = {path.stem: Image.open(path).convert("RGB") for path in sorted(folder.iterdir())}
+    photos["02-handle"] = lit(photos["02-handle"], 1.2, 1.0, 0.8)
+    report = inspected(tmp_path, photos)
+    (found,) = [f for f in report.findings if f.severity != "note"]
+    assert (found.check, found.photo) == ("cast", "02-handle.png")
+    assert re.search("lean towards .*yellow", found.what)
+
+
+def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rough = Image.fromarray(rng.integers(0, 255, (720, 720, 3), dtype=np.uint8)).filter(ImageFilter.GaussianBlur(20))
+    product = bottle()
+    matte = Image.fromarray((np.asarray(product).min(axis=2) < 250).astype(np.uint8) * 255)
+    rough.paste(product, (0, 0), matte)
+    folder = write_set(tmp_path, "x1", {"sharp": rough, "soft": rough.filter(ImageFilter.GaussianBlur(3))})
+    (folder / "masks").mkdir()
+    for name in ("sharp", "soft"):
+        matte.save(folder / "masks" / f"{name}.png")
+    report, _ = check_set(Workspace(tmp_path), "x1", size=SIZE)
+    assert {photo for check, photo in fired(report) if check == "blur"} == {"soft.png"}
+
+
+def test_two_photos_of_two_products(tmp_path: Path) -> None:
+    report = inspected(tmp_path, {"a": bottle(), "b": bottle(1, colour=(40, 90, 170))})
+    assert fired(report) == {("other product", "b.png")}
+    assert fired(inspected(tmp_path / "same", {"a": bottle(), "b": bottle(1)})) == set()
+
+
+def test_a_pair_is_one_product_where_the_noun_says_so(tmp_path: Path) -> None:
+    photos: dict[str, Image.Image] = views(1)
+    photos["view1"] = bottle(1)
+    doubled(photos | {"view2": bottle(2)})
+    pair = Image.new("RGB", (1440, 720), "white")
+    pair.paste(bottle(), (0, 0))
+    pair.paste(bottle(), (720, 0))
+    assert fired(inspected(tmp_path / "one", {"a": pair})) == {("several products", "a.png")}
+    report = inspected(tmp_path / "two", {"a": pair}, class_noun="salt shakers")
+    assert fired(report) == set()
+    assert [f.severity for f in report.findings if f.check == "several products"] == ["note"]
+
+
+def test_a_trimmed_transparent_cutout_is_not_cut_off(tmp_path: Path) -> None:
+    rgba = bottle().convert("RGBA")
+    rgba.putalpha(Image.fromarray((np.asarray(bottle()).min(axis=2) < 250).astype(np.uint8) * 255))
+    trimmed = rgba.crop(rgba.getbbox(alpha_only=True))
+    assert fired(inspected(tmp_path / "trimmed", {"a": trimmed})) == set()
+    halved_one = trimmed.crop((0, 0, trimmed.width, trimmed.height // 2))
+    scene = Image.new("RGBA", (trimmed.width + 80, halved_one.height), (0, 0, 0, 0))
+    scene.paste(halved_one, (40, 0))
+    assert ("cut off", "a.png") in fired(inspected(tmp_path / "cut", {"a": scene}))
+
+
+def test_few_views_are_a_note(tmp_path: Path) -> None:
+    report = inspected(tmp_path, views(2))
+    assert [(f.check, f.severity, f.what) for f in report.findings if f.check == "views"] == [
+        ("views", "note", "2 views of the product in 2 photos")
+    ]
+    assert not [f for f in inspected(tmp_path / "four", views(4)).findings if f.check == "views"]
+
+
+# the label
+
+
+def test_the_label_is_never_passed_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "open_reader", lambda: None)
+    found = [f for f in inspected(tmp_path, views(1), label_text=["NOIRE"]).findings if f.check == "label"]
+    assert [(f.severity, f.cure) for f in found] == [("note", "not checked: install packshot[ocr]")]
+
+
+def test_words_read_are_compared_with_label_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = iter([["NOlRE"], ["EAU DE", "PARFUM"]])
+    asked: list[Image.Image] = []
+
+    def read(picture: Image.Image) -> Sequence[str]:
+        asked.append(picture)
+        return next(pages)
+
+    monkeypatch.setattr(recipe, "open_reader", lambda: read)
+    report = inspected(tmp_path, views(2), label_text=["NOIRE", "Eau de Parfum", "50 ml"])
+    found = [f for f in report.findings if f.check == "label"]
+    assert [f.severity for f in found] == ["warning"]
+    assert found[0].what.startswith("'50 ml' cannot be read on any photo; read was 'NOlRE'")
+    assert [picture.mode for picture in asked] == ["RGB", "RGB"]
+
+
+def test_reading_stops_when_everything_was_read() -> None:
+    calls: list[int] = []
+
+    def read(_: Image.Image) -> Sequence[str]:
+        calls.append(1)
+        return ["NOIRE"]
+
+    cutouts = [(name, Image.new("RGBA", (40, 40))) for name in ("a", "b")]
+    assert label_findings(["noire"], cutouts, read) == []
+    assert len(calls) == 1
+    assert label_findings([], cutouts, None) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "expected"),
+    [
+        ("No 5", ["N°5", "PARFUM"], True),
+        ("No 5", ["NOIRE", "No5"], True),
+        ("50 ml 1.7 fl. oz", ["50ml", "1.7 fl.0z"], True),
+        ("Crème", ["CREME DE NUIT"], True),
+        ("EAU DE PARFUM", ["EAU DE TOILETTE"], False),
+        ("x", [], False),
+    ],
+)
+def test_what_counts_as_read(text: str, lines: list[str], expected: bool) -> None:
+    assert is_read(text, lines) is expected
+
+
+# measures
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 3.0])
+def test_blur_is_measured_in_pixels(sigma: float) -> None:
+    sharp = np.full((200, 200), 220.0, dtype=np.float32)
+    sharp[:, 100:] = 40
+    from scipy import ndimage
+
+    soft = ndimage.gaussian_filter(sharp, sigma)
+    everywhere = np.ones(sharp.shape, dtype=bool)
+    assert measures.blur_width(soft, everywhere) == pytest.approx(sigma, rel=0.15)
+    sharp_width = measures.blur_width(sharp, everywhere)
+    assert sharp_width is not None
+    assert sharp_width < 0.6
+    assert measures.blur_width(np.full((80, 80), 99.0, dtype=np.float32), np.ones((80, 80), dtype=bool)) is None
+
+
+def test_a_large_photo_is_measured_where_the_detail_is() -> None:
+    from scipy import ndimage
+
+    grey = np.full((1500, 1800), 200.0, dtype=np.float32)
+    grey[1100:1300, 1300:1400] = 30
+    soft = ndimage.gaussian_filter(grey, 2.0)
+    width = measures.blur_width(soft, np.ones(grey.shape, dtype=bool))
+    assert width == pytest.approx(2.0, rel=0.4)
+
+
+def test_exposure_counts_the_product_not_the_ground() -> None:
+    pixels = np.zeros((10, 10, 4), dtype=np.uint8)
+    pixels[..., :3] = 255
+    pixels[2:6, :, :3], pixels[2:6, :, 3] = 100, 255
+    pixels[2, :, :3], pixels[3, :5, :3] = 255, 0
+    light = measures.exposure_of(pixels)
+    assert (light.blown, light.crushed) == (0.25, 0.125)
+    assert light.highlight == pytest.approx(100)
+
+
+def test_colour_shift_is_that_of_all_colours_and_not_of_another_view() -> None:
+    rng = np.random.default_rng(1)
+    paints = np.array([[30, 20, 30], [20, -30, 10], [45, 0, 5]], dtype=np.float32)
+    others = np.repeat(paints, 300, axis=0) + rng.normal(0, 0.5, (900, 3)).astype(np.float32)
+    one_side = others[:450]
+    assert measures.colour_shift(one_side, others) == (0, 0, 0)
+    tinted_side = one_side + np.array([0, 3, 6], dtype=np.float32)
+    assert measures.colour_shift(tinted_side, others) == pytest.approx((0, 3, 6), abs=0.8)
+    assert measures.unexplained(tinted_side, others) == 0
+    assert measures.unexplained(others + np.array([0, 40, 40], dtype=np.float32), others) == 1
+
+
+# the command, the page, and prepare
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_the_command_prints_findings_and_writes_the_page(tmp_path: Path) -> None:
+    folder = write_set(tmp_path, "x1", {"front": draw_bottle(), "<b>&": draw_bottle(shift=9)})
+    result = run("check", "x1", "--workspace", str(tmp_path), "--config", "embedded")
+    assert result.exit_code == 0, result.output
+    assert "warning  front.png: the product is 74x146 pixels, under the training size 256\n" in result.stdout
+    assert result.stdout.count("why: ") == result.stdout.count("do: ") >= 3
+    assert "2 of 2 photos can be used, 0 errors" in result.stderr
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/jpeg;base64,') == 8
+    assert "&lt;b&gt;&amp;.png" in page
+    assert "<b>&.png" not in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert sorted(p.name for p in folder.iterdir()) == ["photos", "report.html", "set.yaml"]
+
+
+def test_json_and_another_place_for_the_page(tmp_path: Path) -> None:
+    folder = write_set(tmp_path, "x1", {"front": draw_bottle()})
+    page = tmp_path / "my page.html"
+    result = run("check", "x1", "--workspace", str(tmp_path), "--json", "--report", str(page), "--set", "data.size=64")
+    told = json.loads(result.stdout)
+    assert (told["usable"], told["errors"], told["warnings"], told["report"]) == (1, 0, 0, str(page))
+    assert {f["check"] for f in told["findings"]} == {"resolution", "views"}
+    assert page.is_file()
+    assert not (folder / "report.html").exists()
+
+
+def test_exit_code_1_only_when_nothing_is_left(tmp_path: Path) -> None:
+    folder = write_set(tmp_path, "x1", {"good": draw_bottle()})
+    (folder / "photos" / "bad.jpg").write_text("no picture")
+    result = run("check", "x1", "--workspace", str(tmp_path), "--json")
+    assert (result.exit_code, json.loads(result.stdout)["warnings"] >= 1) == (0, True)
+    (folder / "photos" / "good.png").unlink()
+    result = run("check", "x1", "--workspace", str(tmp_path), "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["usable"], told["errors"]) == (1, 0, 1)
+    assert told["findings"][0]["photo"] == "bad.jpg"
+    assert "Error: none of the 1 photos of 'x1' can be used\nhint: " in result.stderr
+    assert "bad.jpg is not a picture" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_that_cannot_be_written_is_said_before_any_work(tmp_path: Path) -> None:
+    write_set(tmp_path, "x1", {"front": draw_bottle()})
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check_set(Workspace(tmp_path), "x1", size=SIZE, report=tmp_path / "nowhere" / "page.html")
+
+
+def test_a_brand_set_is_checked_for_size_and_copies(tmp_path: Path) -> None:
+    picture = draw_bottle(300)
+    write_set(tmp_path, "mood", {"a": picture, "b": picture, "c": picture.resize((99, 99))}, kind="brand")
+    report, page = check_set(Workspace(tmp_path), "mood", size=SIZE)
+    assert fired(report) == {("duplicate", "b.png"), ("resolution", "c.png")}
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 3
+
+
+def test_prepare_checks_on_the_same_cutouts_and_keeps_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import finetune.cutting as cutting
+
+    cut_once = []
+    real = cutting.cut_out
+
+    def counted(*arguments: Image.Image | None) -> object:
+        cut_once.append(1)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cutting, "cut_out", counted)
+    photos = views(2)
+    blurred(photos)
+    write_set(tmp_path, "x1", photos)
+    prepared, _ = prepare_set(Workspace(tmp_path), "x1", data=DataSection(size=64, variants=2))
+    assert len(cut_once) == 2
+    said = capsys.readouterr().err
+    assert "Warning: x1/view1.png: the product is blurred" in said
+    assert "views of the product" not in said
+    assert "blurred" in (prepared.folder / "report.html").read_text(encoding="utf-8")

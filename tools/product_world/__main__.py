@@ -1,0 +1,93 @@
+"""`python -m tools.product_world`: renders a world of product scenes, draws a contact sheet of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from . import records
+from .sheet import contact_sheet
+
+
+def save(image: Image.Image, path: Path, **settings: Any) -> None:
+    """Writes a picture under a temporary name first, so that no half picture has the right one."""
+    part = path.with_suffix(f".part{path.suffix}")
+    image.save(part, **settings)
+    part.replace(path)
+
+
+def keep(folder: Path, plan: records.Plan, made: Any) -> None:
+    """Writes picture, mask and line, the line last: a frame with a line is whole."""
+    line = records.record(plan, made.measured)
+    save(Image.fromarray(made.picture), folder / line["file_name"], quality=92, subsampling=1)
+    save(Image.fromarray(made.mask), folder / line["mask"])
+    records.append_line(folder, line)
+
+
+def render_frames(options: argparse.Namespace) -> int:
+    """Renders what is missing of a range; returns the number of frames that failed."""
+    from . import photograph  # needs Blender's module, which nothing else here does
+
+    folder: Path = options.out
+    for name in ("frames", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    done = records.finished(folder)
+    wanted = [i for i in range(options.start, options.start + options.count) if i not in done]
+    failed, seconds = 0, 0.0
+    for number, index in enumerate(wanted, 1):
+        plan = records.plan_frame(options.seed, index)
+        made = photograph.photograph(plan, options.size, options.samples, options.threads)
+        seconds += made.measured.seconds
+        fault = photograph.fault(made.picture, made.measured, product=plan.design is not None)
+        if fault:
+            failed += 1
+            print(f"frame {index} left out: {fault} ({plan.caption})", file=sys.stderr)
+            continue
+        keep(folder, plan, made)
+        if number % 20 == 0 or number == len(wanted):
+            print(f"{number} of {len(wanted)} frames, {seconds / number:.1f} s a frame", file=sys.stderr, flush=True)
+    return failed
+
+
+def draw_sheet(options: argparse.Namespace) -> int:
+    """Writes the contact sheet."""
+    contact_sheet(options.out, options.count, options.columns, options.side, options.seed).save(options.file)
+    return 0
+
+
+def read_command_line(words: list[str] | None = None) -> argparse.Namespace:
+    """The command and its options."""
+    parser = argparse.ArgumentParser(prog="python -m tools.product_world", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    frames = commands.add_parser("frames", help="render a range of frames; finished ones are skipped")
+    frames.add_argument("--out", type=Path, required=True, help="folder of the world")
+    frames.add_argument("--start", type=int, default=0, help="first index (0)")
+    frames.add_argument("--count", type=int, default=100, help="how many indices (100)")
+    frames.add_argument("--size", type=int, default=256, help="pixels a side (256)")
+    frames.add_argument("--seed", type=int, default=7, help="of the world; same seed and index, same frame (7)")
+    frames.add_argument("--samples", type=int, default=9, help="rays a pixel; the denoiser does the rest (9)")
+    frames.add_argument("--threads", type=int, default=0, help="of the renderer; 0 means all")
+    frames.set_defaults(run=render_frames)
+    sheet = commands.add_parser("sheet", help="draw random frames with captions and outlines of their masks")
+    sheet.add_argument("--out", type=Path, required=True, help="folder of the world")
+    sheet.add_argument("file", type=Path, metavar="FILE", help="picture to write")
+    sheet.add_argument("--count", type=int, default=20, help="how many frames (20)")
+    sheet.add_argument("--columns", type=int, default=5, help="frames a row (5)")
+    sheet.add_argument("--side", type=int, default=256, help="pixels a frame (256)")
+    sheet.add_argument("--seed", type=int, default=1, help="of the choice (1)")
+    sheet.set_defaults(run=draw_sheet)
+    return parser.parse_args(words)
+
+
+def main() -> int:
+    """Runs the command; returns 1 where frames are missing."""
+    options = read_command_line()
+    return 1 if options.run(options) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
