@@ -327,7 +327,7 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
 
 
 QUICK = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
-TAUGHT = ("--set", "data.variants=6", "--set", "train.steps=40")
+TAUGHT = ("--set", "data.variants=6", "--set", "train.steps=40", "--set", "train.batch=2")
 """Short: what is drawn is nobody's product yet, least of all the sibling's."""
 
 
