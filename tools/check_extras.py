@@ -14,7 +14,7 @@ BRINGS = {
     "heic": "pillow_heif",
     "cutout": "rembg",
     "matting": "pymatting",
-    "ocr": "rapidocr_onnxruntime",
+    "ocr": "rapidocr",
     "studio": "gradio",
     "cluster": "ray",
     "provenance": "c2pa",
