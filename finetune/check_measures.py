@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
-from skimage.color import lab2rgb, rgb2lab
+from skimage.color import rgb2lab
 
-from finetune.core.images import Array, Floats, to_linear, to_srgb8
+from finetune.core.images import Array, Floats, to_linear
 from finetune.core.masks import Mask
 
 FINE, COARSE = 1.0, 2.0
@@ -38,11 +38,6 @@ LIKE_COLOUR = 9.0
 """Two colours this near (CIELAB, lightness counted half) are the same paint in another light."""
 SHIFT_GAIN = 0.5
 """A shift of all colours counts when it leaves at most this share of the misfit."""
-LEAST_GAIN = 0.12
-"""Stops of light under which two grounds are equally lit."""
-CLIPPED_GROUND = 0.98
-"""Linear level from which on a ground says only how light it is at least."""
-LIGHT_STEPS = (1.0, 1.1, 1.2, 1.3, 1.5, 1.8)
 BLOWN, CRUSHED = 254, 2
 """Levels from which on all three channels are clipped."""
 
@@ -157,63 +152,23 @@ def colour_shift(colours: Floats, others: Floats) -> tuple[float, float, float]:
     fit at least twice as well.
     """
     tree = cKDTree(others)
-    plain = misfit(tree, colours)
+    plain = _misfit(tree, colours)
     best, shift = plain, np.zeros(3)
     for start in (np.zeros(3), np.median(colours, axis=0) - np.median(others, axis=0)):
         moved = start
         for _ in range(8):
             _, nearest = tree.query(colours - moved)
             moved = np.median(colours - others[nearest], axis=0)
-        left = misfit(tree, colours - moved)
-        if left < min(best, SHIFT_GAIN * plain):
-            best, shift = left, moved
+        misfit = _misfit(tree, colours - moved)
+        if misfit < min(best, SHIFT_GAIN * plain):
+            best, shift = misfit, moved
     light, a, b = shift / LIGHTNESS_WEIGHT
     return float(light), float(a), float(b)
 
 
-def misfit(tree: cKDTree, colours: Floats) -> float:
-    """Mean distance (CIELAB, at most 9 each) of colours to their nearest in a palette's tree."""
+def _misfit(tree: cKDTree, colours: NDArray[np.floating]) -> float:
     distance, _ = tree.query(colours)
     return float(np.mean(np.minimum(distance, LIKE_COLOUR)))
-
-
-def ground_light(picture: Image.Image) -> Floats:
-    """Colour of a plain ground, linear light (3,): the median of the picture's outermost pixels."""
-    small = picture.convert("RGB")
-    small.thumbnail((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX)
-    pixels = np.asarray(small)
-    edges = (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:])
-    return np.median(to_linear(np.concatenate([edge.reshape(-1, 3) for edge in edges])), axis=0).astype(np.float32)
-
-
-def relit(colours: Floats, gains: Floats) -> Floats:
-    """A palette as it would be with the light divided by `gains` (3,), linear RGB."""
-    linear = to_linear(lab2rgb((colours / LIGHTNESS_WEIGHT)[None])[0].astype(np.float32))
-    return np.asarray(rgb2lab(to_srgb8(linear / np.maximum(gains, 1e-3))[None])[0] * LIGHTNESS_WEIGHT, dtype=np.float32)
-
-
-def light_gains(colours: Floats, ground: Floats, others: Floats, grounds: Floats) -> Floats | None:
-    """Gains (3,), linear RGB, by which a photo is lit differently: those of its ground, if they explain the product.
-
-    A ground of another colour leaves the product as it is; another light changes both alike. So the ratio of the
-    grounds is believed where the product's palette, with that light taken off, fits the others' at least twice as well
-    in both directions. Where a channel of the ground is clipped its gain is only a lower bound, and larger ones are
-    tried.
-
-    Args:
-        colours, others: palettes. ground, grounds: (3,) and (N, 3), from `ground_light`.
-    """
-    ratio = ground / np.maximum(np.median(grounds, axis=0), 1e-3)
-    tree, clipped = cKDTree(others), ground > CLIPPED_GROUND
-    tried = [ratio * np.where(clipped, step, 1) for step in (LIGHT_STEPS if clipped.any() else LIGHT_STEPS[:1])]
-    tried = [gains for gains in tried if np.abs(np.log2(np.maximum(gains, 1e-3))).max() > LEAST_GAIN]
-
-    def fit(palette_: Floats) -> float:
-        return misfit(tree, palette_) + misfit(cKDTree(palette_), others)
-
-    scored = [(fit(relit(colours, gains)), gains) for gains in tried]
-    best, gains = min(scored, key=lambda pair: pair[0], default=(np.inf, ratio))
-    return np.asarray(gains, dtype=np.float32) if best < SHIFT_GAIN * fit(colours) else None
 
 
 def perceptual_hash(cutout: Array) -> NDArray[np.bool_]:
