@@ -22,8 +22,9 @@ from finetune.core.catalog import Photo, ProductSet, Workspace, load_set
 from finetune.core.console import say, warn
 from finetune.core.errors import CatalogError, ConfigError
 from finetune.cutting import Cut, Failure, cut_all, open_all
-from finetune.findings import Finding, Look, count_views, photo_findings, set_findings
+from finetune.findings import Finding, Look, photo_findings
 from finetune.label_reading import label_findings, open_reader
+from finetune.set_findings import count_views, set_findings
 
 REPORT = "report.html"
 INNER_MARGIN = 4
@@ -156,6 +157,7 @@ def look_at(cut: Cut) -> Look:
         blur=_blur(cut),
         exposure=measures.exposure_of(pixels),
         picture_highlight=measures.highlight(np.asarray(small)),
+        ground=measures.ground_light(cut.picture) if cut.cutout.source == "plain ground" else None,
         pieces=measures.piece_areas(pixels),
         palette=measures.palette(pixels),
         hash=measures.perceptual_hash(pixels),

@@ -7,15 +7,16 @@ good or bad is not said here: thresholds and words are `check`'s. Nothing reads 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
-from skimage.color import rgb2lab
+from skimage.color import lab2rgb, rgb2lab
 
-from finetune.core.images import Array, Floats, to_linear
+from finetune.core.images import Array, Floats, to_linear, to_srgb8
 from finetune.core.masks import Mask
 
 FINE, COARSE = 1.0, 2.0
@@ -38,6 +39,14 @@ LIKE_COLOUR = 9.0
 """Two colours this near (CIELAB, lightness counted half) are the same paint in another light."""
 SHIFT_GAIN = 0.5
 """A shift of all colours counts when it leaves at most this share of the misfit."""
+LEAST_GAIN = 0.12
+"""Stops of light under which two grounds are equally lit."""
+CLIPPED_GROUND = 0.98
+"""Linear level from which on a ground says only how light it is at least."""
+WELL_FITTED = 2.0
+"""Misfit, there and back, under which colours need no explanation."""
+LIGHT_STEPS = (1.0, 1.1, 1.2, 1.3, 1.5, 1.8)
+"""How much lighter than its clipped ground a photo may be lit."""
 BLOWN, CRUSHED = 254, 2
 """Levels from which on all three channels are clipped."""
 
@@ -149,26 +158,75 @@ def colour_shift(colours: Floats, others: Floats) -> tuple[float, float, float]:
 
     Nearest colours are matched and the shift is their median difference, repeated (iterated closest point), so that
     a view which shows other parts of the product is not taken for a cast. Zero unless the shift makes the colours
-    fit at least twice as well.
+    fit at least twice as well, there and back.
     """
     tree = cKDTree(others)
-    plain = _misfit(tree, colours)
-    best, shift = plain, np.zeros(3)
+    best, shift = SHIFT_GAIN * _fit(tree, colours), np.zeros(3)
     for start in (np.zeros(3), np.median(colours, axis=0) - np.median(others, axis=0)):
         moved = start
         for _ in range(8):
             _, nearest = tree.query(colours - moved)
             moved = np.median(colours - others[nearest], axis=0)
-        misfit = _misfit(tree, colours - moved)
-        if misfit < min(best, SHIFT_GAIN * plain):
-            best, shift = misfit, moved
+        left = _fit(tree, colours - moved)
+        if left < best:
+            best, shift = left, moved
     light, a, b = shift / LIGHTNESS_WEIGHT
     return float(light), float(a), float(b)
 
 
-def _misfit(tree: cKDTree, colours: NDArray[np.floating]) -> float:
-    distance, _ = tree.query(colours)
-    return float(np.mean(np.minimum(distance, LIKE_COLOUR)))
+def _fit(others: cKDTree, colours: NDArray[np.floating]) -> float:
+    """Mean distances (CIELAB, at most 9 each) of colours to the nearest of a palette, and back, added."""
+    there, _ = others.query(colours)
+    back, _ = cKDTree(colours).query(others.data)
+    return float(np.minimum(there, LIKE_COLOUR).mean() + np.minimum(back, LIKE_COLOUR).mean())
+
+
+def ground_light(picture: Image.Image) -> Floats:
+    """Colour of a plain ground, linear light (3,): the median of the picture's outermost pixels."""
+    small = picture.convert("RGB")
+    small.thumbnail((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX)
+    pixels = np.asarray(small)
+    edges = (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:])
+    return np.median(to_linear(np.concatenate([edge.reshape(-1, 3) for edge in edges])), axis=0).astype(np.float32)
+
+
+def relit(colours: Floats, gains: NDArray[np.floating]) -> Floats:
+    """A palette as it would be with the light divided by `gains` (3,), linear RGB."""
+    linear = to_linear(lab2rgb((colours / LIGHTNESS_WEIGHT)[None])[0].astype(np.float32))
+    divided = (linear / np.maximum(gains, 1e-3)).astype(np.float32)
+    return np.asarray(rgb2lab(to_srgb8(divided)[None])[0] * LIGHTNESS_WEIGHT, dtype=np.float32)
+
+
+def equally_lit(ground: Floats, grounds: Floats) -> bool:
+    """Is a ground, (3,), of the same light as the median of others, (N, 3), and not clipped so that one can't tell?"""
+    ratio = np.maximum(ground, 1e-3) / np.maximum(np.median(grounds, axis=0), 1e-3)
+    return bool((ground < CLIPPED_GROUND).all() and (np.abs(np.log2(ratio)) < LEAST_GAIN).all())
+
+
+def light_gains(colours: Floats, ground: Floats, others: Floats, grounds: Floats) -> Floats | None:
+    """Gains (3,), linear RGB, by which a photo is lit differently: those of its ground, if they explain the product.
+
+    A ground of another colour leaves the product as it is; another light changes both alike. So the ratio of the
+    grounds is believed where the product's palette, with that light taken off, fits the others' at least twice as
+    well. Where a channel of the ground is clipped its gain is only a lower bound, and larger ones are tried.
+
+    Args:
+        colours, others: palettes. ground, grounds: (3,) and (N, 3), from `ground_light`.
+    """
+    tree = cKDTree(others)
+    plain = _fit(tree, colours)
+    ratio = ground / np.maximum(np.median(grounds, axis=0), 1e-3)
+    clipped = ground > CLIPPED_GROUND
+    steps = [(step,) * 3 for step in LIGHT_STEPS] if clipped.all() else product(LIGHT_STEPS, repeat=int(clipped.sum()))
+    tried = []
+    for step in steps if plain > WELL_FITTED else ():
+        gains = ratio.copy()
+        gains[clipped] *= step
+        if np.abs(np.log2(np.maximum(gains, 1e-3))).max() > LEAST_GAIN:
+            tried.append(gains)
+    scored = [(_fit(tree, relit(colours, gains)), gains) for gains in tried]
+    best, gains = min(scored, key=lambda pair: pair[0], default=(np.inf, ratio))
+    return np.asarray(gains, dtype=np.float32) if best < SHIFT_GAIN * plain else None
 
 
 def perceptual_hash(cutout: Array) -> NDArray[np.bool_]:

@@ -71,7 +71,11 @@ def write_report(path: Path, sku: str, facts: str, findings: Sequence[Finding], 
     lost = sorted({finding.photo for finding in findings if finding.photo} - names)
     sections = [_section("The set", "", whole)] if whole else []
     sections += [_section(name, "", [f for f in findings if f.photo == name]) for name in lost]
-    sections += [_section(p.name, _pictures(p), [f for f in findings if f.photo == p.name]) for p in photos]
+    rank = {photo: index for index, photo in reversed(list(enumerate(f.photo for f in findings)))}
+    for photo in sorted(
+        photos, key=lambda photo: rank.get(photo.name, len(findings))
+    ):  # what needs a look stands first
+        sections.append(_section(photo.name, _pictures(photo), [f for f in findings if f.photo == photo.name]))
     title = html.escape(f"{sku} · check")
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

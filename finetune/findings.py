@@ -1,21 +1,19 @@
 """What is wrong with photos of a product, in words: each finding says what, why it matters and what to do.
 
-Called by the recipe `finetune.check` with what `check_measures` measured. The thresholds stand here, each with the
+Called by the recipe `finetune.check` with what `check_measures` measured; `set_findings` has
+what needs photos side by side. The thresholds stand here, each with the
 measurement it rests on: 48 rendered views of 8 products, our sample sets, 19 real packshots, and spoiled copies of
 them ("clean" and "spoiled" below). Reads and writes nothing.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune import check_measures as measures
 from finetune.check_measures import Exposure
 from finetune.core.images import Floats
 from finetune.matte import Cutout
@@ -35,22 +33,8 @@ BLOWN_SHARE, CRUSHED_SHARE = 0.05, 0.25
 out 0.04 to 0.8 of a light product."""
 DARK_PRODUCT, DARK_PICTURE = 30.0, 60.0
 """L* that 2 % of product and picture exceed at least. Clean: from 41 (a black duffel bag), from 90 (white ground)."""
-UNEVEN_LIGHT = 6.0
-"""Shift of L* against the other photos. Clean: 0; half or 1.8 times the light: 4.5 to 23."""
-CAST = 4.0
-"""Shift of a*, b* against the other photos, plainly seen. Clean: 0; red x 1.3 and blue x 0.7: 2.5 to 18."""
-STRANGE = 0.12
-"""Share of colours the other photos lack. Clean: at most 0.08; siblings in another colour: 0.4; of 308 foreign products
-mixed in, 95 % are above. What has the same colours is not seen."""
-STRANGE_OF_TWO = 0.35
-"""The same for a set of two photos, where front and back may differ as much as two products."""
-NEAR_DUPLICATE = 0.13
-"""Share of hash bits that differ. Copies scaled by half, re-encoded or on another ground: at most 0.08; different views
-of a product that has sides: from 0.165; turned views of one that looks alike all round (a plain can): from 0.05."""
 SECOND_PRODUCT = 0.25
 """A piece this large beside the largest is another product, not a part that was torn off."""
-MANY_VIEWS = 4
-"""Views from which on an adapter has seen the product from enough sides (with fewer, none can be held out whole)."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +69,8 @@ class Look:
     blur: float | None
     exposure: Exposure
     picture_highlight: float
+    ground: Floats | None
+    """Colour of its plain ground, linear light (3,); None where it has none."""
     pieces: list[int]
     palette: Floats
     hash: NDArray[np.bool_]
@@ -211,127 +197,3 @@ def _light(look: Look) -> list[Finding]:
     why = "detail that is not in the photo cannot be learned, and the product is placed as it was lit here"
     cure = "expose it again so that white ground comes out light grey to white and nothing of the product clips"
     return [Finding("exposure", "warning", look.name, fault, why, cure) for fault in faults]
-
-
-def set_findings(looks: Sequence[Look]) -> list[Finding]:
-    """Findings that need the photos side by side: duplicates, casts, uneven light, other products, views."""
-    copies = _duplicates(looks)
-    views = count_views(looks)
-    found = [*copies, *_colours(looks)]
-    if looks and views < MANY_VIEWS:
-        found.append(
-            Finding(
-                "views",
-                "note",
-                "",
-                f"{views} view{'s' if views > 1 else ''} of the product in {len(looks)} "
-                f"photo{'s' if len(looks) > 1 else ''}",
-                "the adapter draws well only the sides it has seen; placing shows the photographed side anyway",
-                f"{MANY_VIEWS} to 8 views are better: front, left, right, from above",
-            )
-        )
-    return found
-
-
-def count_views(looks: Sequence[Look]) -> int:
-    """How many photos are left when near duplicates count once."""
-    kept: list[Look] = []
-    for look in looks:
-        if all(measures.hash_distance(look.hash, other.hash) > NEAR_DUPLICATE for other in kept):
-            kept.append(look)
-    return len(kept)
-
-
-def _duplicates(looks: Sequence[Look]) -> list[Finding]:
-    found = []
-    for index, look in enumerate(looks):
-        exact = next((other for other in looks[:index] if other.content == look.content), None)
-        near = [(measures.hash_distance(look.hash, other.hash), other.name) for other in looks[:index]]
-        distance, name = min(near, default=(1.0, ""))
-        if exact is None and distance > NEAR_DUPLICATE:
-            continue
-        what = f"the same file as {exact.name}" if exact else f"almost the same picture of the product as {name}"
-        found.append(
-            Finding(
-                "duplicate",
-                "warning",
-                look.name,
-                what,
-                "it adds nothing, and this view counts twice in training",
-                "leave one of the two out, unless the product looks alike from there",
-            )
-        )
-    return found
-
-
-def _colours(looks: Sequence[Look]) -> list[Finding]:
-    """Casts, uneven light and other products, by each photo's colours against those of all others."""
-    found: list[Finding] = []
-    limit = STRANGE_OF_TWO if len(looks) == 2 else STRANGE
-    for look in looks[1:] if len(looks) == 2 else looks:
-        others = [other.palette for other in looks if other is not look]
-        if not others:
-            return []
-        pool = np.concatenate(others)
-        shift = measures.colour_shift(look.palette, pool)
-        moved = look.palette - np.array(shift, dtype=np.float32) * measures.LIGHTNESS_WEIGHT
-        light, tinted = shift[0], math.hypot(shift[1], shift[2])
-        strange = _strangeness(look.palette, pool, others)
-        if strange > limit and _strangeness(moved, pool, others) > limit / 2:
-            found.append(_other_product(look.name, strange, len(looks)))
-        elif abs(light) > UNEVEN_LIGHT:
-            found.append(_uneven_light(look.name, light))
-        elif tinted > CAST:
-            found.append(_cast(look.name, shift[1], shift[2]))
-    return found
-
-
-def _strangeness(colours: Floats, pool: Floats, others: Sequence[Floats]) -> float:
-    """How much of a photo's colours the others lack, or of theirs the photo lacks: the larger of the two shares.
-
-    The second is taken with the lower median over the others, so that one stranger makes no stranger of the rest.
-    """
-    lacking = sorted(measures.unexplained(other, colours) for other in others)
-    return max(measures.unexplained(colours, pool), lacking[(len(lacking) - 1) // 2])
-
-
-def _other_product(name: str, strange: float, photos: int) -> Finding:
-    return Finding(
-        "other product",
-        "warning",
-        name,
-        f"it seems to show another product than {'the other photo' if photos == 2 else 'the rest'}: "
-        f"{strange:.0%} of the colours do not go together",
-        "one adapter would learn two products as one, and draw a mixture",
-        "move the photo to its own set; if it is the same product, take it again in the same light",
-    )
-
-
-def _uneven_light(name: str, light: float) -> Finding:
-    word = "darker" if light < 0 else "lighter"
-    return Finding(
-        "exposure",
-        "warning",
-        name,
-        f"the product is {word} than on the other photos by {abs(light):.0f} of 100 (L*)",
-        "the adapter learns both as the product's colour",
-        "develop all photos of a product with the same exposure",
-    )
-
-
-def _cast(name: str, a: float, b: float) -> Finding:
-    words = [word for word in (_word(a, "red", "green"), _word(b, "yellow", "blue")) if word]
-    return Finding(
-        "cast",
-        "warning",
-        name,
-        f"the colours lean towards {' and '.join(words)} against the other photos (a* {a:+.0f}, b* {b:+.0f})",
-        "the adapter learns a mixture, and the product's colour will not be the brand's",
-        "set the same white balance on all photos of a product",
-    )
-
-
-def _word(value: float, positive: str, negative: str) -> str:
-    if abs(value) < CAST / 2:
-        return ""
-    return positive if value > 0 else negative

@@ -193,6 +193,35 @@ def test_two_photos_of_two_products(tmp_path: Path) -> None:
     assert fired(inspected(tmp_path / "same", {"a": bottle(), "b": bottle(1)})) == set()
 
 
+@pytest.mark.parametrize(
+    ("gains", "check", "said"),
+    [
+        ((0.5, 0.5, 0.5), "exposure", r"darker than on the other photos by \d+ of 100"),
+        ((1.7, 1.7, 1.7), "exposure", r"lighter than on the other photos by \d+ of 100"),
+        ((0.9, 1.1, 0.9), "cast", "lean towards green"),
+    ],
+)
+def test_light_is_told_from_the_ground_where_the_product_agrees(
+    tmp_path: Path, gains: tuple[float, ...], check: str, said: str
+) -> None:
+    photos = {name: lit(photo, 0.5, 0.5, 0.5) for name, photo in views().items()}  # grey ground: nothing clips
+    photos["view1"] = lit(photos["view1"], *gains)
+    found = [f for f in inspected(tmp_path, photos).findings if (f.check, f.severity) == (check, "warning")]
+    assert [f.photo for f in found if re.search(said, f.what)] == ["view1.png"]
+
+
+def test_another_side_in_other_colours_is_no_cast_on_an_equally_lit_ground() -> None:
+    rng = np.random.default_rng(2)
+    others = rng.normal((35, 5, 10), 1.5, (900, 3)).astype(np.float32)
+    side = others + np.array([0, 0, 6], dtype=np.float32)
+    assert measures.colour_shift(side, others)[2] == pytest.approx(6, abs=0.7)
+    ground, grounds = np.full(3, 0.8, np.float32), np.full((3, 3), 0.8, np.float32)
+    assert measures.equally_lit(ground, grounds)
+    assert measures.light_gains(side, ground, others, grounds) is None
+    assert not measures.equally_lit(ground * np.array([1, 1, 0.7], np.float32), grounds)
+    assert not measures.equally_lit(np.ones(3, np.float32), np.ones((3, 3), np.float32))
+
+
 def test_a_pair_is_one_product_where_the_noun_says_so(tmp_path: Path) -> None:
     photos: dict[str, Image.Image] = views(1)
     photos["view1"] = bottle(1)
@@ -279,53 +308,6 @@ def test_what_counts_as_read(text: str, lines: list[str], expected: bool) -> Non
 
 
 # measures
-
-
-@pytest.mark.parametrize("sigma", [1.0, 2.0, 3.0])
-def test_blur_is_measured_in_pixels(sigma: float) -> None:
-    sharp = np.full((200, 200), 220.0, dtype=np.float32)
-    sharp[:, 100:] = 40
-    from scipy import ndimage
-
-    soft = ndimage.gaussian_filter(sharp, sigma)
-    everywhere = np.ones(sharp.shape, dtype=bool)
-    assert measures.blur_width(soft, everywhere) == pytest.approx(sigma, rel=0.15)
-    sharp_width = measures.blur_width(sharp, everywhere)
-    assert sharp_width is not None
-    assert sharp_width < 0.6
-    assert measures.blur_width(np.full((80, 80), 99.0, dtype=np.float32), np.ones((80, 80), dtype=bool)) is None
-
-
-def test_a_large_photo_is_measured_where_the_detail_is() -> None:
-    from scipy import ndimage
-
-    grey = np.full((1500, 1800), 200.0, dtype=np.float32)
-    grey[1100:1300, 1300:1400] = 30
-    soft = ndimage.gaussian_filter(grey, 2.0)
-    width = measures.blur_width(soft, np.ones(grey.shape, dtype=bool))
-    assert width == pytest.approx(2.0, rel=0.4)
-
-
-def test_exposure_counts_the_product_not_the_ground() -> None:
-    pixels = np.zeros((10, 10, 4), dtype=np.uint8)
-    pixels[..., :3] = 255
-    pixels[2:6, :, :3], pixels[2:6, :, 3] = 100, 255
-    pixels[2, :, :3], pixels[3, :5, :3] = 255, 0
-    light = measures.exposure_of(pixels)
-    assert (light.blown, light.crushed) == (0.25, 0.125)
-    assert light.highlight == pytest.approx(100)
-
-
-def test_colour_shift_is_that_of_all_colours_and_not_of_another_view() -> None:
-    rng = np.random.default_rng(1)
-    paints = np.array([[30, 20, 30], [20, -30, 10], [45, 0, 5]], dtype=np.float32)
-    others = np.repeat(paints, 300, axis=0) + rng.normal(0, 0.5, (900, 3)).astype(np.float32)
-    one_side = others[:450]
-    assert measures.colour_shift(one_side, others) == (0, 0, 0)
-    tinted_side = one_side + np.array([0, 3, 6], dtype=np.float32)
-    assert measures.colour_shift(tinted_side, others) == pytest.approx((0, 3, 6), abs=0.8)
-    assert measures.unexplained(tinted_side, others) == 0
-    assert measures.unexplained(others + np.array([0, 40, 40], dtype=np.float32), others) == 1
 
 
 # the command, the page, and prepare

@@ -1,0 +1,174 @@
+"""What is found with the photos of a set side by side: copies, casts, uneven light, other products, views.
+
+Called by the recipe `finetune.check` with what it measured on each photo. The thresholds stand here, with the
+measurements they rest on ("clean" and "spoiled" as in `findings`). Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from finetune import check_measures as measures
+from finetune.core.images import Floats
+from finetune.findings import Finding, Look
+
+UNEVEN_LIGHT = 6.0
+"""Shift of L* against the other photos. Clean: 0; half or 1.8 times the light: 4.5 to 23."""
+CAST = 4.0
+"""Shift of a*, b* against the other photos, plainly seen. Clean: 0; red x 1.3 and blue x 0.7: 2.5 to 18."""
+STRANGE = 0.12
+"""Share of colours the other photos lack. Clean: at most 0.08; siblings in another colour: 0.4; of 308 foreign products
+mixed in, 95 % are above. What has the same colours is not seen."""
+STRANGE_OF_TWO = 0.35
+"""The same for a set of two photos, where front and back may differ as much as two products."""
+NEAR_DUPLICATE = 0.13
+"""Share of hash bits that differ. Copies scaled by half, re-encoded or on another ground: at most 0.08; different views
+of a product that has sides: from 0.165; turned views of one that looks alike all round (a plain can): from 0.05."""
+MANY_VIEWS = 4
+"""Views from which on an adapter has seen the product from enough sides (with fewer, none can be held out whole)."""
+
+
+def set_findings(looks: Sequence[Look]) -> list[Finding]:
+    """Findings that need the photos side by side: duplicates, casts, uneven light, other products, views."""
+    copies = _duplicates(looks)
+    views = count_views(looks)
+    found = [*copies, *_colours(looks)]
+    if looks and views < MANY_VIEWS:
+        found.append(
+            Finding(
+                "views",
+                "note",
+                "",
+                f"{views} view{'s' if views > 1 else ''} of the product in {len(looks)} "
+                f"photo{'s' if len(looks) > 1 else ''}",
+                "the adapter draws well only the sides it has seen; placing shows the photographed side anyway",
+                f"{MANY_VIEWS} to 8 views are better: front, left, right, from above",
+            )
+        )
+    return found
+
+
+def count_views(looks: Sequence[Look]) -> int:
+    """How many photos are left when near duplicates count once."""
+    kept: list[Look] = []
+    for look in looks:
+        if all(measures.hash_distance(look.hash, other.hash) > NEAR_DUPLICATE for other in kept):
+            kept.append(look)
+    return len(kept)
+
+
+def _duplicates(looks: Sequence[Look]) -> list[Finding]:
+    found = []
+    for index, look in enumerate(looks):
+        exact = next((other for other in looks[:index] if other.content == look.content), None)
+        near = [(measures.hash_distance(look.hash, other.hash), other.name) for other in looks[:index]]
+        distance, name = min(near, default=(1.0, ""))
+        if exact is None and distance > NEAR_DUPLICATE:
+            continue
+        what = f"the same file as {exact.name}" if exact else f"almost the same picture of the product as {name}"
+        found.append(
+            Finding(
+                "duplicate",
+                "warning",
+                look.name,
+                what,
+                "it adds nothing, and this view counts twice in training",
+                "leave one of the two out, unless the product looks alike from there",
+            )
+        )
+    return found
+
+
+def _colours(looks: Sequence[Look]) -> list[Finding]:
+    """Casts, uneven light and other products, by each photo's colours against those of all others."""
+    judged = looks[1:] if len(looks) == 2 else looks  # of two it cannot be said which is the stranger
+    found = [_colour(look, [other for other in looks if other is not look]) for look in judged if len(looks) > 1]
+    return [finding for finding in found if finding]
+
+
+def _colour(look: Look, others: Sequence[Look]) -> Finding | None:
+    palettes = [other.palette for other in others]
+    pool = np.concatenate(palettes)
+    limit = STRANGE if len(others) > 1 else STRANGE_OF_TWO
+    light, a, b, corrected = _lighting(look, others, pool)
+    strange = _strangeness(look.palette, pool, palettes)
+    if strange > limit and _strangeness(corrected, pool, palettes) > limit / 2:
+        return _other_product(look.name, strange, len(others) + 1)
+    tinted = math.hypot(a, b)
+    if abs(light) > UNEVEN_LIGHT and abs(light) > tinted / 2:
+        return _uneven_light(look.name, light)
+    return _cast(look.name, a, b) if tinted > CAST else None
+
+
+def _lighting(look: Look, others: Sequence[Look], pool: Floats) -> tuple[float, float, float, Floats]:
+    """How differently a photo is lit, as a shift of L*, a*, b*, and its palette with that taken off.
+
+    By its ground where that explains the product as well; not at all where the grounds are equally lit; otherwise by
+    the product's colours alone.
+    """
+    grounds = [other.ground for other in others if other.ground is not None]
+    if look.ground is not None and grounds:
+        gains = measures.light_gains(look.palette, look.ground, pool, np.stack(grounds))
+        if gains is not None:
+            corrected = measures.relit(look.palette, gains)
+            light, a, b = np.median((look.palette - corrected) / measures.LIGHTNESS_WEIGHT, axis=0)
+            return float(light), float(a), float(b), corrected
+        if measures.equally_lit(look.ground, np.stack(grounds)):
+            return 0.0, 0.0, 0.0, look.palette
+    light, a, b = measures.colour_shift(look.palette, pool)
+    moved = look.palette - np.array([light, a, b], dtype=np.float32) * measures.LIGHTNESS_WEIGHT
+    return light, a, b, moved
+
+
+def _strangeness(colours: Floats, pool: Floats, others: Sequence[Floats]) -> float:
+    """How much of a photo's colours the others lack, or of theirs the photo lacks: the larger of the two shares.
+
+    The second is taken with the lower median over the others, so that one stranger makes no stranger of the rest.
+    """
+    lacking = sorted(measures.unexplained(other, colours) for other in others)
+    return max(measures.unexplained(colours, pool), lacking[(len(lacking) - 1) // 2])
+
+
+def _other_product(name: str, strange: float, photos: int) -> Finding:
+    return Finding(
+        "other product",
+        "warning",
+        name,
+        f"it seems to show another product than {'the other photo' if photos == 2 else 'the rest'}: "
+        f"{strange:.0%} of the colours do not go together",
+        "one adapter would learn two products as one, and draw a mixture",
+        "move the photo to its own set; if it is the same product, take it again in the same light",
+    )
+
+
+def _uneven_light(name: str, light: float) -> Finding:
+    word = "darker" if light < 0 else "lighter"
+    return Finding(
+        "exposure",
+        "warning",
+        name,
+        f"the product is {word} than on the other photos by {abs(light):.0f} of 100 (L*)",
+        "the adapter learns both as the product's colour",
+        "develop all photos of a product with the same exposure",
+    )
+
+
+def _cast(name: str, a: float, b: float) -> Finding:
+    words = [word for word in (_word(a, "red", "green"), _word(b, "yellow", "blue")) if word]
+    return Finding(
+        "cast",
+        "warning",
+        name,
+        f"the colours lean towards {' and '.join(words)} against the other photos (a* {a:+.0f}, b* {b:+.0f})",
+        "the adapter learns a mixture, and the product's colour will not be the brand's",
+        "set the same white balance on all photos of a product",
+    )
+
+
+def _word(value: float, positive: str, negative: str) -> str:
+    if abs(value) < CAST / 2:
+        return ""
+    return positive if value > 0 else negative
