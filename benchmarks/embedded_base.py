@@ -209,7 +209,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "skus": (3, "products with an adapter"),
         "draws": (10, "pictures a product, with adapter and without"),
         "scenes": (24, "scenes of the row `growth`, two pictures each"),
-        "epochs": (100, "of the scene reader"),
+        "epochs": (12, "of the scene reader"),
         "steps": (500, "of the product reader"),
     }
     for name, (default, meaning) in sizes.items():

@@ -23,9 +23,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from finetune.core import versions
+from finetune.core import fingerprint, versions
 from finetune.core.catalog import Workspace, load_set
-from finetune.core.config import Strict, apply_overrides, find_config, read_yaml, validate
+from finetune.core.config import Strict, apply_overrides, find_config, gate_path, read_yaml, validate
 from finetune.core.console import say
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.prepared import read_prepared
@@ -159,9 +159,11 @@ def _plan_sku(workspace: Workspace, sku: str, wanted: str) -> Planned:
         return Planned(sku, "nothing", f"version {match.number} is published and up to date", match.number)
     if not report.is_file():
         return Planned(sku, "evaluate", f"version {match.number} is trained but not evaluated", match.number)
-    verdict = json.loads(report.read_text(encoding="utf-8"))["verdict"]
-    if verdict == "pass":
+    judged = json.loads(report.read_text(encoding="utf-8"))
+    if judged["verdict"] == "pass":
         return Planned(sku, "evaluate", f"version {match.number} passed but is not published", match.number)
+    if judged.get("gate_file") != fingerprint.of_file(gate_path()):
+        return Planned(sku, "evaluate", f"the gate changed since version {match.number} was judged", match.number)
     return Planned(sku, "nothing", f"version {match.number} did not pass the gate; nothing changed since", match.number)
 
 

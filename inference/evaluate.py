@@ -114,6 +114,7 @@ def evaluate_adapter(
     base: str | None = None,
     force: bool = False,
     device: str = "auto",
+    gate_file: str = "",
 ) -> tuple[dict[str, Any], Path]:
     """Judge an adapter of a SKU.
 
@@ -121,6 +122,8 @@ def evaluate_adapter(
         version: number, or the folder of any adapter; the published one, else the newest, if left out.
         base: reference of the base; the one the adapter was trained on if left out.
         force: draw and measure again even if nothing has changed.
+        gate_file: fingerprint of the file the gate was read from, empty if something was overridden; `nightly` sees by
+            it that a verdict is of bars that have changed since.
 
     Returns:
         The report, and the file that holds it. Whether the gate is met stands in its `verdict`.
@@ -137,6 +140,7 @@ def evaluate_adapter(
     else:
         say(f"{sku}: the report of adapter {subject.version.number} is up to date")
         report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, config)
+    report["gate_file"] = gate_file
     _write_json(report, path)
     return report, path
 

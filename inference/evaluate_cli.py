@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from finetune.core import fingerprint
 from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options
+from finetune.core.config import gate_path
 from finetune.core.console import say
 
 
@@ -54,7 +56,14 @@ def evaluate(
     config = gate.load_gate(gate_file, overrides)
 
     report, path = evaluate_adapter(
-        Workspace(workspace), sku, adapter, config=config, base=base, force=force, device=device
+        Workspace(workspace),
+        sku,
+        adapter,
+        config=config,
+        base=base,
+        force=force,
+        device=device,
+        gate_file="" if overrides else fingerprint.of_file(gate_path(gate_file)),
     )
     scores = scores_of(report)
     for score in scores:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from finetune.core.config import Strict, apply_overrides, presets_dir, read_yaml, validate
+from finetune.core.config import Strict, apply_overrides, gate_path, read_yaml, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
 from inference.fidelity import Better, Score, judge
-
-FILE = "gate.yaml"
 
 
 class Measure(NamedTuple):
@@ -115,7 +112,7 @@ def load_gate(path: str | None = None, overrides: Iterable[str] = ()) -> GateCon
     Raises:
         ConfigError: no such file, or something in it is misspelt or out of range.
     """
-    file = Path(path) if path else presets_dir() / FILE
+    file = gate_path(path)
     if not file.is_file():
         raise ConfigError(f"no gate file '{file}'", "give a YAML file like configs/gate.yaml")
     return validate(GateConfig, apply_overrides(read_yaml(file), overrides), file.name)

@@ -18,6 +18,7 @@ from conftest import draw_bottle, write_set
 from PIL import Image
 
 from finetune.core import adapter as adapter_file
+from finetune.core import fingerprint
 from finetune.core.basemodel import load_unet, resolve_base
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
@@ -132,10 +133,12 @@ def test_what_has_not_changed_is_not_drawn_again_and_new_bars_apply(shelf: Works
     again = evaluate(shelf, "bottle01", "--adapter", "2", "--gate", gates["open"])
     assert "up to date" in again.stderr
     assert (folder / "fidelity.json").read_bytes() == report
+    assert json.loads(report)["gate_file"] == fingerprint.of_file(Path(gates["open"]))
     barred = evaluate(shelf, "bottle01", "--adapter", "2", "--gate", gates["open"], "--set", "rules.palette.bar=0.01")
     assert barred.exit_code == 3
     assert "up to date" in barred.stderr
     assert report_of(barred)["verdict"] == "fail"
+    assert report_of(barred)["gate_file"] == ""
     assert (folder / "fidelity.png").stat().st_mtime_ns == sheet
     other = evaluate(shelf, "bottle01", "--adapter", "2", "--gate", gates["open"], "--set", "pictures.seeds=[4]")
     assert "up to date" not in other.stderr

@@ -16,9 +16,10 @@ import pytest
 from conftest import draw_bottle, write_set
 
 from finetune import nightly
-from finetune.core import versions
+from finetune.core import fingerprint, versions
 from finetune.core.adapter import WEIGHTS, write_adapter
 from finetune.core.catalog import Workspace
+from finetune.core.config import gate_path
 from finetune.core.errors import AdapterError, RunError
 from finetune.nightly import NightlyConfig, plan_night, run_night
 
@@ -41,7 +42,8 @@ class Steps:
         if command == "train" and not code:
             add_version(workspace, sku, self.wanted[sku])
         if command == "evaluate" and code in (0, 3):
-            verdict = {"verdict": "fail" if code else "pass", "scores": []}
+            gate = fingerprint.of_file(gate_path())
+            verdict = {"verdict": "fail" if code else "pass", "scores": [], "gate_file": gate}
             folder = workspace.adapters / sku / arguments[arguments.index("--adapter") + 1]
             (folder / "fidelity.json").write_text(json.dumps(verdict), encoding="utf-8")
         return code, f"{command} said {code}"
@@ -132,6 +134,23 @@ def test_failures_don_t_stop_the_night_and_the_gate_keeps_the_current(
     steps.codes = {}
     assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "promoted", "beta": "up to date"}
     assert "train beta" not in steps.called, "what failed the gate is not trained again while nothing changed"
+
+
+def test_a_changed_gate_judges_again_what_failed_the_old_one(
+    night: tuple[Workspace, NightlyConfig, Steps], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, config, steps = night
+    steps.codes = {"evaluate beta": 3}
+    assert outcomes(run_night(workspace, config, now=NOW))["beta"] == "gate not met"
+    assert plan_night(workspace, config)[1].action == "nothing"
+    eased = tmp_path / "gate.yaml"
+    eased.write_text(gate_path().read_text(encoding="utf-8") + "# eased\n", encoding="utf-8")
+    monkeypatch.setattr(nightly, "gate_path", lambda: eased)
+    steps.called, steps.codes = [], {}
+    assert plan_night(workspace, config)[1].why == "the gate changed since version 0001 was judged"
+    assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "up to date", "beta": "promoted"}
+    assert steps.called[-1] == "evaluate beta"
+    assert not [step for step in steps.called if step.startswith("train")]
 
 
 def test_a_killed_night_goes_on_with_the_evaluation(night: tuple[Workspace, NightlyConfig, Steps]) -> None:

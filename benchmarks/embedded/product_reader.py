@@ -20,7 +20,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.embedded.scene_reader import block, to_signed
+from benchmarks.embedded.reader_network import block
+from benchmarks.embedded.scene_reader import to_signed
 from finetune.core import fingerprint
 from finetune.core.console import say
 from finetune.core.device import pick_dtype

@@ -33,6 +33,11 @@ def presets_dir() -> Path:
     return checkout if (checkout / "train").is_dir() else package / "presets"
 
 
+def gate_path(path: str | None = None) -> Path:
+    """The gate file given, or the shipped `gate.yaml`."""
+    return Path(path) if path else presets_dir() / "gate.yaml"
+
+
 def find_config(name: str, kind: str) -> Path:
     """Find a configuration file by path, or a shipped preset by name (`embedded` -> `configs/train/embedded.yaml`).
 

@@ -14,7 +14,7 @@ from .autoencoder import AutoencoderPlan, polish_decoder, train_autoencoder
 from .denoiser import DenoiserPlan, fresh_denoiser, load_denoiser, train_denoiser
 from .export import write_base
 from .measure import measure
-from .pictures import load_pipeline, plot_losses, prompt_sheet, reconstruction_sheet, scene_sheet
+from .pictures import load_pipeline, plot_losses, prompt_sheet, reconstruction_sheet, scene_sheet, stacked
 from .world import load_world
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -128,10 +128,10 @@ def sheets(world_folder: Path, work: Path, base: Path, device: str, guidance: fl
     """Draws prompts, scenes around held-out products, reconstructions and loss curves."""
     work.mkdir(parents=True, exist_ok=True)
     held_out, pipeline = load_world(world_folder, held_out=True), load_pipeline(base, torch.device(device))
-    sheet = prompt_sheet(pipeline, guidance)
-    sheet.save(work / "prompts.png")
-    sheet.resize((sheet.width * 3 // 4, sheet.height * 3 // 4)).save(base / "sheet.jpg", quality=82)
-    scene_sheet(pipeline, held_out).save(work / "scenes.png")
+    prompts, scenes = prompt_sheet(pipeline, guidance), scene_sheet(pipeline, held_out)
+    prompts.save(work / "prompts.png")
+    scenes.save(work / "scenes.png")
+    stacked((prompts, scenes), 1536).save(base / "sheet.jpg", quality=82)
     reconstruction_sheet(pipeline.vae, held_out.frames[4::50][:6], torch.device(device)).save(
         work / "reconstructions.png"
     )

