@@ -42,7 +42,7 @@ class Sizes:
     skus: int
     draws: int
     scenes: int
-    epochs: int
+    views: int
     steps: int
 
 
@@ -79,7 +79,7 @@ class Bench:
         """Reads words and products; its accuracy on held-out renders joins the facts."""
         from benchmarks.embedded import scene_reader
 
-        reader = scene_reader.load_or_train(self.training, self.work / "readers", epochs=self.size.epochs)
+        reader = scene_reader.load_or_train(self.training, self.work / "readers", views=self.size.views)
         reading = reader.read(self.held_out.frames)
         targets = scene_reader.targets_of(self.held_out.records, reader.names)
         for question in scene_reader.QUESTIONS:
@@ -209,8 +209,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "skus": (3, "products with an adapter"),
         "draws": (10, "pictures a product, with adapter and without"),
         "scenes": (24, "scenes of the row `growth`, two pictures each"),
-        "epochs": (12, "of the scene reader"),
-        "steps": (500, "of the product reader"),
+        "views": (8, "variations of every frame the scene reader learns from"),
+        "steps": (160, "batches the product reader learns from"),
     }
     for name, (default, meaning) in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} (default {default})")

@@ -29,9 +29,9 @@ def test_a_crop_is_the_squared_box_with_its_margin() -> None:
     picture = Image.new("RGB", (200, 200), "blue")
     picture.paste((255, 0, 0), (50, 20, 90, 180))
     crop = product_reader.crop_of(picture, Box(50, 20, 90, 180))
-    assert crop.shape == (64, 64, 3)
-    assert crop[32, 32].tolist() == [255, 0, 0]
-    assert crop[32, 2].tolist() == [0, 0, 255]
+    assert crop.shape == (96, 96, 3)
+    assert crop[48, 48].tolist() == [255, 0, 0]
+    assert crop[48, 2].tolist() == [0, 0, 255]
 
 
 def test_an_example_is_the_lit_product_on_its_ground() -> None:
@@ -40,11 +40,11 @@ def test_an_example_is_the_lit_product_on_its_ground() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         example = product_reader.compose_example(cutout, ground, rng, clear=False)
-        assert example.shape == (64, 64, 3)
-        assert example[32, 32].argmax() == 2
+        assert example.shape == (96, 96, 3)
+        assert example[48, 48].argmax() == 2
         assert example[0, 0].argmax() == 1
     through = product_reader.compose_example(Image.new("RGBA", (40, 80), "white"), ground, rng, clear=True)
-    assert through[32, 32].argmax() == 1
+    assert through[48, 48].argmax() == 1
 
 
 def test_the_likeliest_product_leaves_another_product_aside() -> None:
@@ -137,7 +137,7 @@ def test_an_adapter_is_trained_drawn_with_and_read(
     assert [line.bar for line in lines] == [80.0, 25.0, None, None]
     assert [line.value for line in lines[:2]] == [100.0, 100.0]  # one product among one: always that one
     assert "bottle-one 1/1" in lines[0].beside
-    reader = scene_reader.load_or_train(world, tmp_path / "readers", epochs=1, batch=8)
+    reader = scene_reader.load_or_train(world, tmp_path / "readers", views=1, batch=8)
     (line,) = adapters.measure_growth(easel, [trained], reader, world, scenes=1, sheets=tmp_path / "sheets")
     assert line.value is not None
     assert line.value >= 0

@@ -136,7 +136,7 @@ def test_obedience_counts_only_what_the_prompt_names() -> None:
     answers["surface"][0] = names.surface.index("snow")
     answers["surface"][2] = 0  # the studio's paper is not named: no matter
     answers["colour"][3] = 1  # neither is a colour of the sky
-    reached = {"surface": 0.95, "backdrop": 0.85, "light": 1.0, "colour": 1.0}
+    reached = {"surface": 0.95, "backdrop": 0.85, "tone": 1.0, "light": 1.0, "colour": 1.0}
     lines = {line.what: line for line in prompts.obedience_lines(answers, targets, names, reached)}
     surface, colour = lines["surface recognised"], lines["colour of wall or studio recognised"]
     assert surface.value == pytest.approx(200 / 3)
@@ -154,18 +154,22 @@ def test_obedience_counts_only_what_the_prompt_names() -> None:
 
 
 def test_words_are_merged_as_the_table_says() -> None:
+    lights = {"warm sunset light": "warm", "dramatic dark key light": "dark", "hard midday sun": "neutral"}
     assert scene_reader.words_of(record("pink studio surface", "pink studio backdrop")) == {
         "surface": "studio surface",
         "backdrop": "studio",
+        "tone": "neutral",
         "light": "soft daylight",
         "colour": "pink",
     }
+    tones = {light: scene_reader.words_of(record("sand", "red wall", light))["tone"] for light in lights}
+    assert tones == lights
     assert scene_reader.words_of(record("sand", "mint wall"))["colour"] == "mint"
     assert scene_reader.words_of(record("sand", "sunset sky"))["colour"] == ""
 
 
 def test_accuracy_and_overlap() -> None:
-    targets = np.array([[0, 0, 0, -1], [1, 0, 0, 2], [1, 1, 0, 1]])
+    targets = np.array([[0, 0, 0, 0, -1], [1, 0, 0, 0, 2], [1, 1, 0, 0, 1]])
     answers = {"surface": np.array([0, 1, 0]), "colour": np.array([5, 2, 0])}
     reading = scene_reader.Reading(answers, np.zeros((3, 128), np.float32), np.zeros((3, 4, 4), bool))
     assert scene_reader.accuracy(reading, targets, "surface") == pytest.approx(2 / 3)
@@ -177,7 +181,7 @@ def test_accuracy_and_overlap() -> None:
 
 def test_a_reader_learns_and_is_found_again(tmp_path: Path) -> None:
     world = striped_world(24)
-    reader = scene_reader.load_or_train(world, tmp_path, epochs=6, batch=6)
+    reader = scene_reader.load_or_train(world, tmp_path, views=4, batch=6)
     reading = reader.read(world.frames)
     targets = scene_reader.targets_of(world.records, reader.names)
     assert scene_reader.accuracy(reading, targets, "surface") == 1.0
@@ -185,7 +189,7 @@ def test_a_reader_learns_and_is_found_again(tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(reading.embedding, axis=1), 1, atol=1e-5)
     (file,) = tmp_path.iterdir()
     written = file.stat().st_mtime_ns
-    again = scene_reader.load_or_train(world, tmp_path, epochs=6, batch=6)
+    again = scene_reader.load_or_train(world, tmp_path, views=4, batch=6)
     assert np.array_equal(again.read(world.frames).answers["surface"], reading.answers["surface"])
     assert file.stat().st_mtime_ns == written
 

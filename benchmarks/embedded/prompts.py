@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.embedded.painting import PaintingRoom
-from benchmarks.embedded.scene_reader import NO_COLOUR, QUESTIONS, STUDIO, Names, SceneReader, targets_of, words_of
+from benchmarks.embedded.scene_reader import NO_NAME, QUESTIONS, STUDIO, Names, SceneReader, targets_of, words_of
 from benchmarks.embedded.table import Line
 from finetune.core.contact_sheet import contact_sheet
 from tools.embedded_base.world import World
 
-BARS = {"surface": 70.0, "backdrop": 70.0, "light": 70.0}
+BARS = {"surface": 70.0, "backdrop": 70.0, "tone": 70.0, "light": 70.0}
+LABELS = {"tone": "tone of the light", "colour": "colour of wall or studio"}
+SPREAD = ("surface", "backdrop", "light")
+"""Prompts are spread over the names of these."""
 VALID = 90.0
 """What the reader itself has to reach on held-out renders, in percent."""
 DIVERSITY_BAR = 0.5
@@ -73,7 +76,7 @@ def choose_scenes(records: Sequence[Mapping[str, Any]], count: int) -> list[Scen
     nouns: Counter[str] = Counter()
     chosen: list[Scene] = []
     while open_groups and len(chosen) < count:
-        names = {key: [(q, words_of(records[m[0]])[q]) for q in QUESTIONS[:3]] for key, m in open_groups}
+        names = {key: [(q, words_of(records[m[0]])[q]) for q in SPREAD] for key, m in open_groups}
         best = min(open_groups, key=lambda group: (sum(seen[n] for n in names[group[0]]), group[0]))
         open_groups.remove(best)
         seen.update(names[best[0]])
@@ -119,7 +122,7 @@ def obedience_lines(
     lines = []
     for column, question in enumerate(QUESTIONS):
         wanted = targets[:, column]
-        asked = wanted != NO_COLOUR
+        asked = wanted != NO_NAME
         if question == "surface":  # the studio's paper is not named in a prompt
             asked = asked & np.array([names.surface[i] != STUDIO for i in wanted])
         count = int(asked.sum())
@@ -127,7 +130,7 @@ def obedience_lines(
         known, own = len(names.of(question)), 100 * reader_accuracy[question]
         unsure = "" if own >= VALID else f" (UNDER {VALID:.0f}: no verdict)"
         beside = f"chance {100 / known:.0f} % (1 in {known}); reader on held-out renders {own:.1f} %{unsure}"
-        label = f"{question} recognised" if question in BARS else "colour of wall or studio recognised"
+        label = f"{LABELS.get(question, question)} recognised"
         beside, bar = f"{count} pictures; {beside}", BARS.get(question)
         lines.append(Line("obedience", label, value, "%", bar, beside=beside, trusted=own >= VALID))
     return lines
@@ -159,7 +162,7 @@ def measure_prompts(
         f"{len(scenes)} prompts x {seeds} seeds against {pairs} pairs of renders of the same surface, backdrop, light"
     )
     for what, (ratio, made, true), bar in (
-        ("in the reader's layer before its answers (128 numbers, length 1)", by_reader, DIVERSITY_BAR),
+        ("in the reader's layer before its answers (640 numbers, length 1)", by_reader, DIVERSITY_BAR),
         (f"in CIELAB thumbnails of {THUMBNAIL} px", by_colour, None),
     ):
         beside = f"{made:.3g} / {true:.3g}; {words}"

