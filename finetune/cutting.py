@@ -15,7 +15,8 @@ from finetune.core.errors import CatalogError, ImageError, PackshotError
 from finetune.core.frame import Remark
 from finetune.core.images import Reading, read_mask, read_picture
 from finetune.core.set_files import Photo
-from finetune.matte import Cutout, cut_out
+from finetune.matte import Cutout
+from finetune.matte_sources import cut_by
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def cut_photo(photo: Photo, config: SetConfig) -> Cut:
     """
     limit = int(config.max_megapixels * 1e6)
     found = read_picture(photo.path, max_pixels=limit)
-    mask = _mask_of(photo, found, limit)
-    return Cut(photo, found.picture, cut_out(found.picture, mask), sidecar(photo), found.remarks)
+    mask = _mask_of(photo, found, limit) if config.cutout in ("auto", "mask") else None
+    folder = photo.path.parent.parent
+    cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder)
+    return Cut(photo, found.picture, cutout, sidecar(photo), (*found.remarks, *remarks))
 
 
 def _mask_of(photo: Photo, found: Reading, limit: int) -> Image.Image | None:
