@@ -161,6 +161,7 @@ def look_at(cut: Cut) -> Look:
         pieces=measures.piece_areas(pixels),
         palette=measures.palette(pixels),
         hash=measures.perceptual_hash(pixels),
+        remarks=cut.remarks,
     )
 
 

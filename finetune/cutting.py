@@ -6,15 +6,17 @@ A photo that cannot be used is named with its reason and left out; the good ones
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
-from finetune.core.catalog import Photo, ProductSet
+from finetune.core.catalog import ProductSet, SetConfig
 from finetune.core.console import say, warn
-from finetune.core.errors import CatalogError, PackshotError
-from finetune.core.images import open_mask, open_picture
-from finetune.matte import Cutout, cut_out
+from finetune.core.errors import CatalogError, ImageError, PackshotError
+from finetune.core.frame import Remark
+from finetune.core.images import Reading, read_mask, read_picture
+from finetune.core.set_files import Photo
+from finetune.matte import Cutout
+from finetune.matte_sources import cut_by
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Cut:
     picture: Image.Image
     cutout: Cutout
     description: str
-    """What the photo's sidecar .txt says, empty without one."""
+    """The user's own caption, empty without one."""
+    remarks: tuple[Remark, ...] = ()
+    """What was unusual about reading it or cutting it out."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +48,65 @@ class Failure:
 
 def cut_all(product: ProductSet) -> tuple[list[Cut], list[Failure]]:
     """Read and cut out every photo of a set."""
-    cuts, failures = [], []
+    cuts, failures = [], refusals(product)
     for photo in product.photos:
         try:
-            picture = open_picture(photo.path)
-            mask = open_mask(photo.mask) if photo.mask else None
-            cuts.append(Cut(photo, picture, cut_out(picture, mask), sidecar(photo)))
+            cuts.append(cut_photo(photo, product.config))
         except PackshotError as error:
             failures.append(Failure(photo, error))
     return cuts, failures
 
 
+def cut_photo(photo: Photo, config: SetConfig) -> Cut:
+    """Read and cut out one photo.
+
+    Args:
+        config: of the set it belongs to.
+
+    Raises:
+        PackshotError: the photo or its mask cannot be used.
+    """
+    limit = int(config.max_megapixels * 1e6)
+    found = read_picture(photo.path, max_pixels=limit)
+    mask = _mask_of(photo, found, limit) if config.cutout in ("auto", "mask") else None
+    folder = photo.path.parent.parent
+    cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder)
+    return Cut(photo, found.picture, cutout, sidecar(photo), (*found.remarks, *remarks))
+
+
+def _mask_of(photo: Photo, found: Reading, limit: int) -> Image.Image | None:
+    if photo.mask is None:
+        return None
+    mask = read_mask(photo.mask, max_pixels=limit)
+    if mask.original_size != found.original_size:
+        (width, height), (wide, high) = mask.original_size, found.original_size
+        raise ImageError(
+            f"the mask is {width}x{height} pixels, its photo {wide}x{high}",
+            "make the mask on the very photo, without scaling or cropping",
+        )
+    return mask.picture
+
+
+def refusals(product: ProductSet) -> list[Failure]:
+    """The entries of photos/ that cannot even be tried."""
+    return [Failure(Photo(refusal.path, None), refusal.error) for refusal in product.refused]
+
+
 def open_all(product: ProductSet) -> tuple[list[tuple[Photo, Image.Image]], list[Failure]]:
     """Read every picture of a brand set, which nothing is cut out of."""
-    pictures, failures = [], []
+    pictures, failures = [], refusals(product)
     for photo in product.photos:
         try:
-            pictures.append((photo, open_picture(photo.path)))
+            limit = int(product.config.max_megapixels * 1e6)
+            pictures.append((photo, read_picture(photo.path, max_pixels=limit).picture))
         except PackshotError as error:
             failures.append(Failure(photo, error))
     return pictures, failures
 
 
 def sidecar(photo: Photo) -> str:
-    """The text beside a photo (`<stem>.txt`) in one line; empty without one."""
-    path: Path = photo.path.with_suffix(".txt")
-    return " ".join(path.read_text(encoding="utf-8", errors="replace").split()) if path.is_file() else ""
+    """The user's own words for a photo (`<stem>.txt` or metadata.jsonl) in one line; empty without any."""
+    return photo.caption
 
 
 def require_one(sku: str, good: int, failures: list[Failure]) -> None:

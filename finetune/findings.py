@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.check_measures import Exposure
+from finetune.core.frame import Remark
 from finetune.core.images import Floats
 from finetune.matte import Cutout
 
@@ -42,8 +43,8 @@ class Finding:
     """One thing to know before training."""
 
     check: str
-    """Which check: `file`, `resolution`, `blur`, `exposure`, `cast`, `duplicate`, `share`, `cut off`, `pieces`,
-    `several products`, `views`, `other product`, `label`."""
+    """Which check: `file`, `reading`, `resolution`, `blur`, `exposure`, `cast`, `duplicate`, `share`, `cut off`,
+    `pieces`, `several products`, `views`, `other product`, `label`."""
     severity: Severity
     """`error`: nothing can be trained; `warning`: the adapter or the scenes will suffer; `note`: good to know."""
     photo: str
@@ -74,6 +75,8 @@ class Look:
     pieces: list[int]
     palette: Floats
     hash: NDArray[np.bool_]
+    remarks: tuple[Remark, ...] = ()
+    """What was unusual about reading the file or cutting it out."""
 
 
 def photo_findings(look: Look, *, size: int, plural: bool) -> list[Finding]:
@@ -82,7 +85,13 @@ def photo_findings(look: Look, *, size: int, plural: bool) -> list[Finding]:
     Args:
         size: side of the training examples in pixels. plural: does the class noun name a pair or a set?
     """
-    return [*_resolution(look, size), *_framing(look), *_pieces(look, plural), *_light(look)]
+    return [*_remarks(look), *_resolution(look, size), *_framing(look), *_pieces(look, plural), *_light(look)]
+
+
+def _remarks(look: Look) -> list[Finding]:
+    return [
+        Finding("reading", "warning" if r.serious else "note", look.name, r.what, r.why, r.cure) for r in look.remarks
+    ]
 
 
 def _resolution(look: Look, size: int) -> list[Finding]:

@@ -24,6 +24,7 @@ from finetune.core.images import write_png
 from finetune.core.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.cutting import Cut, cut_all, name_failures, open_all, sidecar
 from finetune.examples import Example, Plan, derive_seed, letterboxed, make_example, plan_variants, shrunk
+from finetune.matte_sources import model_fingerprint
 from finetune.prepared_files import FOLDERS, overview, plain_name, rebuilt, write_example, write_rows
 from finetune.settings import DataSection
 
@@ -83,6 +84,7 @@ def _fingerprint(product: ProductSet, photographs: tuple[Path, ...], data: DataS
             "format": PREPARE_FORMAT,
             "set": product.fingerprint(),
             "token": product.token,
+            "model": model_fingerprint(product.config.cutout, product.config.cutout_model, product.folder),
             "captions": {stem: text for stem, text in sidecars.items() if text},
             "brand": {path.name: fingerprint.of_file(path) for path in photographs},
             "data": data.model_dump(mode="json"),

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BRINGS = {
     "heic": "pillow_heif",
-    "cutout": "rembg",
+    "cutout": "rembg.sessions, onnxruntime",
     "matting": "pymatting",
     "ocr": "rapidocr",
     "studio": "gradio",

@@ -17,6 +17,8 @@ from finetune.core import fingerprint
 from finetune.core.config import Strict, read_yaml, validate
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.images import SUFFIXES
+from finetune.core.set_files import Photo as Photo
+from finetune.core.set_files import Refusal, find_photos
 
 SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -40,6 +42,15 @@ class SetConfig(Strict):
     """Real height, for placing products beside each other in scale."""
     mirror: bool = False
     """May training examples be mirrored? Labels don't mirror."""
+    cutout: Literal["auto", "mask", "alpha", "plain", "learned"] = "auto"
+    """What the product is cut out by: its mask, the alpha channel, the plain ground, a learned model (extra `cutout`);
+    `auto`: the first of these that a photo allows."""
+    cutout_model: str = ""
+    """The learned model: a name rembg knows (u2netp, isnet-general-use, birefnet-general) or the path of its .onnx
+    file; empty: the best of those on disk."""
+    max_megapixels: float = Field(default=10, ge=1, le=200)
+    """Larger photos are scaled down to this on reading. 10 megapixels leave a product that fills the frame 2,500 to
+    3,600 px, more than any example (2048 px) or scene needs; cutting out takes about 110 bytes of memory a pixel."""
 
     @field_validator("token")
     @classmethod
@@ -50,19 +61,6 @@ class SetConfig(Strict):
 
 
 @dataclass(frozen=True)
-class Photo:
-    """One input picture of a set and, where given, its mask."""
-
-    path: Path
-    mask: Path | None
-
-    @property
-    def stem(self) -> str:
-        """File name without suffix: how a photo is known in reports and prepared files."""
-        return self.path.stem
-
-
-@dataclass(frozen=True)
 class ProductSet:
     """A folder under `datasets/`."""
 
@@ -70,6 +68,8 @@ class ProductSet:
     folder: Path
     config: SetConfig
     photos: tuple[Photo, ...]
+    refused: tuple[Refusal, ...] = ()
+    """Entries of photos/ that cannot be used, each with why: links out of the set, folders, unreadable files."""
 
     @property
     def token(self) -> str:
@@ -153,7 +153,7 @@ def load_set(workspace: Workspace, sku: str) -> ProductSet:
     """Read one product set.
 
     Raises:
-        CatalogError: unknown SKU, no set.yaml, two photos of one stem, or no photo at all.
+        CatalogError: unknown SKU, no set.yaml, no photo at all, or what `find_photos` says of the files.
         ConfigError: set.yaml has a misspelt or ill-valued key.
     """
     check_sku_name(sku)
@@ -169,35 +169,10 @@ def load_set(workspace: Workspace, sku: str) -> ProductSet:
     if not (folder / "set.yaml").is_file():
         raise CatalogError(f"datasets/{sku} has no set.yaml", "write one; `class_noun: perfume bottle` is enough")
     config = validate(SetConfig, read_yaml(folder / "set.yaml"), f"datasets/{sku}/set.yaml")
-    photos = _find_photos(folder, sku)
-    if not photos and config.kind != "category":
+    photos, refused = find_photos(folder, f"datasets/{sku}")
+    if not photos and not refused and config.kind != "category":
         raise CatalogError(f"datasets/{sku}/photos holds no picture", f"put photos there ({' '.join(SUFFIXES)})")
-    return ProductSet(sku, folder, config, photos)
-
-
-def _find_photos(folder: Path, sku: str) -> tuple[Photo, ...]:
-    masks = {p.stem: p for p in _pictures(folder / "masks")}
-    photos: dict[str, Photo] = {}
-    for path in _pictures(folder / "photos"):
-        if path.stem in photos:
-            raise CatalogError(
-                f"datasets/{sku}/photos has two photos named '{path.stem}'",
-                "rename one: outputs are named by stem",
-            )
-        photos[path.stem] = Photo(path, masks.get(path.stem))
-    if strangers := sorted(set(masks) - set(photos)):
-        raise CatalogError(
-            f"datasets/{sku}/masks/{masks[strangers[0]].name} belongs to no photo",
-            did_you_mean(strangers[0], photos) or "a mask has the stem of its photo",
-        )
-    return tuple(photos.values())
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    found = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in found if p.is_file())
+    return ProductSet(sku, folder, config, photos, refused)
 
 
 def set_summary(product: ProductSet) -> dict[str, Any]:

@@ -1,30 +1,42 @@
-"""Pictures in and out: open safely, orient, convert to sRGB, resample with alpha, write atomically.
+"""Pictures in and out: read as upright sRGB (`core.reading` decodes), resample with alpha, composite, write atomically.
 
-Pillow and numpy only. Pixel arrays are (H, W, C) or (H, W); uint8 in 0..255 unless a name says `linear`, which is
+Pixel arrays are (H, W, C) or (H, W); uint8 in 0..255 unless a name says `linear`, which is
 float32 in 0..1 of linear light (IEC 61966-2-1 transfer function).
 """
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin
 
-from finetune.core.errors import ImageError
+from finetune.core.frame import Frame, Remark
+from finetune.core.reading import SUFFIX_FORMATS, decode
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif")
-MAX_PIXELS = 200_000_000
+SUFFIXES = tuple(SUFFIX_FORMATS)
 MIN_SIDE = 32
-Image.MAX_IMAGE_PIXELS = None  # the limit is ours, checked on the header before a pixel is decoded
+STRIP_PIXELS = 4_000_000
+"""Pixels of a large picture that are converted and scaled down at a time."""
+STRIP_MARGIN = 2
+"""Rows of the result that a strip overlaps its neighbours by: the filter reaches one."""
 
 Array = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A picture that was read, and what was unusual about its file."""
+
+    picture: Image.Image
+    """Upright sRGB, RGB, or RGBA where it has transparency."""
+    original_size: tuple[int, int]
+    """(width, height) in the file, upright; `picture` is smaller where it was scaled down."""
+    remarks: tuple[Remark, ...]
 
 
 def open_picture(path: Path, *, min_side: int = MIN_SIDE) -> Image.Image:
@@ -33,117 +45,118 @@ def open_picture(path: Path, *, min_side: int = MIN_SIDE) -> Image.Image:
     Raises:
         ImageError: not a picture, truncated, under `min_side` pixels, or over 200 megapixels.
     """
-    with _reading(path):
-        _register_heic(path)
-        with Image.open(path) as opened:
-            _check_size(opened, path, min_side)
-            opened.load()
-            picture = _to_srgb(ImageOps.exif_transpose(opened), path)
-    picture.info.clear()
-    return picture
+    return read_picture(path, min_side=min_side).picture
+
+
+def read_picture(path: Path, *, min_side: int = MIN_SIDE, max_pixels: int | None = None) -> Reading:
+    """Read a picture as upright sRGB, with what was unusual about its file.
+
+    Args:
+        max_pixels: a larger picture is scaled down to this many, in linear light, so that edges stay the mixtures of
+            product and ground they were. None: as large as it is.
+
+    Raises:
+        ImageError: not a picture, truncated, under `min_side` pixels, or over 200 megapixels.
+    """
+    return _read(path, min_side, max_pixels, managed=True)
+
+
+def read_mask(path: Path, *, max_pixels: int | None = None) -> Reading:
+    """Read a mask as mode L: its alpha where it has one that says something, its luminance otherwise.
+
+    A mask is data: colour profiles are left out, and scaling down averages coverage, not light.
+
+    Raises:
+        ImageError: as for `read_picture`.
+    """
+    found = _read(path, 1, max_pixels, managed=False)
+    alpha = found.picture.getchannel("A") if found.picture.mode == "RGBA" else None
+    mask = alpha if alpha is not None else found.picture.convert("L")
+    return Reading(mask, found.original_size, found.remarks)
 
 
 def open_mask(path: Path) -> Image.Image:
-    """Open a mask as mode L: its alpha where it has one that says something, its luminance otherwise.
+    """Open a mask as mode L: see `read_mask`.
 
     Raises:
         ImageError: as for `open_picture`.
     """
-    picture = open_picture(path, min_side=1)
-    if picture.mode == "RGBA":
-        alpha = picture.getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            return alpha
-    return picture.convert("RGB").convert("L")
+    return read_mask(path).picture
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Map what Pillow raises on a bad file to an ImageError that names it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # EXIF oddities and palette notices tell the user nothing
-            yield
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"no such picture: {path}") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path.name} is not a picture", "remove it or export it again") from error
-    except MemoryError as error:
-        raise ImageError(f"{path.name} is too large for this machine's memory") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = "truncated" if "truncated" in str(error) else "damaged"
-        raise ImageError(f"{path.name} is {reason} ({error})", "copy or export the file again") from error
-
-
-def _register_heic(path: Path) -> None:
-    if path.suffix.lower() not in (".heic", ".heif"):
-        return
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise ImageError(f"{path.name} is HEIC", "pip install 'packshot[heic]', or export it as JPEG") from error
-    pillow_heif.register_heif_opener()
-
-
-def _check_size(opened: Image.Image, path: Path, min_side: int) -> None:
-    width, height = opened.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{path.name} claims {width}x{height} pixels, over the limit of {MAX_PIXELS // 1_000_000} megapixels",
-            "scale it down; product photos need no more than 20 megapixels",
-        )
-    if min(width, height) < min_side:
-        raise ImageError(f"{path.name} is only {width}x{height} pixels", f"give at least {min_side} a side")
-
-
-def _to_srgb(picture: Image.Image, path: Path) -> Image.Image:
-    profile = picture.info.get("icc_profile")
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        picture = _sixteen_to_eight(picture)
-    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-    alpha = picture.convert("RGBA").getchannel("A") if has_alpha else None
-    if profile and picture.mode in ("RGB", "RGBA", "L", "CMYK"):
-        colour = _through_profile(picture, profile, path)
+def _read(path: Path, min_side: int, max_pixels: int | None, *, managed: bool) -> Reading:
+    frame = decode(path, min_side=min_side)
+    width, height = frame.size
+    original = frame.upright(Image.new("1", frame.size)).size
+    remarks = frame.remarks
+    if max_pixels is not None and width * height > max_pixels:
+        scale = math.sqrt(max_pixels / (width * height))
+        size = (max(1, int(width * scale)), max(1, int(height * scale)))
+        pixels = _scaled_down(frame, size, managed=managed)
     else:
-        colour = picture.convert("RGBA").convert("RGB") if has_alpha else picture.convert("RGB")
-    if alpha is None or alpha.getextrema() == (255, 255):
-        return colour
-    colour.putalpha(alpha)
-    return colour
+        pixels = frame.strip(0, height, managed=managed)
+    if pixels.shape[-1] == 4 and pixels[..., 3].min() == 255:
+        pixels = pixels[..., :3]
+    picture = frame.upright(Image.fromarray(np.ascontiguousarray(pixels)))
+    if picture.size != original:
+        what = f"its {original[0]}x{original[1]} pixels are used as {picture.width}x{picture.height}"
+        why = f"max_megapixels limits photos to {(max_pixels or 0) / 1e6:g} megapixels, for the memory's sake"
+        remarks = (*remarks, Remark(what, why, "raise it in set.yaml if scenes need more pixels of the product", False))
+    return Reading(picture, original, remarks)
 
 
-def _through_profile(picture: Image.Image, profile: bytes, path: Path) -> Image.Image:
-    """Convert through the embedded profile, relative colorimetric with black-point compensation."""
-    source = picture.convert("RGB") if picture.mode == "RGBA" else picture
-    try:
-        converted = ImageCms.profileToProfile(
-            source,
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError) as error:
-        raise ImageError(f"{path.name} has a damaged colour profile", "export it again as sRGB") from error
-    assert converted is not None
-    return converted
+def _scaled_down(frame: Frame, size: tuple[int, int], *, managed: bool) -> Array:
+    """A frame averaged down to `size` (width, height) strip by strip, (H, W, 3 or 4).
+
+    Each strip reaches a little over its neighbours and is cut to size, so that no seam shows. The filter is Hamming's
+    window: nearly as sharp as Lanczos, and without its overshoot, which no mixture of two colours explains.
+    """
+    width, height = size
+    scale = frame.size[1] / height
+    rows = max(1, STRIP_PIXELS // frame.size[0])
+    step = max(1, int(rows / scale))
+    pieces = []
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        low, high = max(first - STRIP_MARGIN, 0), min(last + STRIP_MARGIN, height)
+        top, bottom = int(low * scale), min(math.ceil(high * scale), frame.size[1])
+        strip = frame.strip(top, bottom, managed=managed)
+        box = (0, low * scale - top, frame.size[0], min(high * scale, bottom) - top)
+        piece = _averaged(strip, (width, high - low), box, light=managed)
+        pieces.append(piece[first - low : last - low])
+    return np.concatenate(pieces)
 
 
-def _sixteen_to_eight(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture, dtype=np.float64)
-    full = 65535.0 if values.max() > 255 else 255.0
-    return Image.fromarray(np.clip(values / full * 255.0 + 0.5, 0, 255).astype(np.uint8))
+def _averaged(strip: Array, size: tuple[int, int], box: tuple[float, float, float, float], *, light: bool) -> Array:
+    """Resample a strip: colours as linear light weighted by alpha, or all channels as they are (`light` False)."""
+
+    def shrink(plane: Floats) -> Floats:
+        return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.HAMMING, box), dtype=np.float32)
+
+    if not light:
+        planes = [shrink(strip[..., c].astype(np.float32)) for c in range(strip.shape[-1])]
+        return (np.stack(planes, axis=-1) + 0.5).astype(np.uint8)
+    if strip.shape[-1] == 3:
+        return to_srgb8(np.stack([shrink(to_linear(strip[..., c])) for c in range(3)], axis=-1))
+    alpha: Floats = strip[..., 3].astype(np.float32) / np.float32(255)
+    cover = shrink(alpha)
+    colour = [shrink(to_linear(strip[..., c]) * alpha) / np.maximum(cover, 1e-4) for c in range(3)]
+    return np.dstack([to_srgb8(np.stack(colour, axis=-1)), (cover * 255 + 0.5).astype(np.uint8)])
 
 
 def to_linear(values: Array | Floats) -> Floats:
     """sRGB (uint8, or float 0..1) -> linear light, float32 in 0..1."""
-    x = np.asarray(values, dtype=np.float32)
-    if np.asarray(values).dtype == np.uint8:
-        x = x / 255.0
+    if isinstance(values, np.ndarray) and values.dtype == np.uint8:
+        return LINEAR[values]
+    return _decoded(np.asarray(values, dtype=np.float32))
+
+
+def _decoded(x: Floats) -> Floats:
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+LINEAR = _decoded(np.arange(256, dtype=np.float32) / 255.0)
+"""Linear light of each of the 256 values."""
 
 
 def to_srgb8(linear: Floats) -> Array:

@@ -1,0 +1,84 @@
+"""Pictures of 16 bits a channel, of which Pillow keeps the upper 8: TIFF by tifffile, PNG by imagecodecs.
+
+Called by `core.reading`, which maps what the decoders raise. Never changes a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.core.errors import ImageError
+from finetune.core.frame import Frame
+
+DEEP_PIXELS = 50_000_000
+"""Largest PNG decoded at 16 bits: the decoder wants the whole file and all its pixels in memory. Larger ones are
+scaled down on reading anyway, and Pillow's 8 bits of them are within one level."""
+COLOURS = {"MINISBLACK": ("gray", 1), "MINISWHITE": ("gray", 1), "RGB": ("rgb", 3), "SEPARATED": ("cmyk", 4)}
+"""Names of TIFF's photometric interpretations that can be shown: space and number of colours."""
+EXPORT = "export it as RGB with 8 or 16 bits"
+
+
+def read_deep_tiff(path: Path, check_size: Callable[[tuple[int, int]], None]) -> Frame | None:
+    """The first page of a TIFF of 16 bits; None for a TIFF of up to 8, which is Pillow's.
+
+    Args:
+        check_size: called with (width, height) before a pixel is decoded.
+
+    Raises:
+        ImageError: it holds floating-point numbers, or colours that are neither grey, RGB nor CMYK.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as opened:
+        page: Any = opened.pages[0]
+        if page.bitspersample <= 8:
+            return None
+        check_size((page.imagewidth, page.imagelength))
+        if page.dtype != np.uint16:
+            raise ImageError(f"{path.name} holds {page.bitspersample}-bit numbers of type {page.dtype}", EXPORT)
+        photometric = tifffile.PHOTOMETRIC(page.photometric).name
+        if photometric not in COLOURS:
+            raise ImageError(f"{path.name} is in the colours {photometric}", EXPORT)
+        space, colours = COLOURS[photometric]
+        values = page.asarray()
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:
+            values = np.moveaxis(values, 0, -1)
+        values = values[..., None] if values.ndim == 2 else values
+        if values.ndim != 3 or values.shape[-1] < colours:
+            raise ImageError(f"{path.name} is no flat picture: its pixels are {values.shape}", EXPORT)
+        if photometric == "MINISWHITE":
+            values = 65535 - values
+        extra = page.extrasamples[0] if page.extrasamples else None
+        alpha = extra in (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+        values = values[..., : colours + alpha]  # an unspecified extra channel is a saved selection, not transparency
+        if extra == tifffile.EXTRASAMPLE.ASSOCALPHA:
+            values = _unmultiplied(values)
+        orientation = int(page.tags.valueof(274, 1))
+        return Frame(path.name, values, space, alpha, bytes(page.iccprofile or b""), orientation, len(opened.pages))
+
+
+def _unmultiplied(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Straight colours of premultiplied ones."""
+    cover = np.maximum(values[..., -1:], 1).astype(np.float32) / 65535
+    colour = np.minimum(values[..., :-1] / cover + 0.5, 65535).astype(np.uint16)
+    return np.concatenate([colour, values[..., -1:]], axis=-1)
+
+
+def is_deep_png(head: bytes) -> bool:
+    """Does a PNG's header (its first 32 bytes) say 16 bits, and few enough pixels to decode them all?"""
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or head[24] != 16:
+        return False
+    return int.from_bytes(head[16:20]) * int.from_bytes(head[20:24]) <= DEEP_PIXELS
+
+
+def decode_deep_png(path: Path) -> NDArray[np.uint16]:
+    """The pixels of a 16-bit PNG, (H, W, C): grey, grey and alpha, RGB or RGBA."""
+    import imagecodecs
+
+    values = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    return values[..., None] if values.ndim == 2 else values
