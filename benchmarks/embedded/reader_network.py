@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.embedded import tint
 from finetune.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ReaderNetwork(nn.Module):
         """`answers`: how many names each question has."""
         super().__init__()
         self.trunk = build_trunk(pretrained=pretrained).requires_grad_(False)
-        width = BANDS * (sum(TAPS.values()) + sum(TAPS[tap] for tap in FINE) + 6)
+        width = BANDS * (sum(TAPS.values()) + sum(TAPS[tap] for tap in FINE)) + tint.WIDTH
         self.scale = nn.BatchNorm1d(width, affine=False)
         self.hidden = nn.ModuleDict(
             {q: nn.Sequential(nn.Dropout(0.3), nn.Linear(width, HIDDEN), nn.ReLU()) for q in answers}
@@ -100,7 +101,8 @@ class ReaderNetwork(nn.Module):
         levels = trunk_levels(self.trunk, pictures)
         found = [_bands(level) for level in levels.values()]
         found += [_bands(levels[tap].square()) for tap in FINE]
-        found += [_bands(pictures), _bands(pictures.square())]  # tint and contrast of the light itself
+        seen = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        found.append(torch.from_numpy(tint.statistics_of(seen)))
         return torch.cat(found, 1), list(levels.values())
 
     def answer(self, means: Tensor) -> tuple[dict[str, Tensor], Tensor]:

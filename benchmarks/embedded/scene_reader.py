@@ -26,7 +26,7 @@ from finetune.core.images import Array
 from finetune.core.masks import Mask
 from tools.embedded_base.world import World
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the same frames would give another reader."""
 SIDE = 224
 """Pixels a side the network looks at: what its trunk was trained on."""
