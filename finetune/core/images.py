@@ -140,10 +140,16 @@ def _sixteen_to_eight(picture: Image.Image) -> Image.Image:
 
 def to_linear(values: Array | Floats) -> Floats:
     """sRGB (uint8, or float 0..1) -> linear light, float32 in 0..1."""
-    x = np.asarray(values, dtype=np.float32)
-    if np.asarray(values).dtype == np.uint8:
-        x = x / 255.0
+    if values.dtype == np.uint8:
+        return _LINEAR[values]
+    return _decoded(np.asarray(values, dtype=np.float32))
+
+
+def _decoded(x: Floats) -> Floats:
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+_LINEAR = _decoded(np.arange(256, dtype=np.float32) / np.float32(255.0))
 
 
 def to_srgb8(linear: Floats) -> Array:
