@@ -11,6 +11,7 @@ PROMPT ?= on a white marble vanity, soft daylight
 CONFIG ?=
 WORLD ?=
 PHOTOS ?=
+MODELS ?=
 WORKSPACE ?= .
 ARGS ?=
 
@@ -73,10 +74,10 @@ types: setup
 
 check: lint types test  ## All that CI runs: format, lint, types, tests
 
-bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR (see benchmarks/README.md)
+bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR MODELS=DIR (see benchmarks/README.md)
 	@test -n "$(WORLD)" || { echo "Error: the benchmarks need a rendered world"; \
 	  echo "hint: make bench WORLD=DIR [PHOTOS=DIR]"; exit 1; } >&2
-	@echo "== matte" && $(BIN)/python -m benchmarks.matte --world "$(WORLD)"
+	@echo "== prepare" && $(BIN)/python -m benchmarks.prepare --world "$(WORLD)" $(if $(MODELS),--model-dir "$(MODELS)")
 	@echo "== embedded_base" && $(BIN)/python -m benchmarks.embedded_base --world "$(WORLD)" \
 	  $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 

@@ -17,7 +17,9 @@ from scipy import ndimage
 from finetune.core.errors import CutoutError
 from finetune.core.images import Floats
 from finetune.core.masks import Mask, bounding_box
+from finetune.ground_contact import without_contact_shadow
 from finetune.ground_shadow import soft_shadow
+from finetune.outline import edge_blur
 
 Decimals = TypeVar("Decimals", NDArray[np.float32], NDArray[np.float64])
 RING_SHARE = 0.015
@@ -55,6 +57,8 @@ class Separation:
     """(H, W): product, holes left out, shadow left out; its rim holds every pixel the product touches."""
     shadow: Floats
     """(H, W) in 0..1: what the ground's brightness is multiplied by outside the product."""
+    contact: Mask
+    """(H, W): the shadow line at the product's foot, ground right up to the outline."""
     blur: float
     """How soft the product's outline is: standard deviation of a Gaussian, pixels."""
 
@@ -168,6 +172,15 @@ def _connected_with(mask: Mask, seed: Mask) -> Mask:
     return np.asarray(wanted[labels])
 
 
+def _joined_to(mask: Mask, seed: Mask) -> Mask:
+    """The parts of a mask that hold a seed, diagonals joining: a thin part goes with the body it hangs on."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    wanted = np.zeros(count + 1, dtype=bool)
+    wanted[labels[seed]] = True
+    wanted[0] = False
+    return np.asarray(wanted[labels])
+
+
 def _check_plain(values: Floats, fitted: Floats) -> None:
     agrees = _deviation(values / fitted) < PLAIN_TOLERANCE
     level = fitted[agrees].mean(axis=1) if agrees.any() else np.zeros(1, np.float32)
@@ -195,7 +208,7 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     deviation = _deviation(transmittance)
     low, high = max(0.014, 4 * ground.noise), max(0.05, 8 * ground.noise)
     unlike = _unlike(deviation, low)
-    box = bounding_box(ndimage.binary_opening(unlike) & (deviation > high))
+    box = bounding_box(_joined_to(unlike, ndimage.binary_opening(unlike) & (deviation > high)))
     if box is None:
         raise CutoutError("nothing stands out from the ground", HINT)
     box = box.grown(round(0.1 * max(height, width)), (width, height))
@@ -209,23 +222,12 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     part = _without_specks(_filled(part, outside | shadow))
     if not part.any():
         raise CutoutError("nothing stands out from the ground", HINT)
-    product = np.zeros((height, width), dtype=bool)
-    product[where] = part
+    blur = edge_blur(part, lambda rows, columns: deviation[rows, columns])
+    freed = _without_specks(without_contact_shadow(part, transmittance[where], blur))
+    product, contact = np.zeros((height, width), dtype=bool), np.zeros((height, width), dtype=bool)
+    product[where], contact[where] = freed, part & ~freed
     level = np.clip(_mean(transmittance), 0, 1)
-    blur = _edge_blur(deviation, part)
-    return Separation(product, np.where(product, 1, level).astype(np.float32), blur)
-
-
-def _edge_blur(deviation: Floats, product: Mask) -> float:
-    """Blur of the outline from a step's height over its steepest slope, h / g = sqrt(2 pi (1 + blur^2)) at scale 1."""
-    rim = product & ~ndimage.binary_erosion(product)
-    height = ndimage.maximum_filter(deviation, size=7) - ndimage.minimum_filter(deviation, size=7)
-    slope = ndimage.maximum_filter(ndimage.gaussian_gradient_magnitude(deviation, 1.0), size=5)
-    clear = rim & (height > 0.1) & (slope > 1e-4)
-    if not clear.any():
-        return 0.6
-    ratio = float(np.median(height[clear] / slope[clear]))
-    return float(np.sqrt(max(0.0, ratio**2 / (2 * np.pi) - 1)))
+    return Separation(product, np.where(product, 1, level).astype(np.float32), contact, blur)
 
 
 def _unlike(deviation: Floats, low: float) -> Mask:

@@ -13,21 +13,16 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError, ImageError
-from finetune.core.images import Array, Floats, to_linear, to_srgb8
+from finetune.core.images import Array, Floats, to_linear
 from finetune.core.masks import Box, Mask, bounding_box, dilate
 from finetune.ground import HINT, estimate_ground, separate
+from finetune.outline import enlarged, refine_outline
+from finetune.unmixing import FAINT, REACH, solve_alpha, unmix_colours
 
-CORE_DEPTH = (1.5, 4.0)
-"""Least and greatest depth (px) inside the rim from which on alpha is exactly 1; 2.2 times the edge's blur."""
-REACH = 1.5
-"""Pixels outside the rim up to which a mixture is looked for."""
-CLEAR_CONTRAST = 0.08
-"""Linear contrast between product and ground from which on a mixture can be solved; below it
-the rim's shape decides."""
+WORKING_SIDE = 680
+"""Pictures are looked at in whole multiples of this: one twice as large is halved first."""
 MARGIN = 12
 """Pixels of ground kept around the product while solving."""
-FAINT = 0.04
-"""Alpha below this is ground."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +105,10 @@ def _from_mask(picture: Image.Image, mask: Image.Image) -> Cutout:
     assert box is not None
     box = box.grown(MARGIN, picture.size)
     where = np.s_[box.top : box.bottom, box.left : box.right]
-    pixels, alpha = np.asarray(_over_white(picture))[where], alpha[where]
-    linear = to_linear(pixels)
-    rim = dilate(alpha > 0, REACH)
-    behind = _spread(linear, ~rim, rim) if not rim.all() else linear
-    return _unmixed(pixels, linear, alpha, behind, "mask", box, picture.size)
+    pixels, matte = np.asarray(_over_white(picture))[where].copy(), (alpha[where] * 255 + 0.5).astype(np.uint8)
+    behind = _spread(to_linear(pixels), ~dilate(matte > 0, REACH))
+    unmix_colours(pixels, matte, enlarged(behind, 1))
+    return _finish(pixels, matte, "mask", box, picture.size)
 
 
 def _softened(mask: Mask) -> Floats:
@@ -139,99 +133,46 @@ def _over_white(picture: Image.Image) -> Image.Image:
 
 
 def _from_plain_ground(picture: Image.Image) -> Cutout:
-    pixels = np.asarray(picture)
-    linear = to_linear(pixels)
-    parts = separate(linear, estimate_ground(linear))
-    box = bounding_box(parts.product)
-    assert box is not None  # `separate` raises when it finds nothing
-    box = box.grown(MARGIN, picture.size)
-    where = np.s_[box.top : box.bottom, box.left : box.right]
-    pixels, linear, product = pixels[where], linear[where], parts.product[where]
-    rim = dilate(product, REACH)
-    behind = _spread(linear, ~rim, rim)
-    depth = float(np.clip(2.2 * parts.blur, *CORE_DEPTH))
-    alpha = _solve_alpha(linear, behind, product, depth)
-    return _unmixed(pixels, linear, alpha, behind, "plain ground", box, picture.size)
+    """What is where is decided on a picture of moderate size; outline and edge colours are solved at full size."""
+    factor = max(1, max(picture.size) // WORKING_SIDE)
+    small = to_linear(np.asarray(picture.reduce(factor) if factor > 1 else picture))
+    parts = separate(small, estimate_ground(small))
+    inner = bounding_box(parts.product)
+    assert inner is not None  # `separate` raises when it finds nothing
+    inner = inner.grown(MARGIN, (small.shape[1], small.shape[0]))
+    where = np.s_[inner.top : inner.bottom, inner.left : inner.right]
+    product, blur = parts.product[where], parts.blur
+    behind = _spread(small[where], ~dilate(product, REACH) | parts.contact[where])
+    box = Box(*(edge * factor for edge in inner))
+    box = box._replace(right=min(box.right, picture.width), bottom=min(box.bottom, picture.height))
+    pixels = np.array(picture.crop(box))
+    ground_at = enlarged(behind, factor)
+    if factor > 1:
+        product, blur = refine_outline(pixels, ground_at, small[where], product, factor)
+    alpha = solve_alpha(pixels, ground_at, product, blur)
+    unmix_colours(pixels, alpha, ground_at)
+    return _finish(pixels, alpha, "plain ground", box, picture.size)
 
 
-def _solve_alpha(linear: Floats, ground: Floats, product: Mask, depth: float) -> Floats:
-    """Alpha of every pixel: 1 in the core, 0 outside, solved from C = a F + (1 - a) B in the band between.
-
-    F is the colour of the nearest core, or of the pixel farthest from the ground where a part is too thin to have
-    one. Where F hardly differs from B the equation says nothing and the rim's shape, antialiased, stands in.
-    """
-    core = dilate(product, -depth)
-    band = dilate(product, REACH) & ~core
-    front = _foreground(linear, ground, product, core, depth)
-    difference = front - ground
-    contrast = np.sqrt((difference**2).sum(axis=-1))
-    solved = ((linear - ground) * difference).sum(axis=-1) / np.maximum(contrast**2, 1e-6)
-    shape = ndimage.gaussian_filter(dilate(product, -0.5).astype(np.float32), 0.7)
-    trust = np.clip(contrast / CLEAR_CONTRAST - 0.5, 0, 1)
-    mixed = trust * np.clip(solved, 0, 1) + (1 - trust) * shape
-    mixed = np.where(mixed < FAINT, 0, np.where(mixed > 1 - FAINT, 1, mixed))
-    return np.where(core, 1, np.where(band, mixed, 0)).astype(np.float32)
-
-
-def _foreground(linear: Floats, ground: Floats, product: Mask, core: Mask, depth: float) -> Floats:
-    """Pure product colour near the rim: the nearest core's, or the least mixed of the neighbourhood in thin parts."""
-    band = dilate(product, REACH) & ~core
-    thin = band & ~dilate(core, depth + REACH + 1)
-    front = _spread(linear, core, band) if core.any() else linear.copy()
-    if thin.any():
-        difference = np.abs(linear - ground).max(axis=-1)
-        front = np.where(thin[..., None], _least_mixed(linear, difference), front)
-    return front
-
-
-def _least_mixed(linear: Floats, difference: Floats, radius: int = 2) -> Floats:
-    """For each pixel the colour of that neighbour within `radius` which differs most from the ground."""
-    best, colour = difference.copy(), linear.copy()
-    for dy in range(-radius, radius + 1):
-        for dx in range(-radius, radius + 1):
-            moved = np.roll(difference, (dy, dx), axis=(0, 1))
-            better = moved > best
-            best = np.where(better, moved, best)
-            colour = np.where(better[..., None], np.roll(linear, (dy, dx), axis=(0, 1)), colour)
-    return colour
-
-
-def _spread(linear: Floats, known: Mask, wanted: Mask) -> Floats:
-    """Colours of `known` pixels carried into `wanted` ones: local Gaussian mean, nearest pixel where none is near."""
+def _spread(linear: Floats, known: Mask) -> Floats:
+    """Colours of `known` pixels carried everywhere: local Gaussian mean, nearest pixel where none is near."""
     if not known.any():
         return np.ones_like(linear)
     weight = ndimage.gaussian_filter(known.astype(np.float32), 1.5, truncate=3)
-    result = linear.copy()
-    _, (rows, columns) = ndimage.distance_transform_edt(~known, return_indices=True)
+    rows, columns = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     nearest = linear[rows, columns]
-    for channel in range(3):
-        total = ndimage.gaussian_filter(np.where(known, linear[..., channel], 0), 1.5, truncate=3)
-        mean = np.where(weight > 0.02, total / np.maximum(weight, 1e-6), nearest[..., channel])
-        result[..., channel] = np.where(wanted & ~known, mean, linear[..., channel])
-    return result
+    total = ndimage.gaussian_filter(np.where(known[..., None], linear, 0), (1.5, 1.5, 0), truncate=3)
+    mean = total / np.maximum(weight, 1e-6)[..., None]
+    return np.where(known[..., None], linear, np.where((weight > 0.02)[..., None], mean, nearest))
 
 
-def _unmixed(
-    pixels: Array, linear: Floats, alpha: Floats, ground: Floats, source: str, box: Box, size: tuple[int, int]
-) -> Cutout:
-    """Unmix the edge pixels, F = (C - (1 - a) B) / a, leaning on the core's colour where a is small."""
-    core = alpha >= 1
-    band = (alpha > 0) & ~core
-    spread = _spread(linear, core, band) if core.any() else linear
-    a = alpha[..., None]
-    solved = np.clip((linear - (1 - a) * ground) / np.maximum(a, 0.05), 0, 1)
-    trust = np.clip((a - 0.3) / 0.5, 0, 1)
-    colour = to_srgb8(trust * solved + (1 - trust) * spread)
-    colour = np.where(core[..., None], pixels, colour)
-    return _finish(colour, (alpha * 255 + 0.5).astype(np.uint8), source, box, size)
-
-
-def _finish(colour: Array, alpha: Array, source: str, box: Box, size: tuple[int, int]) -> Cutout:
-    """Crop to the product; `box` is where `colour` and `alpha` stand in the photo of `size`."""
+def _finish(pixels: Array, alpha: Array, source: str, box: Box, size: tuple[int, int]) -> Cutout:
+    """Crop to the product; `box` is where `pixels` and `alpha` stand in the photo of `size`."""
     tight = bounding_box(alpha > 0)
     if tight is None:
         raise CutoutError("no product was found", HINT)
-    rgba = np.dstack([np.where(alpha[..., None] > 0, colour, 0), alpha]).astype(np.uint8)
-    crop = rgba[tight.top : tight.bottom, tight.left : tight.right]
+    crop = np.s_[tight.top : tight.bottom, tight.left : tight.right]
+    rgba = np.dstack([pixels[crop], alpha[crop]])
+    rgba[rgba[..., 3] == 0] = 0
     moved = Box(box.left + tight.left, box.top + tight.top, box.left + tight.right, box.top + tight.bottom)
-    return Cutout(Image.fromarray(crop), source, moved, size)
+    return Cutout(Image.fromarray(rgba), source, moved, size)

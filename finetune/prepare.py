@@ -28,7 +28,7 @@ from finetune.matte_sources import model_fingerprint
 from finetune.prepared_files import FOLDERS, overview, plain_name, rebuilt, write_example, write_rows
 from finetune.settings import DataSection
 
-PREPARE_FORMAT = 2
+PREPARE_FORMAT = 3
 """Raised when the same input would give other files."""
 HELD_OUT_VARIANTS = 4
 """Examples kept for validation where there are too few photos to keep a whole one."""

@@ -1,0 +1,1 @@
+"""Parts of the benchmark `benchmarks.prepare`: measures, the peer, cost."""

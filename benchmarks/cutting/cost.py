@@ -1,0 +1,68 @@
+"""Time and memory from a picture's file to its cutout's file. Called by `benchmarks.prepare`.
+
+Time is the process's own CPU time on one thread, the least of some runs: other programs on the machine, which would
+stretch the wall clock, do not count.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.cutting.peer import open_peer
+from finetune.core.images import open_picture, write_png
+from finetune.matte import cut_out
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it takes, per picture."""
+
+    seconds: float
+    """CPU seconds from opening the file to the written PNG, mean over pictures of the least of the runs."""
+    peak: float
+    """Largest resident memory of the process, MiB, libraries included."""
+
+
+def ours(source: Path, target: Path) -> None:
+    """Decode, cut out, write."""
+    write_png(cut_out(open_picture(source)).rgba, target)
+
+
+def peer_from(folder: Path | None) -> Callable[[Path, Path], None]:
+    """The same work by the peer."""
+    cut = open_peer(folder)
+    assert cut is not None
+
+    def work(source: Path, target: Path) -> None:
+        with Image.open(source) as picture:
+            write_png(cut(picture.convert("RGB")), target)
+
+    return work
+
+
+def measure_cost(pictures: list[Path], folder: Path, *, peer: bool, model_dir: Path | None, runs: int) -> Cost:
+    """Measure in a process of its own, so that memory is this work's alone."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measured, (pictures, folder, peer, model_dir, runs))
+
+
+def _measured(pictures: list[Path], folder: Path, peer: bool, model_dir: Path | None, runs: int) -> Cost:
+    work = peer_from(model_dir) if peer else ours
+    work(pictures[0], folder / "warm.png")
+    least = [min(_timed(work, picture, folder / "cutout.png") for _ in range(runs)) for picture in pictures]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Cost(sum(least) / len(least), peak)
+
+
+def _timed(work: Callable[[Path, Path], None], source: Path, target: Path) -> float:
+    started = time.process_time()
+    work(source, target)
+    return time.process_time() - started

@@ -1,0 +1,104 @@
+"""The thin dark line where a product meets its ground: shadow, though as sharp as an outline.
+
+Called by `finetune.ground`, after the soft shadow has been taken off.
+
+A soft shadow is told from the product by its lack of edges (`finetune.ground_shadow`). The contact shadow under a foot
+is a few pixels wide and ends at the product, so it has an edge on both sides. What gives it away is its outer flank:
+going up from the ground it darkens, all channels alike, over more pixels than an outline of this picture's sharpness
+takes. Packshots are upright, so only the lower contour is looked at. Reads arrays, writes nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from finetune.core.images import Floats
+from finetune.core.masks import Mask, bounding_box
+
+FOOT = 0.3
+"""Columns whose lowest pixel is within this share of the product's height above its foot may touch the ground."""
+REACH_SHARE, LEAST_REACH = 0.02, 12
+"""Pixels looked at above the lower contour: share of the product's height, and at least."""
+NEUTRAL = 0.06
+"""Largest spread of the channels' T in the shadow."""
+DARKEST = 0.12
+"""Darkest T a contact shadow is followed into."""
+FLANK, FLANK_OF_BLUR = 0.75, 0.5
+"""Width (px) of the outer flank from which on it is no outline: a constant, and per pixel of the picture's blur."""
+VALLEY_SHARE, LEAST_VALLEY = 0.006, 3
+"""How far above the flank's steepest step its dark end may lie: share of the product's height, and pixels at least."""
+AGREEING_SHARE, LEAST_AGREEING = 0.01, 4
+"""Columns to each side that are asked: share of the product's width, and at least."""
+STEEPEST = 1.5
+"""Slope (rows per column) of the lower contour up to which a column crosses it well enough."""
+
+
+def without_contact_shadow(product: Mask, transmittance: Floats, blur: float) -> Mask:
+    """The product without the contact shadow that sticks to its foot.
+
+    Args:
+        product: (H, W). transmittance: (H, W, 3) linear light over the ground's.
+        blur: softness of the picture's outlines, standard deviation in pixels.
+    """
+    box = bounding_box(product)
+    if box is None:
+        return product
+    height, columns = product.shape[0], np.arange(box.left, box.right)
+    bottom = height - 1 - np.argmax(product[::-1, box.left : box.right], axis=0)
+    standing = product[:, box.left : box.right].any(axis=0) & (box.bottom - bottom <= FOOT * box.height)
+    reach = max(LEAST_REACH, round(REACH_SHARE * box.height))
+    rows = np.clip(bottom[None, :] + 2 - np.arange(reach + 2)[:, None], 0, height - 1)  # from the ground upwards
+    profile = transmittance[rows, columns[None, :]]
+    depth, flank = _flanks(profile, max(LEAST_VALLEY, round(VALLEY_SHARE * box.height)))
+    slope = np.abs(np.gradient(ndimage.median_filter(bottom.astype(np.float64), 5))) if len(columns) > 1 else 0.0
+    fit = standing & (slope <= STEEPEST)
+    neighbours = max(LEAST_AGREEING, round(AGREEING_SHARE * box.width))
+    peeled = _agreed(depth, flank / np.sqrt(1 + np.square(slope)), fit, FLANK + FLANK_OF_BLUR * blur, neighbours)
+    return _peeled(product, bottom, columns, peeled - 2)
+
+
+def _flanks(profile: Floats, valley_reach: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Per column how many pixels of its profile (ground first) are ground or shadow, and how wide the flank is.
+
+    The product begins where it stops getting darker, if that is near the steepest step, or where it is coloured;
+    otherwise at that step. The flank's width is the light taken away outside, in units of what is taken away at its end.
+    """
+    level = profile.mean(axis=-1)
+    neutral = profile.max(axis=-1) - profile.min(axis=-1) < NEUTRAL
+    follows = neutral & (level > DARKEST)
+    follows[1:] &= level[1:] <= level[:-1] + 0.005
+    follows[:3] = neutral[:3] & (level[:3] > DARKEST)  # two pixels of ground come first
+    run = np.where(follows.all(axis=0), len(level), np.argmin(follows, axis=0))
+    step = np.vstack([level[:-1] - level[1:], np.zeros((1, level.shape[1]))])
+    count = np.arange(len(level))[:, None]
+    crest = np.argmax(np.where(count < run, step, -1), axis=0) + 1
+    ended = np.take_along_axis(level, np.minimum(run, len(level) - 1)[None], axis=0)[0]
+    last = np.take_along_axis(level, np.maximum(run - 1, 0)[None], axis=0)[0]
+    coloured = ~np.take_along_axis(neutral, np.minimum(run, len(level) - 1)[None], axis=0)[0]
+    valley = (ended > last + 0.005) & (run - 1 - crest <= valley_reach)
+    coloured &= run < len(level)
+    depth = np.where(coloured, run, np.where(valley & (run < len(level)), np.maximum(run - 1, 0), crest))
+    end = np.take_along_axis(level, np.minimum(depth, len(level) - 1)[None], axis=0)[0]
+    taken = np.where(count < depth, 1 - level, 0).clip(0).sum(axis=0)
+    flank = taken / np.maximum(1 - end, 0.05)
+    return depth, np.where(coloured, 2 * flank, flank)  # mixtures with a coloured product would be coloured themselves
+
+
+def _agreed(
+    depth: NDArray[np.int64], flank: NDArray[np.float64], fit: Mask, least: float, neighbours: int
+) -> NDArray[np.int64]:
+    """Pixels to peel, per column: where columns around agree, by their median; 0 where the flank is an outline's."""
+    size = 2 * neighbours + 1
+    votes = ndimage.uniform_filter1d((fit & (flank > least)).astype(np.float64), size, mode="nearest")
+    steady = ndimage.median_filter(np.where(fit, depth, 0), size, mode="nearest")
+    return np.where(fit & (votes > 0.5), np.minimum(depth, steady + 1), 0)
+
+
+def _peeled(product: Mask, bottom: NDArray[np.int64], columns: NDArray[np.int64], peel: NDArray[np.int64]) -> Mask:
+    result = product.copy()
+    for above in range(int(peel.max(initial=0))):
+        chosen = peel > above
+        result[bottom[chosen] - above, columns[chosen]] = False
+    return result
