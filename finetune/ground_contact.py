@@ -63,7 +63,7 @@ def _flanks(profile: Floats, valley_reach: int) -> tuple[NDArray[np.int64], NDAr
     """Per column how many pixels of its profile (ground first) are ground or shadow, and how wide the flank is.
 
     The product begins where it stops getting darker, if that is near the steepest step, or where it is coloured;
-    otherwise at that step. The flank's width is the light taken away outside, in units of what is taken away at its end.
+    otherwise at that step. The flank is as wide as the light taken away outside, in units of that taken at its end.
     """
     level = profile.mean(axis=-1)
     neutral = profile.max(axis=-1) - profile.min(axis=-1) < NEUTRAL
