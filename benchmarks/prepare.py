@@ -20,6 +20,7 @@ from PIL import Image
 from benchmarks.cutting.cost import Cost, measure_cost
 from benchmarks.cutting.measures import Accuracy, accuracy
 from benchmarks.cutting.peer import open_peer
+from benchmarks.cutting.transmittance import measure_transmission
 from finetune.core.images import open_picture
 from finetune.matte import cut_out
 
@@ -104,6 +105,20 @@ def table_of_cost(products: list[Path], peer: bool, model_dir: Path | None, runs
     return mine.seconds <= 1.0 and ratio <= 2
 
 
+def table_of_glass() -> bool:
+    """Print how transmittance is found on drawn glass; was the bar met?"""
+    print("\nglass: drawn products of known transmittance; error of the composite on other grounds, linear light")
+    print(f"{'kind':<20}{'found':>8}{'error':>9}{'opaque':>9}")
+    met = True
+    for kind, row in measure_transmission().items():
+        print(f"{kind:<20}{row.found:>8.0%}{row.error:>9.4f}{row.opaque:>9.4f}")
+        met &= row.found == 0 if kind.startswith("opaque") else row.error <= row.opaque / 4
+    print(
+        f"{'bar':<20}{'':>8}  at most a quarter of the error without the layer (`opaque`); found on no opaque product"
+    )
+    return met
+
+
 def _scaled(product: Path, folder: Path) -> Path:
     """A view scaled up to the side that counts (Lanczos): its outlines are softer than a camera's."""
     path = folder / f"{product.name}.png"
@@ -122,6 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     products = sorted(p for p in (options.world / "packshots").iterdir() if p.is_dir())
     peer = open_peer(options.model_dir)
     met = table_of_accuracy(products, peer)
+    met &= table_of_glass()
     met &= table_of_cost(products, peer is not None, options.model_dir, options.runs)
     print("\nevery bar met" if met else "\nNOT every bar met")
 

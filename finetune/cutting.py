@@ -15,6 +15,7 @@ from finetune.core.errors import CatalogError, ImageError, PackshotError
 from finetune.core.frame import Remark
 from finetune.core.images import Reading, read_mask, read_picture
 from finetune.core.set_files import Photo
+from finetune.glass import with_glass
 from finetune.matte import Cutout
 from finetune.matte_sources import cut_by
 
@@ -71,6 +72,7 @@ def cut_photo(photo: Photo, config: SetConfig) -> Cut:
     mask = _mask_of(photo, found, limit) if config.cutout in ("auto", "mask") else None
     folder = photo.path.parent.parent
     cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder)
+    cutout = with_glass(cutout, found.picture, config.glass, config.class_noun)
     return Cut(photo, found.picture, cutout, sidecar(photo), (*found.remarks, *remarks))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 
 from finetune.backdrops import Backdrop, make_backdrop
 from finetune.captions import caption, colour_name, described
-from finetune.core.images import Array, Floats, composite, resize_rgba
+from finetune.core.glass import composite_glass
+from finetune.core.images import Array, Floats, resize_rgba
 from finetune.core.masks import Box, Mask, bounding_box, box_mask, dilate
 from finetune.core.shadow import contact_shadow, darken, shadow_behind
 from finetune.matte import Cutout
@@ -112,11 +113,12 @@ def make_example(
     if plan.original:
         return _original(photo, cutout, plan, size, token, class_noun, description, rng)
     backdrop = make_backdrop(size, rng, photographs)
-    layer, scale = _placed(cutout.rgba, size, rng, backdrop.horizon, mirror)
-    pixels = np.asarray(layer)
+    layers, scale = _placed([cutout.rgba, cutout.glass], size, rng, backdrop.horizon, mirror)
+    pixels, glass = layers
+    assert pixels is not None
     matte = (pixels[..., 3] / 255).astype(np.float32)
     under = _shaded(backdrop, matte, rng)
-    image = composite(np.ascontiguousarray(pixels[..., :3]), matte, under)
+    image = composite_glass(np.ascontiguousarray(pixels[..., :3]), matte, under, glass)
     text = caption(token, class_noun, backdrop.words, backdrop.light, rng)
     frame = max(1, round(size / (scale * cutout_scale(cutout))))
     return Example(Image.fromarray(image), matte >= 0.5, matte, text, plan, (frame, frame), (0, 0))
@@ -129,7 +131,8 @@ def shrunk(cutout: Cutout, size: int) -> Cutout:
     if scale >= 1:
         return cutout
     small = (max(1, round(cutout.rgba.width * scale)), max(1, round(cutout.rgba.height * scale)))
-    return Cutout(resize_rgba(cutout.rgba, small), cutout.source, cutout.box, cutout.photo_size)
+    glass = resize_rgba(cutout.glass, small) if cutout.glass else None
+    return replace(cutout, rgba=resize_rgba(cutout.rgba, small), glass=glass)
 
 
 def cutout_scale(cutout: Cutout) -> float:
@@ -138,28 +141,38 @@ def cutout_scale(cutout: Cutout) -> float:
 
 
 def _placed(
-    rgba: Image.Image, size: int, rng: np.random.Generator, horizon: float | None, mirror: bool
-) -> tuple[Image.Image, float]:
-    """The product in a transparent frame, whole, and its scale in frame pixels per cutout pixel."""
+    layers: Sequence[Image.Image | None], size: int, rng: np.random.Generator, horizon: float | None, mirror: bool
+) -> tuple[list[Array | None], float]:
+    """The product in a transparent frame, whole, and its scale in frame pixels per cutout pixel.
+
+    Args:
+        layers: the cutout and what goes with it, RGBA of one size; each gets the same place, or stays None.
+    """
     tilt = float(rng.uniform(-TILT, TILT)) if rng.random() < TILT_SHARE else 0.0
     share, across, down, flip = rng.uniform(SMALLEST, LARGEST), rng.random(), rng.random(), rng.random() < 0.5
+    pictures = [layer for layer in layers if layer is not None]
     if mirror and flip:
-        rgba = ImageOps.mirror(rgba)
+        pictures = [ImageOps.mirror(picture) for picture in pictures]
     if tilt:
-        turned = rgba.rotate(tilt, Image.Resampling.BICUBIC, expand=True)
-        rgba = turned.crop(turned.getchannel("A").getbbox())
+        pictures = [picture.rotate(tilt, Image.Resampling.BICUBIC, expand=True) for picture in pictures]
+        held = pictures[0].getchannel("A").getbbox()
+        pictures = [picture.crop(held) for picture in pictures]
+    rgba = pictures[0]
     scale = min(share * size / rgba.height, WIDEST * size / rgba.width)
     target = (max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale)))
-    small = resize_rgba(rgba, target)
     margin = round(0.03 * size)
     left = margin + round(across * (size - target[0] - 2 * margin))
     highest = margin
     if horizon is not None:  # the foot stands on the surface, not on the wall
         highest = max(margin, round((horizon + 0.06) * size) - target[1])
     top = highest + round(down * max(0, size - margin - target[1] - highest))
-    frame = Image.new("RGBA", (size, size), (0, 0, 0, 0))
-    frame.paste(small, (max(0, left), max(0, top)))
-    return frame, scale
+    placed = []
+    for picture in pictures:
+        frame = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+        frame.paste(resize_rgba(picture, target), (max(0, left), max(0, top)))
+        placed.append(np.asarray(frame))
+    following = iter(placed)
+    return [None if layer is None else next(following) for layer in layers], scale
 
 
 def _shaded(backdrop: Backdrop, matte: Floats, rng: np.random.Generator) -> Array:

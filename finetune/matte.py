@@ -6,7 +6,7 @@ C = a F + (1 - a) B in linear light; with the ground B known, alpha and F are so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -37,6 +37,11 @@ class Cutout:
     """Where the crop stands in the photo."""
     photo_size: tuple[int, int]
     """(width, height) of the photo."""
+    glass: Image.Image | None = None
+    """RGBA at `rgba`'s size where parts are transparent (`finetune.core.glass`); None for an opaque product."""
+    shadow: Image.Image | None = None
+    """L over the whole photo, perhaps reduced: the soft shadow on its ground, 255 where the light is undimmed, as
+    linear light times 255; None where the source of the matte knows of none."""
 
     @property
     def touches_border(self) -> bool:
@@ -151,7 +156,8 @@ def _from_plain_ground(picture: Image.Image) -> Cutout:
         product, blur = refine_outline(pixels, ground_at, small[where], product, factor)
     alpha = solve_alpha(pixels, ground_at, product, blur)
     unmix_colours(pixels, alpha, ground_at)
-    return _finish(pixels, alpha, "plain ground", box, picture.size)
+    shadow = Image.fromarray((parts.shadow * 255 + 0.5).astype(np.uint8))
+    return replace(_finish(pixels, alpha, "plain ground", box, picture.size), shadow=shadow)
 
 
 def _spread(linear: Floats, known: Mask) -> Floats:

@@ -25,7 +25,7 @@ from finetune.core.prepared import PreparedPhoto, PreparedSet, read_prepared, re
 from finetune.cutting import Cut, cut_all, name_failures, open_all, sidecar
 from finetune.examples import Example, Plan, derive_seed, letterboxed, make_example, plan_variants, shrunk
 from finetune.matte_sources import model_fingerprint
-from finetune.prepared_files import FOLDERS, overview, plain_name, rebuilt, write_example, write_rows
+from finetune.prepared_files import FOLDERS, overview, rebuilt, write_example, write_layers, write_rows
 from finetune.settings import DataSection
 
 PREPARE_FORMAT = 3
@@ -121,8 +121,7 @@ def _write_examples(
     photos = []
     for cut, variants in zip(cuts, plans, strict=True):
         say(f"preparing {cut.photo.path.name}: {cut.cutout.source}, {len(variants)} examples")
-        name = f"cutouts/{plain_name(cut.photo.stem)}.png"
-        write_png(cut.cutout.rgba, folder / name)
+        paths = write_layers(folder, cut.cutout, cut.photo.stem)
         small = shrunk(cut.cutout, data.size)
         for plan in variants:
             example = make_example(
@@ -142,7 +141,12 @@ def _write_examples(
         box = cut.cutout.box
         photos.append(
             PreparedPhoto(
-                cut.photo.stem, name, cut.cutout.source, box.width, box.height, "validation" if kept else "train"
+                photo=cut.photo.stem,
+                source=cut.cutout.source,
+                width=box.width,
+                height=box.height,
+                split="validation" if kept else "train",
+                **paths,
             )
         )
     write_rows(folder, rows)

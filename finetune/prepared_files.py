@@ -19,13 +19,15 @@ import numpy as np
 from PIL import Image
 
 from finetune.core.contact_sheet import checkerboard, contact_sheet
+from finetune.core.images import write_png
 from finetune.core.masks import Mask
 from finetune.examples import Example
+from finetune.matte import Cutout
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?![A-Za-z])"
 )
-FOLDERS = ("images", "masks", "mattes", "cutouts")
+FOLDERS = ("images", "masks", "mattes", "cutouts", "glass", "shadows")
 SHEET_CELL = 256
 SHEET_PHOTOS = 12
 SHEET_EXAMPLES = 12
@@ -103,6 +105,21 @@ def write_example(folder: Path, number: int, example: Example, photo: str, split
 
 def _grey(mask: Mask) -> Image.Image:
     return Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def write_layers(folder: Path, cutout: Cutout, stem: str) -> dict[str, str]:
+    """Write a cutout and its layers; their paths by name (`cutout`, `glass`, `shadow`), empty where there is none."""
+    layers = {
+        "cutout": ("cutouts", cutout.rgba),
+        "glass": ("glass", cutout.glass),
+        "shadow": ("shadows", cutout.shadow),
+    }
+    paths = {}
+    for name, (place, picture) in layers.items():
+        paths[name] = f"{place}/{plain_name(stem)}.png" if picture else ""
+        if picture:
+            write_png(picture, folder / paths[name])
+    return paths
 
 
 def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

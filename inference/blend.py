@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from finetune.core.images import Array, Floats, composite
+from finetune.core.glass import composite_glass
+from finetune.core.images import Array, Floats
 from finetune.core.masks import Mask, dilate
 
 STREAK = 0.2
@@ -72,13 +73,16 @@ def add_grain(scene: Array, sigma: float, rng: np.random.Generator) -> Array:
     return np.asarray(np.clip(scene + (noise * weight)[..., None] + 0.5, 0, 255), dtype=np.uint8)
 
 
-def put_product_over(product: Array, matte: Floats, scene: Array) -> Array:
+def put_product_over(product: Array, matte: Floats, scene: Array, glass: Array | None = None) -> Array:
     """out = alpha * product + (1 - alpha) * scene in linear light; where alpha is 1 the product's bytes are copied.
+
+    Glass, where there is some, shows the scene through itself (`finetune.core.glass`).
 
     Args:
         product: (H, W, 3) uint8. matte: (H, W) in 0..1. scene: (H, W, 3) uint8.
+        glass: (H, W, 4) uint8, or None.
     """
-    return composite(product, matte, scene)
+    return composite_glass(product, matte, scene, glass)
 
 
 def core_sha256(picture: Array, core: Mask) -> str:

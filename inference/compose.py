@@ -15,7 +15,8 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import ConfigError
-from finetune.core.images import Array, Floats, composite, resize_rgba
+from finetune.core.glass import composite_glass, opaque_core
+from finetune.core.images import Array, Floats, resize_rgba
 from finetune.core.masks import Box, Mask, coverage, dilate, latent_mask, to_pixels
 
 DEFAULT_HEIGHT = 0.55
@@ -33,6 +34,8 @@ class Placed:
     canvas: Image.Image
     """RGBA, size x size: the resampled cutout at `box`, transparent elsewhere."""
     box: Box
+    glass: Array | None
+    """(H, W, 4) uint8, the glass layer on the same canvas; None for an opaque product."""
     upscaled: float
     """Delivered height over the cutout's own: above 1 the packshot had too few pixels."""
 
@@ -47,9 +50,16 @@ class Placed:
         return (np.asarray(self.canvas)[..., 3] / 255.0).astype(np.float32)
 
     @property
+    def solid(self) -> Floats:
+        """(H, W) float32 in 0..1: the matte without what the scene shows through."""
+        if self.glass is None:
+            return self.matte
+        return (self.matte * (1 - self.glass[..., 3] / 255)).astype(np.float32)
+
+    @property
     def core(self) -> Mask:
-        """(H, W) bool: pixels whose alpha is 255, which reach the delivered picture unchanged."""
-        return np.asarray(np.asarray(self.canvas)[..., 3] == 255)
+        """(H, W) bool: pixels whose alpha is 255 and which are opaque; they reach the delivered picture unchanged."""
+        return opaque_core(np.asarray(self.canvas), self.glass)
 
 
 @dataclass(frozen=True)
@@ -122,11 +132,19 @@ def _largest_scale(cutout: tuple[int, int], anchor: float, ground: float) -> flo
     return max(0.0, math.floor(min(by_width, ground) * 100 - 0.5) / 100)
 
 
-def put_on_canvas(cutout: Image.Image, box: Box, size: int) -> Placed:
-    """Resample the cutout to its box (the only resampling it ever sees) and put it on an empty canvas."""
-    canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
-    canvas.paste(resize_rgba(cutout, (box.width, box.height)), (box.left, box.top))
-    return Placed(canvas, box, box.height / cutout.height)
+def put_on_canvas(cutout: Image.Image, box: Box, size: int, glass: Image.Image | None = None) -> Placed:
+    """Resample the cutout to its box (the only resampling it ever sees) and put it on an empty canvas.
+
+    Args:
+        glass: the cutout's glass layer, RGBA of its size; it goes the same way.
+    """
+    layers = []
+    for layer in (cutout, glass):
+        canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+        if layer is not None:
+            canvas.paste(resize_rgba(layer, (box.width, box.height)), (box.left, box.top))
+        layers.append(canvas)
+    return Placed(layers[0], box, None if glass is None else np.asarray(layers[1]), box.height / cutout.height)
 
 
 def prefill(size: int, rng: np.random.Generator) -> Array:
@@ -155,12 +173,15 @@ def around_product(placed: Placed, size: int, *, grow: int, rng: np.random.Gener
     """
     small = np.asarray(resize_rgba(placed.canvas, (size, size)))
     alpha = small[..., 3]
+    glass = None if placed.glass is None else np.asarray(resize_rgba(Image.fromarray(placed.glass), (size, size)))
     ground = np.asarray(alpha < SOLID)
+    if glass is not None:  # what shows through glass is painted, or the pre-fill would stay behind it
+        ground |= glass[..., 3] > 255 - SOLID
     cells = latent_mask(ground, factor=LATENT, grow=grow)
     while grow and cells.all():
         grow -= 1
         cells = latent_mask(ground, factor=LATENT, grow=grow)
-    mixed = composite(small[..., :3], (alpha / 255.0).astype(np.float32), prefill(size, rng))
+    mixed = composite_glass(small[..., :3], (alpha / 255.0).astype(np.float32), prefill(size, rng), glass)
     return PaintJob(Image.fromarray(mixed), to_pixels(cells, factor=LATENT), grow)
 
 

@@ -153,10 +153,10 @@ def _preserve(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -
         warn(f"the product is so small on this base ({inpainter.size} px) that the scene is painted without seeing it")
     scene = inpainter.paint(job.picture, job.mask, plan.prompts["place"], sampling=sampling, seed=seed)
     large = np.asarray(blend.bring_to_size(scene, config.size))
-    large = blend.clear_fringe(large, placed.matte, config.blend.fringe * config.size / inpainter.size)
+    large = blend.clear_fringe(large, placed.solid, config.blend.fringe * config.size / inpainter.size)
     light = contact_shadow(placed.matte, strength=config.shadow.strength, softness=config.shadow.softness)
     grained = blend.add_grain(darken(large, light), config.blend.grain, np.random.default_rng([seed, 1]))
-    return Painted(blend.put_product_over(placed.rgb, placed.matte, grained), job.coverage, job.grow)
+    return Painted(blend.put_product_over(placed.rgb, placed.matte, grained, placed.glass), job.coverage, job.grow)
 
 
 def _insert(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -> Painted:

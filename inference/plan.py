@@ -26,7 +26,7 @@ from finetune.core.versions import AdapterVersion, find_version
 from inference import compose
 from inference.scene import PlaceConfig, resolve_prompt
 
-PICTURES = 2
+PICTURES = 3
 """Raised when the same settings would make other pictures: runs of before are then made again."""
 NO_ADAPTER = "none"
 
@@ -102,7 +102,7 @@ def plan_placing(
     if prepared.content != product.fingerprint():
         warn(f"photos or set.yaml of '{sku}' changed since it was prepared; `packshot prepare {sku}` takes them in")
     chosen = _choose_photo(prepared, photo)
-    cutout, sha256 = _read_cutout(prepared, chosen)
+    cutout, glass, sha256 = _read_cutout(prepared, chosen)
     version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
     resolved = _resolve(version, base)
     prompts = {
@@ -119,7 +119,7 @@ def plan_placing(
         scale=compose.default_scale(cutout.size) if scale is None else scale,
         ground=config.placement.ground,
     )
-    placed = compose.put_on_canvas(cutout, box, config.size)
+    placed = compose.put_on_canvas(cutout, box, config.size, glass)
     if config.mode == "preserve" and not placed.core.any():
         raise CutoutError(
             f"the matte of '{chosen.photo}' is nowhere opaque", "give a mask in masks/, then prepare again"
@@ -141,10 +141,15 @@ def _choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
     return stems[wanted]
 
 
-def _read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Image, str]:
-    path = prepared.cutout_path(photo)
+def _read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
+    """The cutout, its glass layer, and the hash of their files."""
+    path, glass_path = prepared.cutout_path(photo), prepared.glass_path(photo)
     cutout = open_picture(path, min_side=8).convert("RGBA")
-    return cutout, hashlib.sha256(path.read_bytes()).hexdigest()
+    content = hashlib.sha256(path.read_bytes())
+    if glass_path is None:
+        return cutout, None, content.hexdigest()
+    content.update(glass_path.read_bytes())
+    return cutout, open_picture(glass_path, min_side=8).convert("RGBA"), content.hexdigest()
 
 
 def _resolve(version: AdapterVersion | None, base: str | None) -> ResolvedBase:

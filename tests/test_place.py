@@ -157,8 +157,8 @@ def test_insert_draws_the_product_and_says_so(shop: Workspace) -> None:
 
 
 def test_a_core_that_differs_stops_the_run_and_leaves_nothing(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def off_by_one(product: Any, matte: Any, scene: Any) -> Any:
-        out = blend.composite(product, matte, scene)
+    def off_by_one(product: Any, matte: Any, scene: Any, glass: Any) -> Any:
+        out = blend.composite_glass(product, matte, scene, glass)
         y, x = np.argwhere(matte == 1)[0]
         out[y, x, 0] ^= 1
         return out

@@ -17,6 +17,7 @@ from PIL import Image
 
 from benchmarks.cutting.peer import open_peer
 from finetune.core.images import open_picture, write_png
+from finetune.glass import with_glass
 from finetune.matte import cut_out
 
 
@@ -31,8 +32,12 @@ class Cost:
 
 
 def ours(source: Path, target: Path) -> None:
-    """Decode, cut out, write."""
-    write_png(cut_out(open_picture(source)).rgba, target)
+    """Decode, cut out, look for glass, write the cutout (and the glass layer, of the name `glass.png`)."""
+    picture = open_picture(source)
+    cutout = with_glass(cut_out(picture), picture, "auto", "product")
+    write_png(cutout.rgba, target)
+    if cutout.glass is not None:
+        write_png(cutout.glass, target.with_name("glass.png"))
 
 
 def peer_from(folder: Path | None) -> Callable[[Path, Path], None]:

@@ -5,6 +5,8 @@ datasets/<sku>/prepared/
   metadata.jsonl       the imagefolder's rows: file_name, mask_file_name, matte_file_name, text, variant, split, ...
   images/ masks/ mattes/   examples at the training size
   cutouts/<stem>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
+  glass/<stem>.png     of transparent products: RGBA at the cutout's size, RGB transmittance, A the share that transmits
+  shadows/<stem>.png   of packshots: L, the soft shadow on the photo's ground, linear light, perhaps reduced
   contact_sheet.png    every cutout on checkerboard, black and white, and a sample of the examples
   report.html          what `finetune.check` found, beside every photo and cutout
 """
@@ -18,7 +20,7 @@ from typing import Any
 
 from finetune.core.errors import CatalogError
 
-FORMAT = 2
+FORMAT = 3
 FILE = "prepared.json"
 
 
@@ -34,6 +36,10 @@ class PreparedPhoto:
     height: int
     split: str
     """`train` or `validation`."""
+    glass: str = ""
+    """The glass layer, relative to the prepared folder; empty for an opaque product."""
+    shadow: str = ""
+    """The packshot's own shadow, relative to the prepared folder; empty where none is known."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class PreparedSet:
     def cutout_path(self, photo: PreparedPhoto) -> Path:
         """Full path of a photo's cutout."""
         return self.folder / photo.cutout
+
+    def glass_path(self, photo: PreparedPhoto) -> Path | None:
+        """Full path of a photo's glass layer, None for an opaque product."""
+        return self.folder / photo.glass if photo.glass else None
 
     def write(self) -> None:
         """Write `prepared.json` (last of all files: its presence says the set is complete)."""

@@ -1,0 +1,132 @@
+"""The glass layer: found on glass, not on white; composited so that the scene shows through; known T is recovered."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from finetune.core.errors import CutoutError
+from finetune.core.glass import composite_glass, opaque_core
+from finetune.core.images import to_linear, to_srgb8
+from finetune.glass import with_glass
+from finetune.matte import Cutout, cut_out
+from inference.compose import Placed, placement_box, put_on_canvas
+
+SIDE = 300
+Tint = tuple[float, float, float]
+
+
+def bottle(tint: Tint, *, lined: bool, label: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A bottle as layers (H, W): coverage, transmittance (H, W, 3), own light (H, W, 3); its cap and label are opaque.
+
+    Lined, its rim is dark as refraction makes it; otherwise it is opaque and of the tint's colour.
+    """
+    masks = []
+    for box in ((100, 90, 200, 270), (130, 50, 170, 95), (120, 150, 180, 210)):
+        big = Image.new("L", (4 * SIDE, 4 * SIDE), 0)
+        ImageDraw.Draw(big).rounded_rectangle([4 * edge for edge in box], 24, fill=255)
+        masks.append(np.asarray(big.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255)
+    body, cap, paper = masks
+    depth = ndimage.distance_transform_edt(body > 0.5)
+    line = np.clip(np.abs(depth - 3) / 2, 0.15, 1) if lined else np.ones_like(depth)
+    through = line[..., None] * np.array(tint) * (body * (1 - cap))[..., None]
+    own = np.zeros((SIDE, SIDE, 3)) if lined else through
+    if label:
+        through = through * (1 - paper[..., None])
+        own = own * (1 - paper[..., None]) + paper[..., None] * np.array([0.82, 0.8, 0.76])
+    own = own + cap[..., None] * np.array([0.08, 0.08, 0.09])
+    return np.maximum(body, cap), through if lined else np.zeros_like(through), own
+
+
+def photograph(layers: tuple[np.ndarray, np.ndarray, np.ndarray], ground: np.ndarray) -> Image.Image:
+    cover, through, own = layers
+    light = own + through * ground + (1 - cover[..., None]) * ground
+    return Image.fromarray(to_srgb8(light.astype(np.float32)))
+
+
+def white(level: float = 0.97) -> np.ndarray:
+    return np.full((SIDE, SIDE, 3), level)
+
+
+def on_scene(cutout: Cutout, scene: np.ndarray) -> np.ndarray:
+    """The cutout at its place over a scene, (H, W, 3) linear light."""
+    frames = []
+    for layer in (cutout.rgba, cutout.glass):
+        frame = Image.new("RGBA", (SIDE, SIDE))
+        if layer is not None:
+            frame.paste(layer, cutout.box[:2])
+        frames.append(np.asarray(frame))
+    rgba, glass = frames
+    alpha = (rgba[..., 3] / 255).astype(np.float32)
+    over = np.ascontiguousarray(rgba[..., :3])
+    return to_linear(composite_glass(over, alpha, to_srgb8(scene.astype(np.float32)), glass))
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(tint=st.tuples(*[st.floats(0.8, 0.97)] * 3), level=st.floats(0.8, 1.0))
+def test_clear_glass_shows_a_new_scene_as_it_would(tint: Tint, level: float) -> None:
+    layers = bottle(tint, lined=True)
+    picture = photograph(layers, white(level))
+    cutout = with_glass(cut_out(picture), picture, "auto", "bottle")
+    assert cutout.glass is not None
+    scene = np.broadcast_to(np.array([0.1, 0.3, 0.6]), (SIDE, SIDE, 3))
+    true = to_linear(np.asarray(photograph(layers, scene)))
+    inside = layers[0] > 0.99
+    assert np.abs(on_scene(cutout, scene) - true)[inside].mean() < 0.015
+    opaque = on_scene(cut_out(picture), scene)
+    assert np.abs(opaque - true)[inside].mean() > 0.2
+
+
+@pytest.mark.parametrize("noun", ["bottle", "body lotion"])
+@pytest.mark.parametrize("tint", [(0.85, 0.85, 0.83), (0.7, 0.7, 0.7)], ids=["white", "grey"])
+def test_an_opaque_white_or_grey_product_has_no_glass(tint: Tint, noun: str) -> None:
+    picture = photograph(bottle(tint, lined=False), white())
+    assert with_glass(cut_out(picture), picture, "auto", noun).glass is None
+
+
+def test_a_label_on_tinted_glass_stays_opaque() -> None:
+    layers = bottle((0.45, 0.6, 0.9), lined=True, label=True)
+    picture = photograph(layers, white())
+    glass = with_glass(cut_out(picture), picture, "yes", "bottle").glass
+    assert glass is not None
+    whole = Image.new("RGBA", (SIDE, SIDE))
+    whole.paste(glass, cut_out(picture).box[:2])
+    share = np.asarray(whole)[..., 3]
+    assert (share[155:205, 125:175] == 0).all()
+    assert share[250, 150] == 255
+
+
+@pytest.mark.parametrize(("mode", "found"), [("auto", True), ("yes", True), ("no", False)])
+def test_set_yaml_decides(mode: Literal["auto", "yes", "no"], found: bool) -> None:
+    picture = photograph(bottle((0.9, 0.92, 0.93), lined=True), white())
+    assert (with_glass(cut_out(picture), picture, mode, "bottle").glass is not None) == found
+
+
+def test_glass_that_is_not_there_is_refused() -> None:
+    picture = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
+    ImageDraw.Draw(picture).rectangle((100, 90, 200, 270), fill=(40, 20, 20))
+    with pytest.raises(CutoutError, match="glass: yes") as caught:
+        with_glass(cut_out(picture), picture, "yes", "bottle")
+    assert "auto" in caught.value.hint
+
+
+def test_the_core_of_a_glass_product_is_its_opaque_part_and_bit_exact() -> None:
+    picture = photograph(bottle((0.9, 0.92, 0.93), lined=True), white())
+    cutout = with_glass(cut_out(picture), picture, "auto", "bottle")
+    box = placement_box(cutout.rgba.size, 256, anchor=0.5, scale=0.6, ground=0.9)
+    placed: Placed = put_on_canvas(cutout.rgba, box, 256, cutout.glass)
+    assert placed.glass is not None
+    assert 20 < placed.core.sum() < 0.4 * (placed.matte == 1).sum()
+    assert np.array_equal(placed.core, opaque_core(np.asarray(placed.canvas), placed.glass))
+    scene = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    out = composite_glass(placed.rgb, placed.matte, scene, placed.glass)
+    assert np.array_equal(out[placed.core], placed.rgb[placed.core])
+    assert np.array_equal(out[placed.matte == 0], scene[placed.matte == 0])
+    through = placed.glass[..., 3] == 255
+    assert np.abs(out[through].astype(int) - placed.rgb[through]).mean() > 40
