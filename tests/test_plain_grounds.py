@@ -121,3 +121,22 @@ def test_paste_then_cut_returns_alpha_and_colour(
     edge = (pixels[..., 3] > 100) & ~solid
     wrong = np.abs(to_linear(pixels[edge][:, :3]) - to_linear(np.array([colour], np.uint8)))
     assert wrong.mean() < 0.03
+
+
+def test_the_soft_shadow_is_kept_as_a_layer_of_its_own() -> None:
+    matte = bottle()
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+    shadow = 1 - 0.4 * np.exp(-(((y - 0.88) / 0.04) ** 2) - ((x - 0.46) / 0.25) ** 2)
+    photo = over(matte, (30, 60, 140), 0.95 * np.repeat(shadow[..., None], 3, axis=2))
+    layer = cut_out(photo).shadow
+    assert layer is not None
+    assert layer.size == photo.size
+    light = np.asarray(layer) / 255
+    outside = ndimage.binary_dilation(matte > 0, iterations=2)
+    assert np.abs(light - shadow)[~outside].mean() < 0.02
+    assert light[~outside].min() < 0.75
+    assert (light[ndimage.binary_erosion(matte == 1, iterations=3)] == 1).all()
+    again = over(matte, (30, 60, 140), 0.95 * np.ones((SIDE, SIDE, 3)))
+    without = cut_out(again).shadow
+    assert without is not None
+    assert np.asarray(without)[~outside].min() > 245
