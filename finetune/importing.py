@@ -76,7 +76,8 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
             )
     for name, noun, product in planned:
         photos, captions = _write(workspace, name, noun, product)
-        say(f"imported {photos} photos and {captions} captions into {workspace.datasets / name}")
+        counts = f"{photos} photo{'' if photos == 1 else 's'}, {captions} with a caption"
+        say(f"imported {counts}, into {workspace.datasets / name}")
     return [name for name, _, _ in planned]
 
 
