@@ -15,6 +15,11 @@ from finetune.core.config import apply_overrides, dump_yaml, find_config, read_y
 from finetune.core.console import say
 from finetune.settings import TrainConfig
 
+FROM_HELP = (
+    "Import first: a kohya folder (`10_token class noun`, .txt captions), a folder of them, "
+    "a folder of pictures (metadata.jsonl or .txt captions), or one picture."
+)
+
 
 def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, announce: bool = True) -> TrainConfig:
     """The training config of a command line; without --config the preset for this machine, said in one line."""
@@ -29,31 +34,55 @@ def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, annou
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", default="")
 @config_options
+@click.option("--from", "source", type=click.Path(path_type=Path), metavar="FOLDER", help=FROM_HELP)
+@click.option("--class-noun", default="", metavar="TEXT", help="With --from: what the product is, `perfume bottle`.")
 @click.option("--force", is_flag=True, help="Make the prepared set again even if it is up to date.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; with --from one line a set.")
 @common_options
 def prepare(
-    sku: str, config_name: str | None, overrides: tuple[str, ...], force: bool, as_json: bool, workspace: Path
+    sku: str,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    source: Path | None,
+    class_noun: str,
+    force: bool,
+    as_json: bool,
+    workspace: Path,
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
 
+    With --from, what another trainer's folder holds is first copied into datasets/SKU; the folder is not changed.
+
     \b
-    Example:
+    Examples:
       packshot prepare perfume01
+      packshot prepare --from kohya/img/10_ohwx\\ perfume\\ bottle
+      packshot prepare --from photos/ mymug --class-noun mug
     """
     from finetune.prepare import prepare_set
 
+    if not sku and source is None:
+        raise click.UsageError("Missing argument 'SKU' (or --from FOLDER).")
+    if class_noun and source is None:
+        raise click.UsageError("--class-noun goes with --from; a set that is there says it in set.yaml.")
     config = resolve_config(config_name, overrides, announce=False)
-    prepared, made = prepare_set(Workspace(workspace), sku, data=config.data, force=force)
-    say(
-        f"prepared {sku}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
-        if made
-        else f"{sku} is prepared already (nothing has changed)"
-    )
-    result = {"sku": sku, "made": made, "fingerprint": prepared.fingerprint, "folder": str(prepared.folder)}
-    click.echo(json.dumps(result) if as_json else str(prepared.folder))
+    for name in _imported(workspace, source, sku, class_noun) if source else [sku]:
+        prepared, made = prepare_set(Workspace(workspace), name, data=config.data, force=force)
+        say(
+            f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
+            if made
+            else f"{name} is prepared already (nothing has changed)"
+        )
+        result = {"sku": name, "made": made, "fingerprint": prepared.fingerprint, "folder": str(prepared.folder)}
+        click.echo(json.dumps(result) if as_json else str(prepared.folder))
+
+
+def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[str]:
+    from finetune.importing import import_sets
+
+    return import_sets(Workspace(workspace), source, sku=sku, class_noun=class_noun)
 
 
 @click.command()

@@ -56,7 +56,7 @@ def find_photos(folder: Path, name: str) -> tuple[tuple[Photo, ...], tuple[Refus
     refused: dict[str, Refusal] = {}
     for path in _pictures(folder, "photos", name):
         stem = _same(path.stem)
-        if error := _fault(path, folder):
+        if error := fault(path, folder):
             refused[path.name] = Refusal(path, error)
             masks.pop(stem, None)
             continue
@@ -65,7 +65,7 @@ def find_photos(folder: Path, name: str) -> tuple[tuple[Photo, ...], tuple[Refus
                 f"{name}/photos has two photos named '{path.stem}'", "rename one: outputs are named by stem"
             )
         photos[stem] = path
-        if stem in masks and (error := _fault(masks[stem], folder)):
+        if stem in masks and (error := fault(masks[stem], folder)):
             refused[path.name] = Refusal(path, ImageError(f"{path.name}: its mask {error.message}", error.hint))
     if strangers := sorted(set(masks) - set(photos)):
         raise CatalogError(
@@ -102,10 +102,10 @@ def _leads_out(path: Path, folder: Path) -> bool:
     return not path.resolve().is_relative_to(folder.resolve())
 
 
-def _fault(path: Path, folder: Path) -> ImageError | None:
-    """Why a file cannot be read at all; None where it may be tried."""
+def fault(path: Path, folder: Path, place: str = "the set") -> ImageError | None:
+    """Why a file in a folder cannot be read at all; None where it may be tried."""
     if path.is_symlink() and _leads_out(path, folder):
-        return ImageError(f"{path.name} is a link that leads out of the set", "put the file itself there")
+        return ImageError(f"{path.name} is a link that leads out of {place}", "put the file itself there")
     if not path.exists():
         return ImageError(f"{path.name} is a link to nothing", "put the file itself there, or remove the link")
     if not path.is_file():
@@ -124,11 +124,13 @@ def _captions(folder: Path, name: str, stems: set[str]) -> dict[str, str]:
     inside = folder / "photos"
     found: dict[str, str] = {}
     if (inside / METADATA).exists():
-        found = _metadata(_read_text(inside / METADATA, folder, name), f"{name}/photos/{METADATA}", stems)
+        found = _metadata(
+            read_caption_file(inside / METADATA, folder, f"{name}/photos"), f"{name}/photos/{METADATA}", stems
+        )
     for path in sorted(inside.glob("*.txt")) if inside.is_dir() else []:
         stem, text = _same(path.stem), ""
         if stem in stems:
-            text = " ".join(_read_text(path, folder, name).split())
+            text = " ".join(read_caption_file(path, folder, f"{name}/photos").split())
         if text and found.get(stem, text) != text:
             raise CatalogError(
                 f"{name}/photos: '{path.stem}' has two captions, in {path.name} and in {METADATA}", "keep one of them"
@@ -138,18 +140,32 @@ def _captions(folder: Path, name: str, stems: set[str]) -> dict[str, str]:
     return found
 
 
-def _read_text(path: Path, folder: Path, name: str) -> str:
-    if error := _fault(path, folder):
-        raise CatalogError(f"{name}/photos/{error.message}", error.hint)
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{name}/photos/{path.name} is not UTF-8 text", "save it as UTF-8") from error
-
-
 def _metadata(text: str, name: str, stems: set[str]) -> dict[str, str]:
-    """Captions of a metadata.jsonl: one JSON object a line, with `file_name` and `text`."""
+    """Captions of a metadata.jsonl by stem."""
     found: dict[str, str] = {}
+    for number, file_name, caption in metadata_rows(text, name):
+        stem = _same(Path(file_name).stem)
+        if stem not in stems:
+            raise CatalogError(
+                f"{name}, line {number}: there is no photo '{file_name}'",
+                did_you_mean(stem, stems) or "remove the row, or put the photo there",
+            )
+        if stem in found:
+            raise CatalogError(f"{name}, line {number}: '{file_name}' has a second row", "keep one of them")
+        found[stem] = caption
+    return found
+
+
+def metadata_rows(text: str, name: str) -> list[tuple[int, str, str]]:
+    """Rows of a metadata.jsonl, one JSON object a line: line number, `file_name` and `text` (in one line).
+
+    Args:
+        name: how messages call the file.
+
+    Raises:
+        CatalogError: a line is not JSON, or lacks one of the two.
+    """
+    rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -162,13 +178,22 @@ def _metadata(text: str, name: str, stems: set[str]) -> dict[str, str]:
                 f"{name}, line {number}, has no file_name and text",
                 'a row is {"file_name": "front.jpg", "text": "a caption"}',
             )
-        stem = _same(Path(row["file_name"]).stem)
-        if stem not in stems:
-            raise CatalogError(
-                f"{name}, line {number}: there is no photo '{row['file_name']}'",
-                did_you_mean(stem, stems) or "remove the row, or put the photo there",
-            )
-        if stem in found:
-            raise CatalogError(f"{name}, line {number}: '{row['file_name']}' has a second row", "keep one of them")
-        found[stem] = " ".join(row["text"].split())
-    return found
+        rows.append((number, row["file_name"], " ".join(row["text"].split())))
+    return rows
+
+
+def read_caption_file(path: Path, folder: Path, place: str) -> str:
+    """The text of a caption file in a folder.
+
+    Args:
+        place: how messages call the folder.
+
+    Raises:
+        CatalogError: it leads out of the folder, cannot be read, or is not UTF-8.
+    """
+    if error := fault(path, folder):
+        raise CatalogError(f"{place}/{error.message}", error.hint)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{place}/{path.name} is not UTF-8 text", "save it as UTF-8") from error
