@@ -31,13 +31,23 @@ def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, annou
 @click.command()
 @click.argument("sku")
 @config_options
-@click.option("--force", is_flag=True, help="Make the prepared set again even if it is up to date.")
+@click.option("--force", is_flag=True, help="Make the whole prepared set again, even what is up to date.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; default: one a usable core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @common_options
 def prepare(
-    sku: str, config_name: str | None, overrides: tuple[str, ...], force: bool, as_json: bool, workspace: Path
+    sku: str,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    force: bool,
+    jobs: int | None,
+    as_json: bool,
+    workspace: Path,
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
+
+    Only what changed is made again, photo by photo. SKU may name a brand set (style pictures, kept whole) or a category
+    set (the photos of every SKU that names it).
 
     \b
     Example:
@@ -46,7 +56,7 @@ def prepare(
     from finetune.prepare import prepare_set
 
     config = resolve_config(config_name, overrides, announce=False)
-    prepared, made = prepare_set(Workspace(workspace), sku, data=config.data, force=force)
+    prepared, made = prepare_set(Workspace(workspace), sku, data=config.data, force=force, jobs=jobs)
     say(
         f"prepared {sku}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
         if made
@@ -74,7 +84,7 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
     config = resolve_config(config_name, overrides)
     base = check_request(config)
     place = Workspace(workspace)
-    prepared, _ = prepare_set(place, sku, data=config.data)
+    prepared, _ = prepare_set(place, sku, data=config.data, jobs=None)
     say(f"training {sku} on {base.name}")
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version

@@ -3,8 +3,9 @@
 datasets/<sku>/prepared/
   prepared.json        this module's contract: fingerprint, settings, one entry a photo
   metadata.jsonl       the imagefolder's rows: file_name, mask_file_name, matte_file_name, text, variant, split, ...
-  images/ masks/ mattes/   examples at the training size
-  cutouts/<stem>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
+  images/ masks/ mattes/   examples, <name>-<variant>.png; in a category every folder has one a SKU
+  records/<name>.json  what the work on one photo found, and by which key it is taken over
+  cutouts/<name>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
   contact_sheet.png    every cutout on checkerboard, black and white, and a sample of the examples
   report.html          what `finetune.check` found, beside every photo and cutout
 """
