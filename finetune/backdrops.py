@@ -1,4 +1,6 @@
-"""Grounds to show a cutout on: plain, gradient, a surface before a wall, bokeh, blurred photographs.
+"""Grounds to show a cutout on: a sweep, plain or gradient; a surface before a wall, bokeh or a blurred photograph.
+
+Every ground can be stood on: a product that floats before a gradient teaches floating.
 
 Called by `finetune.examples`. A backdrop says in words what it really shows, for the caption. All randomness comes from
 the generator; nothing is read but the photographs given.
@@ -7,7 +9,7 @@ the generator; nothing is read but the photographs given.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from finetune.textures import TEXTURES, cloud
 
 KINDS = ("plain", "gradient", "surface", "bokeh")
 SHARES = (0.2, 0.15, 0.5, 0.15)
+SWEEP_HORIZON = (0.55, 0.75)
+"""Where the floor of a sweep without an edge may begin, share of the height: a foot higher up seems to float."""
 PHOTOGRAPH_SHARE = 0.3
 """Share of backdrops made of photographs where some are given."""
 LIGHTS: dict[str, tuple[float, float, float]] = {
@@ -35,16 +39,42 @@ class Backdrop:
     """A ground and its words."""
 
     picture: Array
-    """(size, size, 3) uint8 sRGB."""
+    """(H, W, 3) uint8 sRGB; square as it is made."""
     words: str
     """What it shows, to follow the subject: `on white marble in front of a grey wall`."""
     light: str
     """Words for the light: `soft daylight`."""
-    horizon: float | None
-    """Where a surface to stand on begins, as a share of the height from the top; None when there is none."""
+    horizon: float
+    """Where the surface to stand on begins, as a share of the height from the top."""
 
 
-def make_backdrop(size: int, rng: np.random.Generator, photographs: Sequence[Path] = ()) -> Backdrop:
+@dataclass
+class Photographs:
+    """Pictures that may serve as blurred grounds; each is read once, and kept no larger than blurring needs."""
+
+    paths: Sequence[Path] = ()
+    size: int = 256
+    """Side of the grounds in pixels."""
+    _read: dict[Path, Image.Image] = field(default_factory=dict)
+
+    def picture(self, number: int) -> Image.Image:
+        """One of them, RGB, its shorter side at most 1.7 `size`.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        path = self.paths[number]
+        if path not in self._read:
+            picture = open_picture(path).convert("RGB")
+            scale = 1.7 * self.size / min(picture.size)
+            if scale < 1:
+                small = (round(picture.width * scale), round(picture.height * scale))
+                picture = picture.resize(small, Image.Resampling.BOX, reducing_gap=2.0)
+            self._read[path] = picture
+        return self._read[path]
+
+
+def make_backdrop(size: int, rng: np.random.Generator, photographs: Photographs | None = None) -> Backdrop:
     """A random ground of `size` x `size` pixels.
 
     Args:
@@ -55,10 +85,21 @@ def make_backdrop(size: int, rng: np.random.Generator, photographs: Sequence[Pat
     Raises:
         ImageError: a photograph cannot be read.
     """
-    if photographs and rng.random() < PHOTOGRAPH_SHARE:
-        return photograph(size, rng, photographs[int(rng.integers(len(photographs)))])
+    if photographs and photographs.paths and rng.random() < PHOTOGRAPH_SHARE:
+        return photograph(size, rng, photographs.picture(int(rng.integers(len(photographs.paths)))))
     kind = KINDS[int(rng.choice(len(KINDS), p=SHARES))]
     return {"plain": plain, "gradient": gradient, "surface": surface, "bokeh": bokeh}[kind](size, rng)
+
+
+def framed(backdrop: Backdrop, width: int, height: int) -> Backdrop:
+    """A piece of a square ground, one side whole, with the horizon at the same share of the height.
+
+    Args:
+        width, height: of the piece; the larger is the ground's side.
+    """
+    side = backdrop.picture.shape[0]
+    left, top = (side - width) // 2, round(backdrop.horizon * (side - height))
+    return replace(backdrop, picture=backdrop.picture[top : top + height, left : left + width])
 
 
 def plain(size: int, rng: np.random.Generator) -> Backdrop:
@@ -67,7 +108,7 @@ def plain(size: int, rng: np.random.Generator) -> Backdrop:
     light, tint = _light(rng)
     flat = np.broadcast_to(colour, (size, size, 3)).astype(np.float32)
     words = f"on a {_plainly(name)} surface" if rng.random() < 0.5 else f"on a seamless {name} backdrop"
-    return Backdrop(_lit(flat, tint, rng), words, light, float(rng.uniform(0.5, 0.7)))
+    return Backdrop(_lit(flat, tint, rng), words, light, float(rng.uniform(*SWEEP_HORIZON)))
 
 
 def gradient(size: int, rng: np.random.Generator) -> Backdrop:
@@ -84,39 +125,19 @@ def gradient(size: int, rng: np.random.Generator) -> Backdrop:
     y, x = np.mgrid[0:size, 0:size] / size - 0.5
     along = np.clip((np.cos(angle) * x + np.sin(angle) * y) / 1.2 + 0.5, 0, 1)
     share = (along * along * (3 - 2 * along))[..., None].astype(np.float32)
-    return Backdrop(_lit(colour * (1 - share) + other * share, tint, rng, 0.1), words, light, None)
+    lit = _lit(colour * (1 - share) + other * share, tint, rng, 0.1)
+    return Backdrop(lit, words, light, float(rng.uniform(*SWEEP_HORIZON)))
 
 
 def surface(size: int, rng: np.random.Generator) -> Backdrop:
-    """A surface seen in perspective before a wall: marble, wood, concrete, sand, linen, or painted plain."""
-    horizon = float(rng.uniform(0.42, 0.68))
-    light, tint = _light(rng)
-    wall_name, wall = _colour(rng)
-    names = [*TEXTURES, "plain"]
-    name = names[int(rng.integers(len(names)))]
-    if name == "plain":
-        floor_name, floor_colour = _colour(rng)
-        floor = np.broadcast_to(floor_colour, (size, size, 3)) * (
-            1 + 0.05 * (cloud(rng, size, (4, 4))[..., None] - 0.5)
-        )
-        words = f"on a {_plainly(floor_name)} surface"
-    else:
-        tile = TEXTURES[name](rng, max(128, size))
-        floor = to_linear(np.clip(_in_perspective(tile, size, horizon, rng), 0, 1).astype(np.float32))
-        words = f"on {name}"
+    """A surface seen in perspective before a wall of one colour."""
+    name, wall = _colour(rng)
     behind = wall * (1 + 0.06 * (cloud(rng, size, (6, 6), 5)[..., None] - 0.5))
-    edge = horizon * size
-    below = np.clip((np.arange(size)[:, None, None] - edge) / max(1.5, rng.uniform(0.004, 0.02) * size) + 0.5, 0, 1)
-    pale = np.exp(-np.maximum(np.arange(size) - edge, 0) / (0.08 * size))[:, None, None]
-    floor = floor * (1 - 0.25 * pale)  # light rarely reaches into the corner of floor and wall
-    picture = behind * (1 - below) + floor * below
-    return Backdrop(
-        _lit(picture.astype(np.float32), tint, rng), f"{words} in front of a {_plainly(wall_name)} wall", light, horizon
-    )
+    return _before(behind, f"in front of a {_plainly(name)} wall", rng, (0.004, 0.02))
 
 
 def bokeh(size: int, rng: np.random.Generator) -> Backdrop:
-    """Out-of-focus discs of light on a dark or coloured ground."""
+    """A surface before out-of-focus discs of light on a dark or coloured ground."""
     name, colour = _colour(rng)
     tone = colour * np.float32(rng.uniform(0.08, 0.4))
     picture = np.broadcast_to(tone, (size, size, 3)) * (0.6 + 0.8 * cloud(rng, size, (3, 3), 3)[..., None])
@@ -128,21 +149,46 @@ def bokeh(size: int, rng: np.random.Generator) -> Backdrop:
         glow = colour * rng.uniform(0.6, 1.2) + rng.uniform(0, 0.25, 3)
         picture = picture + disc[..., None] * glow
     picture = ndimage.gaussian_filter(np.clip(picture, 0, 1), (0.004 * size, 0.004 * size, 0))
-    return Backdrop(
-        to_srgb8(picture.astype(np.float32)), f"in front of blurred {name} bokeh lights", "soft light", None
-    )
+    return _before(picture.astype(np.float32), f"in front of blurred {name} bokeh lights", rng, (0.02, 0.05))
 
 
-def photograph(size: int, rng: np.random.Generator, path: Path) -> Backdrop:
-    """A square piece of a photograph, thrown out of focus."""
-    picture = open_picture(path).convert("RGB")
+def photograph(size: int, rng: np.random.Generator, picture: Image.Image) -> Backdrop:
+    """A surface before a square piece of a photograph (RGB), thrown out of focus."""
     side = round(min(picture.size) * rng.uniform(0.6, 1.0))
     left, top = (int(rng.integers(0, extent - side + 1)) for extent in picture.size)
     piece = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
     if rng.random() < 0.5:
         piece = ImageOps.mirror(piece)
     blurred = piece.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.02, 0.05)))
-    return Backdrop(np.asarray(blurred), "in front of a blurred background", "soft light", None)
+    return _before(to_linear(np.asarray(blurred)), "in front of a blurred background", rng, (0.02, 0.05))
+
+
+def _before(behind: Floats, words: str, rng: np.random.Generator, edge: tuple[float, float]) -> Backdrop:
+    """A surface in perspective before something: marble, wood, concrete, sand, linen, or painted plain.
+
+    Args:
+        behind: (size, size, 3) linear light. words: what it is. edge: range of the softness of the surface's far edge,
+            shares of the size: what lies far out of focus begins softly.
+    """
+    size = behind.shape[0]
+    horizon = float(rng.uniform(0.42, 0.68))
+    light, tint = _light(rng)
+    names = [*TEXTURES, "plain"]
+    name = names[int(rng.integers(len(names)))]
+    if name == "plain":
+        floor_name, floor_colour = _colour(rng)
+        floor = floor_colour * (1 + 0.05 * (cloud(rng, size, (4, 4))[..., None] - 0.5))
+        standing = f"on a {_plainly(floor_name)} surface"
+    else:
+        tile = TEXTURES[name](rng, max(128, size))
+        floor = to_linear(np.clip(_in_perspective(tile, size, horizon, rng), 0, 1).astype(np.float32))
+        standing = f"on {name}"
+    line = horizon * size
+    below = np.clip((np.arange(size)[:, None, None] - line) / max(1.5, rng.uniform(*edge) * size) + 0.5, 0, 1)
+    pale = np.exp(-np.maximum(np.arange(size) - line, 0) / (0.08 * size))[:, None, None]
+    floor = floor * (1 - 0.25 * pale)  # light rarely reaches into the corner of floor and wall
+    picture = behind * (1 - below) + floor * below
+    return Backdrop(_lit(picture.astype(np.float32), tint, rng), f"{standing} {words}", light, horizon)
 
 
 def _colour(rng: np.random.Generator) -> tuple[str, Floats]:

@@ -1,11 +1,14 @@
 """Which examples, noise and timesteps a step sees: pure functions of (seed, step), so a resumed run is the same run.
 
 Nothing here keeps state. The k-th sample of a run is the k-th of an endless sequence of permutations of the set;
-several processes and accumulation take disjoint samples of the same sequence.
+several processes and accumulation take disjoint samples of the same sequence. Where examples come in frames of several
+shapes each batch is of one shape: in every N batches (N examples) a shape of n examples has n, in a random order, and
+its batches go through endless permutations of those n. So every example is seen as often as any other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,14 +47,33 @@ class Batch:
     """(B,) int64"""
 
 
-def sample_indices(first: int, count: int, examples: int, seed: int) -> list[int]:
-    """Indices of samples first .. first + count - 1 of the run: each epoch is a permutation of its own."""
+def sample_indices(first: int, count: int, examples: int, seed: int, *, bucket: int = 0) -> list[int]:
+    """Indices of samples first .. first + count - 1 of an endless sequence: each epoch is a permutation of its own.
+
+    Args:
+        examples: how many there are. bucket: number of the sequence.
+    """
     indices = []
     for k in range(first, first + count):
         epoch, position = divmod(k, examples)
-        order = np.random.default_rng([seed, epoch]).permutation(examples)
+        order = np.random.default_rng([seed, epoch, bucket]).permutation(examples)  # a last 0 changes nothing
         indices.append(int(order[position]))
     return indices
+
+
+def batch_indices(number: int, size: int, buckets: Sequence[Sequence[int]], seed: int) -> list[int]:
+    """Indices of the examples of the run's batch `number` (0 is the first), all of one bucket.
+
+    Args:
+        size: examples a batch. buckets: the examples of each frame.
+    """
+    shares = [len(members) for members in buckets]
+    cycle, position = divmod(number, sum(shares))
+    order = np.random.default_rng([seed, cycle, 0, 2]).permutation(np.repeat(np.arange(len(shares)), shares))
+    bucket = int(order[position])
+    earlier = cycle * shares[bucket] + int((order[:position] == bucket).sum())
+    chosen = sample_indices(earlier * size, size, shares[bucket], seed, bucket=bucket)
+    return [buckets[bucket][index] for index in chosen]
 
 
 def make_batch(
@@ -66,29 +88,41 @@ def make_batch(
 ) -> Batch:
     """Samples first .. first + count - 1 of the run, with their noise, timesteps and caption dropout.
 
-    Randomness is drawn per sample from (seed, sample number) on the CPU, so it depends neither on the batch size nor
-    on the device.
+    Randomness is drawn per sample from (seed, sample number) on the CPU, so it does not depend on the device, nor on
+    the batch size where all examples are of one shape.
+
+    Args:
+        first: a multiple of `count`.
     """
-    chosen = torch.tensor(sample_indices(first, count, len(examples), seed))
+    number, rest = divmod(first, count)
+    if rest:
+        raise ValueError(f"sample {first} begins no batch of {count}")
+    indices = batch_indices(number, count, examples.buckets(), seed)
+    chosen = torch.tensor(indices)
+    shape = examples.latents[indices[0]].shape
     text = examples.text[chosen].clone()
     null = examples.embeds.shape[0] - 1
     noise, timesteps = [], []
     for position, number in enumerate(range(first, first + count)):
         draws = np.random.default_rng([seed, 1, number])
         generator = torch.Generator().manual_seed(int(draws.integers(2**63)))
-        noise.append(torch.randn(examples.latents.shape[1:], generator=generator))
+        noise.append(torch.randn(shape, generator=generator))
         timesteps.append(int(draws.integers(timesteps_total)))
         if draws.random() < caption_dropout:
             text[position] = null
     return Batch(
-        latents=examples.latents[chosen].to(device),
-        masked=examples.masked[chosen].to(device),
-        mask=examples.mask[chosen].to(device),
-        product=examples.product[chosen].to(device),
-        ring=examples.ring[chosen].to(device),
+        latents=_together(examples.latents, indices, device),
+        masked=_together(examples.masked, indices, device),
+        mask=_together(examples.mask, indices, device),
+        product=_together(examples.product, indices, device),
+        ring=_together(examples.ring, indices, device),
         embeds=examples.embeds[text].to(device),
         pooled=examples.pooled[text].to(device),
         time_ids=examples.time_ids[chosen].to(device),
         noise=torch.stack(noise).to(device),
         timesteps=torch.tensor(timesteps, device=device),
     )
+
+
+def _together(entries: Sequence[Tensor], indices: Sequence[int], device: str) -> Tensor:
+    return torch.stack([entries[index] for index in indices]).to(device)

@@ -8,7 +8,7 @@ entries are made again. Training reads nothing but this cache, so the VAE and th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,18 +46,18 @@ class Row:
 
 @dataclass(frozen=True)
 class CachedExamples:
-    """A whole training set in memory, ready for the UNet."""
+    """A whole training set in memory, ready for the UNet. Latents of N examples; h and w are each example's own."""
 
-    latents: Tensor
-    """(N, 4, h, w) scaled latents of the pictures."""
-    masked: Tensor
-    """(N, 4, h, w) scaled latents of the masked pictures."""
-    mask: Tensor
-    """(N, 1, h, w), 1 = painted."""
-    product: Tensor
-    """(N, 1, h, w) in 0..1: share of the product in each latent."""
-    ring: Tensor
-    """(N, 1, h, w) in 0..1: share of the ring around it."""
+    latents: Sequence[Tensor]
+    """N of (4, h, w): scaled latents of the pictures."""
+    masked: Sequence[Tensor]
+    """N of (4, h, w): scaled latents of the masked pictures."""
+    mask: Sequence[Tensor]
+    """N of (1, h, w), 1 = painted."""
+    product: Sequence[Tensor]
+    """N of (1, h, w) in 0..1: share of the product in each latent."""
+    ring: Sequence[Tensor]
+    """N of (1, h, w) in 0..1: share of the ring around it."""
     text: Tensor
     """(N,) index into `embeds`; the last entry of `embeds` is the base's null."""
     embeds: Tensor
@@ -71,7 +71,14 @@ class CachedExamples:
 
     def __len__(self) -> int:
         """Number of examples."""
-        return int(self.latents.shape[0])
+        return len(self.latents)
+
+    def buckets(self) -> list[list[int]]:
+        """Indices of the examples of each frame, frames in order of their height and width."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        for index, latent in enumerate(self.latents):
+            found.setdefault(tuple(latent.shape[-2:]), []).append(index)
+        return [found[shape] for shape in sorted(found)]
 
 
 def build_cache(
@@ -109,27 +116,36 @@ def build_cache(
         for done, index in enumerate(missing_texts):
             _write(files[index], _encode_text(pipeline, prompts[index]))
             progress(done + 1, total)
-        for start in range(0, len(missing_rows), ENCODE_BATCH):
-            chosen = missing_rows[start : start + ENCODE_BATCH]
+        done = len(missing_texts)
+        for chosen in _batches([(index, rows[index].product.shape) for index in missing_rows]):
             for index, tensors in zip(chosen, _encode_rows(pipeline, [rows[i] for i in chosen], ring_px), strict=True):
                 _write(latent_files[index], tensors)
-            progress(len(missing_texts) + start + len(chosen), total)
+            done += len(chosen)
+            progress(done, total)
         del pipeline
     entries = [load_file(str(f)) for f in latent_files]
     texts = [load_file(str(f)) for f in [*text_files, null_file]]
     position = {caption: index for index, caption in enumerate(captions)}
     return CachedExamples(
-        latents=_stack(entries, "latents"),
-        masked=_stack(entries, "masked"),
-        mask=_stack(entries, "mask"),
-        product=_stack(entries, "product"),
-        ring=_stack(entries, "ring"),
+        latents=[entry["latents"] for entry in entries],
+        masked=[entry["masked"] for entry in entries],
+        mask=[entry["mask"] for entry in entries],
+        product=[entry["product"] for entry in entries],
+        ring=[entry["ring"] for entry in entries],
         text=torch.tensor([position[row.text] for row in rows]),
         embeds=_stack(texts, "embeds"),
         pooled=_stack(texts, "pooled"),
         time_ids=torch.tensor([row.time_ids for row in rows], dtype=torch.float32),
         made=total,
     )
+
+
+def _batches(missing: list[tuple[int, tuple[int, ...]]]) -> Iterator[list[int]]:
+    """Indices to encode together, of (index, size) pairs: as many as go at once, all of one size."""
+    for size in sorted({size for _, size in missing}):
+        alike = [index for index, other in missing if other == size]
+        for start in range(0, len(alike), ENCODE_BATCH):
+            yield alike[start : start + ENCODE_BATCH]
 
 
 def _stack(entries: Iterable[dict[str, Tensor]], key: str) -> Tensor:
@@ -214,7 +230,6 @@ def _area(mask: masks.Mask) -> Tensor:
 def row_from_dataset(item: dict[str, Any]) -> Row:
     """A row of `datasets.load_dataset("imagefolder")` as arrays."""
     picture: Image.Image = item["image"]
-    height, width = picture.height, picture.width
     return Row(
         picture=np.asarray(picture.convert("RGB")),
         product=np.asarray(item["mask"].convert("L")) >= 128,
@@ -226,7 +241,7 @@ def row_from_dataset(item: dict[str, Any]) -> Row:
             int(item["original_width"]),
             int(item["crop_top"]),
             int(item["crop_left"]),
-            height,
-            width,
+            int(item["target_height"]),
+            int(item["target_width"]),
         ),
     )

@@ -13,9 +13,9 @@ TEMPLATES = (
     "a photo of {subject} {ground}, {light}",
     "a product photo of {subject} {ground}, {light}",
     "{subject} {ground}, {light}",
-    "close-up of {subject} {ground}, {light}",
     "{light}, {subject} {ground}",
 )
+CLOSE_UP = "close-up of {subject} {ground}, {light}"
 BRAND_TEMPLATE = "a photo in {token} style, {words}"
 
 # Names of colours as sRGB, the words the sample world uses for walls and studio surfaces.
@@ -41,10 +41,17 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 
-def caption(token: str, class_noun: str, ground: str, light: str, rng: np.random.Generator) -> str:
-    """One caption from a random template: `a photo of prfm01 perfume bottle on a plain beige surface, soft light`."""
-    template = TEMPLATES[int(rng.integers(len(TEMPLATES)))]
-    return template.format(subject=f"{token} {class_noun}", ground=ground, light=light)
+def caption(token: str, class_noun: str, ground: str, light: str, seed: int, *, close_up: bool = False) -> str:
+    """One caption from a template: `a photo of prfm01 perfume bottle on a plain beige surface, soft light`.
+
+    Args:
+        ground, light: words for what is really there; empty where nothing can be said. seed: chooses the template.
+        close_up: may the product be said to be seen close up?
+    """
+    choice = (*TEMPLATES, CLOSE_UP) if close_up else TEMPLATES
+    template = choice[int(np.random.default_rng([seed, 1]).integers(len(choice)))]
+    text = template.format(subject=f"{token} {class_noun}", ground=ground, light=light)
+    return " ".join(text.replace(" ,", ",").split()).strip(", ")
 
 
 def described(token: str, class_noun: str, words: str) -> str:

@@ -6,33 +6,25 @@ prepared set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
-from scipy import ndimage
 
-from finetune import check_measures as measures
-from finetune.check_report import Shown, write_report
+from finetune.check_report import Shown, figures, write_report
 from finetune.core import fingerprint
-from finetune.core.catalog import Photo, ProductSet, Workspace, load_set
+from finetune.core.catalog import ProductSet, Workspace, load_set
 from finetune.core.console import say, warn
 from finetune.core.errors import CatalogError, ConfigError
-from finetune.cutting import Cut, Failure, cut_all, open_all
-from finetune.findings import Finding, Look, photo_findings
+from finetune.cutting import Failure, cut_all, open_all
+from finetune.findings import Finding, photo_findings
 from finetune.label_reading import label_findings, open_reader
-from finetune.set_findings import count_views, set_findings
+from finetune.looks import Look, look_at
+from finetune.set_findings import Remembered, count_views, set_findings
 
 REPORT = "report.html"
-INNER_MARGIN = 4
-"""Pixels inside the rim that count as the product's own detail when blur is measured."""
-RIM_MARGIN = 8
-"""Pixels of plain ground around the product in which its outline counts as an edge."""
-PICTURE_SIDE = 256
-"""Side at which a whole picture's brightness is looked at."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +85,18 @@ def check_set(workspace: Workspace, sku: str, *, size: int, report: Path | None 
         raise ConfigError(f"the report cannot be written to {path}", "name a file in a folder that is there")
     if product.config.kind == "brand":
         pictures, failures = open_all(product)
-        found = examine_brand(product, pictures, failures, size=size)
-        write_check_report(path, found, [(photo, picture, None) for photo, picture in pictures])
+        plain = [BrandPicture(p.path.name, fingerprint.of_file(p.path), *picture.size) for p, picture in pictures]
+        found = examine_brand(product, plain, failures, size=size)
+        shown = [Shown(p.path.name, figures(p.path.name, picture, None)) for p, picture in pictures]
     else:
         cuts, failures = cut_all(product)
-        found = examine(product, cuts, failures, size=size)
-        write_check_report(path, found, [(cut.photo, cut.picture, cut.cutout.rgba) for cut in cuts])
+        looks = [look_at(cut, fingerprint.of_file(cut.photo.path)) for cut in cuts]
+        cutouts = ((cut.photo.path.name, cut.cutout.rgba) for cut in cuts)
+        found = examine(product, looks, cutouts, failures, size=size)
+        shown = [
+            Shown(name, figures(name, cut.picture, cut.cutout.rgba)) for cut in cuts for name in [cut.photo.path.name]
+        ]
+    write_check_report(path, found, shown)
     say(
         f"checked {sku}: {found.usable} of {found.photos} photos can be used, {found.count('error')} errors, "
         f"{found.count('warning')} warnings, {found.count('note')} notes"
@@ -106,79 +104,62 @@ def check_set(workspace: Workspace, sku: str, *, size: int, report: Path | None 
     return found, path
 
 
-def examine(product: ProductSet, cuts: Sequence[Cut], failures: Sequence[Failure], *, size: int) -> CheckReport:
-    """Check the cut-out photos of a SKU.
+def examine(
+    product: ProductSet,
+    looks: Sequence[Look],
+    cutouts: Iterable[tuple[str, Image.Image]],
+    failures: Sequence[Failure],
+    *,
+    size: int,
+    known: Remembered | None = None,
+) -> CheckReport:
+    """Check the cut-out photos of a SKU by what was measured on them.
 
     Args:
+        cutouts: (file name, RGBA) of each photo; gone through only as far as the label has to be read.
         failures: photos that could not be read or cut out. size: side of the training examples in pixels.
+        known: comparisons of an earlier call (see `set_findings`); brought up to date.
     """
-    looks = [look_at(cut) for cut in cuts]
     plural = _is_plural(product.config.class_noun)
-    found = _left_out(failures, len(cuts))
+    found = _left_out(failures, len(looks))
     for look in looks:
         found += photo_findings(look, size=size, plural=plural)
-    found += set_findings(looks)
-    if product.config.label_text:
-        labelled = [(cut.photo.path.name, cut.cutout.rgba) for cut in cuts]
-        found += label_findings(product.config.label_text, labelled, open_reader())
-    return _report(product.sku, len(cuts), failures, count_views(looks), found)
+    if product.config.kind != "category":  # its members are meant to differ
+        found += set_findings(looks, known)
+    if product.config.label_text and looks:
+        found += label_findings(product.config.label_text, cutouts, open_reader())
+    return _report(product.sku, len(looks), failures, count_views(looks), found)
+
+
+@dataclass(frozen=True)
+class BrandPicture:
+    """What the checks need of a brand set's picture."""
+
+    name: str
+    """File name."""
+    content: str
+    """Fingerprint of the file's bytes."""
+    width: int
+    height: int
 
 
 def examine_brand(
-    product: ProductSet, pictures: Sequence[tuple[Photo, Image.Image]], failures: Sequence[Failure], *, size: int
+    product: ProductSet, pictures: Sequence[BrandPicture], failures: Sequence[Failure], *, size: int
 ) -> CheckReport:
     """Check the pictures of a brand set: they are learned whole, so only their size and copies matter."""
     found = _left_out(failures, len(pictures))
     seen: dict[str, str] = {}
-    for photo, picture in pictures:
-        name, content = photo.path.name, fingerprint.of_file(photo.path)
-        if min(picture.size) < size:
+    for picture in pictures:
+        name = picture.name
+        if min(picture.width, picture.height) < size:
             what = f"the picture is {picture.width}x{picture.height} pixels, under the training size {size}"
             why = "it is enlarged for training, and the adapter learns the softness"
             found.append(Finding("resolution", "warning", name, what, why, "give a larger picture"))
-        if content in seen:
-            why = "it adds nothing, and counts twice in training"
-            found.append(
-                Finding("duplicate", "warning", name, f"the same file as {seen[content]}", why, "leave one out")
-            )
-        seen.setdefault(content, name)
+        if picture.content in seen:
+            what, why = f"the same file as {seen[picture.content]}", "it adds nothing, and counts twice in training"
+            found.append(Finding("duplicate", "warning", name, what, why, "leave one out"))
+        seen.setdefault(picture.content, name)
     return _report(product.sku, len(pictures), failures, len(seen), found)
-
-
-def look_at(cut: Cut) -> Look:
-    """Measure one cut-out photo."""
-    pixels = np.asarray(cut.cutout.rgba)
-    small = cut.picture.convert("RGB")
-    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BOX)
-    return Look(
-        name=cut.photo.path.name,
-        content=fingerprint.of_file(cut.photo.path),
-        cutout=cut.cutout,
-        blur=_blur(cut),
-        exposure=measures.exposure_of(pixels),
-        picture_highlight=measures.highlight(np.asarray(small)),
-        ground=measures.ground_light(cut.picture) if cut.cutout.source == "plain ground" else None,
-        pieces=measures.piece_areas(pixels),
-        palette=measures.palette(pixels),
-        hash=measures.perceptual_hash(pixels),
-        remarks=cut.remarks,
-    )
-
-
-def _blur(cut: Cut) -> float | None:
-    """Blur of the product's inner detail; on a plain ground, where every edge is the product's, of its outline too.
-
-    The sharper of the two counts: a plain product has no detail, and a round one may have a soft outline.
-    """
-    cutout = cut.cutout
-    opaque = np.asarray(cutout.rgba.getchannel("A")) == 255
-    inner = ndimage.binary_erosion(opaque, iterations=INNER_MARGIN)
-    found = [measures.blur_width(np.asarray(cutout.rgba.convert("RGB").convert("L"), dtype=np.float32), inner)]
-    if cutout.source == "plain ground":
-        box = cutout.box.grown(RIM_MARGIN, cut.picture.size)
-        around = np.asarray(cut.picture.convert("RGB").convert("L").crop(box), dtype=np.float32)
-        found.append(measures.blur_width(around, np.ones(around.shape, dtype=bool)))
-    return min((width for width in found if width is not None), default=None)
 
 
 def _left_out(failures: Sequence[Failure], good: int) -> list[Finding]:
@@ -208,10 +189,7 @@ def _is_plural(noun: str) -> bool:
     return (last.endswith("s") and not last.endswith("ss")) or last in ("pair", "set")
 
 
-def write_check_report(
-    path: Path, found: CheckReport, pictures: Sequence[tuple[Photo, Image.Image, Image.Image | None]]
-) -> None:
-    """Write the page of a check: every photo with its cutout (None in a brand set) and what was found."""
-    shown = [Shown(photo.path.name, picture, cutout) for photo, picture, cutout in pictures]
+def write_check_report(path: Path, found: CheckReport, shown: Sequence[Shown]) -> None:
+    """Write the page of a check: every photo with what was found on it."""
     facts = f"{found.usable} of {found.photos} photos can be used, {found.views} views"
     write_report(path, found.sku, facts, found.findings, shown)

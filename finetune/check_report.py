@@ -54,9 +54,8 @@ class Shown:
 
     name: str
     """File name."""
-    picture: Image.Image
-    cutout: Image.Image | None
-    """RGBA; None where nothing is cut out."""
+    figures: str
+    """Its pictures as HTML, from `figures`."""
 
 
 def write_report(path: Path, sku: str, facts: str, findings: Sequence[Finding], photos: Sequence[Shown]) -> None:
@@ -72,10 +71,9 @@ def write_report(path: Path, sku: str, facts: str, findings: Sequence[Finding], 
     sections = [_section("The set", "", whole)] if whole else []
     sections += [_section(name, "", [f for f in findings if f.photo == name]) for name in lost]
     rank = {photo: index for index, photo in reversed(list(enumerate(f.photo for f in findings)))}
-    for photo in sorted(
-        photos, key=lambda photo: rank.get(photo.name, len(findings))
-    ):  # what needs a look stands first
-        sections.append(_section(photo.name, _pictures(photo), [f for f in findings if f.photo == photo.name]))
+    for photo in sorted(photos, key=lambda photo: rank.get(photo.name, len(findings))):  # what needs a look is first
+        about = [finding for finding in findings if finding.photo == photo.name]
+        sections.append(_section(photo.name, f'<div class="pictures">\n{photo.figures}</div>', about))
     title = html.escape(f"{sku} · check")
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -103,14 +101,19 @@ def _section(title: str, pictures: str, findings: Sequence[Finding]) -> str:
     return f"<section><h2>{html.escape(title)}</h2>{pictures}{below}</section>\n"
 
 
-def _pictures(photo: Shown) -> str:
-    width, height = photo.picture.size
-    shown = [(_flat(photo.picture), f"photo, {width}x{height}")]
-    if photo.cutout is not None:
-        fitted = photo.cutout.copy()
+def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
+    """A photo, and its cutout on three grounds, small, as HTML.
+
+    Args:
+        name: the photo's file name. cutout: RGBA; None where nothing is cut out.
+    """
+    width, height = picture.size
+    shown = [(_flat(picture), f"photo, {width}x{height}")]
+    if cutout is not None:
+        fitted = cutout.copy()
         fitted.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         grounds = {
-            f"cutout, {photo.cutout.width}x{photo.cutout.height}": checkerboard(fitted.size),
+            f"cutout, {cutout.width}x{cutout.height}": checkerboard(fitted.size),
             "on black": Image.new("RGB", fitted.size),
             "on white": Image.new("RGB", fitted.size, "white"),
         }
@@ -118,12 +121,11 @@ def _pictures(photo: Shown) -> str:
             whole = ground.convert("RGBA")
             whole.alpha_composite(fitted)
             shown.append((whole.convert("RGB"), caption))
-    figures = "".join(
+    return "".join(
         f'<figure><img src="{_inline(picture)}" width="{picture.width}" height="{picture.height}" '
-        f'alt="{html.escape(f"{photo.name}: {caption}")}"><figcaption>{html.escape(caption)}</figcaption></figure>\n'
+        f'alt="{html.escape(f"{name}: {caption}")}"><figcaption>{html.escape(caption)}</figcaption></figure>\n'
         for picture, caption in shown
     )
-    return f'<div class="pictures">\n{figures}</div>'
 
 
 def _flat(picture: Image.Image) -> Image.Image:

@@ -38,7 +38,8 @@ def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, annou
 @config_options
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="FOLDER", help=FROM_HELP)
 @click.option("--class-noun", default="", metavar="TEXT", help="With --from: what the product is, `perfume bottle`.")
-@click.option("--force", is_flag=True, help="Make the prepared set again even if it is up to date.")
+@click.option("--force", is_flag=True, help="Make the whole prepared set again, even what is up to date.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; default: one a usable core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; with --from one line a set.")
 @common_options
 def prepare(
@@ -48,11 +49,14 @@ def prepare(
     source: Path | None,
     class_noun: str,
     force: bool,
+    jobs: int | None,
     as_json: bool,
     workspace: Path,
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
 
+    Only what changed is made again, photo by photo. SKU may name a brand set (style pictures, kept whole) or a category
+    set (the photos of every SKU that names it).
     With --from, what another trainer's folder holds is first copied into datasets/SKU; the folder is not changed.
 
     \b
@@ -69,7 +73,7 @@ def prepare(
         raise click.UsageError("--class-noun goes with --from; a set that is there says it in set.yaml.")
     config = resolve_config(config_name, overrides, announce=False)
     for name in _imported(workspace, source, sku, class_noun) if source else [sku]:
-        prepared, made = prepare_set(Workspace(workspace), name, data=config.data, force=force)
+        prepared, made = prepare_set(Workspace(workspace), name, data=config.data, force=force, jobs=jobs)
         say(
             f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
             if made
@@ -103,7 +107,7 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
     config = resolve_config(config_name, overrides)
     base = check_request(config)
     place = Workspace(workspace)
-    prepared, _ = prepare_set(place, sku, data=config.data)
+    prepared, _ = prepare_set(place, sku, data=config.data, jobs=None)
     say(f"training {sku} on {base.name}")
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version

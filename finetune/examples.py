@@ -9,25 +9,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from finetune.backdrops import Backdrop, make_backdrop
-from finetune.captions import caption, colour_name, described
+from finetune.backdrops import Backdrop, Photographs, framed, make_backdrop
+from finetune.buckets import Frame, for_product, nearest
+from finetune.captions import colour_name
 from finetune.core.glass import composite_glass
 from finetune.core.images import Array, Floats, resize_rgba
 from finetune.core.masks import Box, Mask, bounding_box, box_mask, dilate
-from finetune.core.shadow import contact_shadow, darken, shadow_behind
+from finetune.core.shadow import contact_shadow, darken
 from finetune.matte import Cutout
 
 SMALLEST, LARGEST = 0.35, 0.80
 """Height of the product as a share of the frame's."""
 WIDEST = 0.88
 """Width of the product as a share of the frame's, at most."""
-TILT_SHARE, TILT = 0.3, 5.0
-"""Share of the examples that are rotated, and by how many degrees at most."""
+TILT_SHARE, TILT = 0.3, 1.5
+"""Share of the examples that are rotated, and by how many degrees at most: what stands leans but little."""
+FOOT = 0.1
+"""How far below the horizon the foot stands at least, share of the frame's height."""
+CLOSE = 0.72
+"""Share of the frame's height or width from which on a product is seen close up."""
 SHADOW_STRENGTH, SHADOW_SOFTNESS = (0.3, 0.9), (0.2, 0.9)
 """Ranges of the contact shadow: a scene is placed with its defaults somewhere inside."""
 
@@ -44,20 +48,29 @@ class Plan:
 
 @dataclass(frozen=True)
 class Example:
-    """One training example of size x size pixels."""
+    """One training example; its frame is the picture's size."""
 
     image: Image.Image
     """RGB."""
     product: Mask
-    """(size, size): the product, alpha >= 0.5."""
+    """(H, W): the product, alpha >= 0.5."""
     matte: Floats
-    """(size, size) in 0..1."""
-    caption: str
+    """(H, W) in 0..1."""
+    words: str
+    """The ground, for the caption: `on white marble in front of a plain grey wall`; empty where unknown."""
+    light: str
+    """Words for the light; empty where unknown."""
     plan: Plan
     original_size: tuple[int, int]
     """(width, height) of the frame at the photo's own resolution: SDXL's size conditioning."""
     crop_top_left: tuple[int, int]
     """(top, left): the product is never cropped, so (0, 0)."""
+
+    @property
+    def close_up(self) -> bool:
+        """Does the product fill so much of the frame that a caption may say so?"""
+        box = bounding_box(self.product)
+        return box is not None and max(box.width / self.image.width, box.height / self.image.height) >= CLOSE
 
 
 def derive_seed(*parts: object) -> int:
@@ -92,41 +105,43 @@ def make_example(
     cutout: Cutout,
     plan: Plan,
     *,
-    size: int,
-    token: str,
-    class_noun: str,
-    description: str = "",
+    frames: Sequence[Frame],
     mirror: bool = False,
-    photographs: Sequence[Path] = (),
+    photographs: Photographs | None = None,
 ) -> Example:
     """Make one example.
 
     Args:
         photo: the oriented sRGB photo the cutout came from.
         cutout: the product; shrink it first with `shrunk` where many variants are made.
-        size: side of the square example in pixels.
-        description: the user's own words for the photo; used for originals.
+        frames: sizes (width, height) to choose from, multiples of 32 px; the product decides.
         mirror: may the product be mirrored?
         photographs: pictures for blurred backdrops.
     """
-    rng = np.random.default_rng(plan.seed)
     if plan.original:
-        return _original(photo, cutout, plan, size, token, class_noun, description, rng)
-    backdrop = make_backdrop(size, rng, photographs)
-    layers, scale = _placed([cutout.rgba, cutout.glass], size, rng, backdrop.horizon, mirror)
+        return _original(photo, cutout, plan, nearest(photo.width / photo.height, frames))
+    rng = np.random.default_rng(plan.seed)
+    width, height = for_product(cutout.rgba.width / cutout.rgba.height, frames, rng)
+    backdrop = framed(make_backdrop(max(width, height), rng, photographs), width, height)
+    layers, scale = _placed([cutout.rgba, cutout.glass], (width, height), rng, backdrop.horizon, mirror)
     pixels, glass = layers
     assert pixels is not None
     matte = (pixels[..., 3] / 255).astype(np.float32)
     under = _shaded(backdrop, matte, rng)
     image = composite_glass(np.ascontiguousarray(pixels[..., :3]), matte, under, glass)
-    text = caption(token, class_noun, backdrop.words, backdrop.light, rng)
-    frame = max(1, round(size / (scale * cutout_scale(cutout))))
-    return Example(Image.fromarray(image), matte >= 0.5, matte, text, plan, (frame, frame), (0, 0))
+    words, light = backdrop.words, backdrop.light
+    whole = at_photo_scale((width, height), scale * cutout_scale(cutout))
+    return Example(Image.fromarray(image), matte >= 0.5, matte, words, light, plan, whole, (0, 0))
 
 
-def shrunk(cutout: Cutout, size: int) -> Cutout:
-    """The cutout at no more than twice the resolution examples of `size` need; sizes in the photo stay known."""
-    limit = 2 * LARGEST * size
+def at_photo_scale(frame: Frame, scale: float) -> tuple[int, int]:
+    """A frame's size in the photo's own pixels; `scale` is frame pixels per photo pixel."""
+    return max(1, round(frame[0] / scale)), max(1, round(frame[1] / scale))
+
+
+def shrunk(cutout: Cutout, side: int) -> Cutout:
+    """The cutout at no more than twice the resolution that frames up to `side` need; sizes in the photo stay known."""
+    limit = 2 * LARGEST * side
     scale = limit / max(cutout.rgba.size)
     if scale >= 1:
         return cutout
@@ -141,7 +156,7 @@ def cutout_scale(cutout: Cutout) -> float:
 
 
 def _placed(
-    layers: Sequence[Image.Image | None], size: int, rng: np.random.Generator, horizon: float | None, mirror: bool
+    layers: Sequence[Image.Image | None], frame: Frame, rng: np.random.Generator, horizon: float, mirror: bool
 ) -> tuple[list[Array | None], float]:
     """The product in a transparent frame, whole, and its scale in frame pixels per cutout pixel.
 
@@ -158,56 +173,38 @@ def _placed(
         held = pictures[0].getchannel("A").getbbox()
         pictures = [picture.crop(held) for picture in pictures]
     rgba = pictures[0]
-    scale = min(share * size / rgba.height, WIDEST * size / rgba.width)
+    width, height = frame
+    scale = min(share * height / rgba.height, WIDEST * width / rgba.width)
     target = (max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale)))
-    margin = round(0.03 * size)
-    left = margin + round(across * (size - target[0] - 2 * margin))
-    highest = margin
-    if horizon is not None:  # the foot stands on the surface, not on the wall
-        highest = max(margin, round((horizon + 0.06) * size) - target[1])
-    top = highest + round(down * max(0, size - margin - target[1] - highest))
+    margin = round(0.03 * min(frame))
+    left = margin + round(across * (width - target[0] - 2 * margin))
+    highest = max(margin, round((horizon + FOOT) * height) - target[1])  # on the surface, not on the wall or its edge
+    top = highest + round(down * max(0, height - margin - target[1] - highest))
     placed = []
     for picture in pictures:
-        frame = Image.new("RGBA", (size, size), (0, 0, 0, 0))
-        frame.paste(resize_rgba(picture, target), (max(0, left), max(0, top)))
-        placed.append(np.asarray(frame))
+        layer = Image.new("RGBA", frame, (0, 0, 0, 0))
+        layer.paste(resize_rgba(picture, target), (max(0, left), max(0, top)))
+        placed.append(np.asarray(layer))
     following = iter(placed)
     return [None if layer is None else next(following) for layer in layers], scale
 
 
 def _shaded(backdrop: Backdrop, matte: Floats, rng: np.random.Generator) -> Array:
-    falling = shadow_behind if backdrop.horizon is None else contact_shadow
-    light = falling(matte, strength=float(rng.uniform(*SHADOW_STRENGTH)), softness=float(rng.uniform(*SHADOW_SOFTNESS)))
-    return darken(backdrop.picture, light)
+    strength, softness = float(rng.uniform(*SHADOW_STRENGTH)), float(rng.uniform(*SHADOW_SOFTNESS))
+    return darken(backdrop.picture, contact_shadow(matte, strength=strength, softness=softness))
 
 
-def _original(
-    photo: Image.Image,
-    cutout: Cutout,
-    plan: Plan,
-    size: int,
-    token: str,
-    class_noun: str,
-    description: str,
-    rng: np.random.Generator,
-) -> Example:
+def _original(photo: Image.Image, cutout: Cutout, plan: Plan, frame: Frame) -> Example:
     """The photo itself, letterboxed on the colour of its own border."""
-    image, ground = letterboxed(photo, size)
-    scale = size / max(photo.size)
+    image, ground, box = letterboxed(photo, frame)
     whole = Image.fromarray((cutout.full_alpha() * 255 + 0.5).astype(np.uint8))
-    small = whole.resize(
-        (max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), Image.Resampling.LANCZOS
-    )
-    frame = Image.new("L", (size, size), 0)
-    frame.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
-    matte = (np.asarray(frame) / 255).astype(np.float32)
+    layer = Image.new("L", frame, 0)
+    layer.paste(whole.resize((box.width, box.height), Image.Resampling.LANCZOS), (box.left, box.top))
+    matte = (np.asarray(layer) / 255).astype(np.float32)
     words = f"on a plain {colour_name(ground)} background" if _has_plain_border(image, ground) else ""
-    text = (
-        described(token, class_noun, description)
-        if description
-        else caption(token, class_noun, words, "studio light", rng)
-    )
-    return Example(image, matte >= 0.5, matte, " ".join(text.replace(" ,", ",").split()), plan, photo.size, (0, 0))
+    size = at_photo_scale(frame, box.width / photo.width)
+    light = "studio light" if words else ""
+    return Example(image, matte >= 0.5, matte, words, light, plan, size, (0, 0))
 
 
 def _has_plain_border(image: Image.Image, ground: tuple[int, int, int]) -> bool:
@@ -217,20 +214,23 @@ def _has_plain_border(image: Image.Image, ground: tuple[int, int, int]) -> bool:
     return bool((np.abs(border - np.array(ground)).max(axis=1) < 24).mean() > 0.85)
 
 
-def letterboxed(photo: Image.Image, size: int) -> tuple[Image.Image, tuple[int, int, int]]:
-    """A photo fitted whole into a square, the rest in the median colour of its border; that colour too."""
+def letterboxed(photo: Image.Image, frame: Frame) -> tuple[Image.Image, tuple[int, int, int], Box]:
+    """A photo fitted whole into a frame, the rest in the median colour of its border.
+
+    Returns:
+        The picture, that colour, and where the photo stands in it.
+    """
     if photo.mode == "RGBA":
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, (255, 255, 255, 255)), photo)
     pixels = np.asarray(photo.convert("RGB"))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     red, green, blue = (int(v) for v in np.median(border, axis=0))
-    scale = size / max(photo.size)
-    fitted = photo.convert("RGB").resize(
-        (max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), Image.Resampling.LANCZOS
-    )
-    frame = Image.new("RGB", (size, size), (red, green, blue))
-    frame.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
-    return frame, (red, green, blue)
+    scale = min(frame[0] / photo.width, frame[1] / photo.height)
+    width, height = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    left, top = (frame[0] - width) // 2, (frame[1] - height) // 2
+    picture = Image.new("RGB", frame, (red, green, blue))
+    picture.paste(photo.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), (left, top))
+    return picture, (red, green, blue), Box(left, top, left + width, top + height)
 
 
 def inpainting_mask(product: Mask, kind: str, rng: np.random.Generator) -> Mask:

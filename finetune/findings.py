@@ -11,13 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from finetune.check_measures import Exposure
-from finetune.core.frame import Remark
-from finetune.core.images import Floats
-from finetune.matte import Cutout
+from finetune.looks import Look
 
 Severity = Literal["error", "warning", "note"]
 
@@ -56,27 +50,6 @@ class Finding:
     def line(self, sku: str) -> str:
         """The finding in one line."""
         return f"{sku}/{self.photo}: {self.what}" if self.photo else f"{sku}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Look:
-    """A cut-out photo and everything measured on it."""
-
-    name: str
-    """File name."""
-    content: str
-    """Fingerprint of the file's bytes."""
-    cutout: Cutout
-    blur: float | None
-    exposure: Exposure
-    picture_highlight: float
-    ground: Floats | None
-    """Colour of its plain ground, linear light (3,); None where it has none."""
-    pieces: list[int]
-    palette: Floats
-    hash: NDArray[np.bool_]
-    remarks: tuple[Remark, ...] = ()
-    """What was unusual about reading the file or cutting it out."""
 
 
 def photo_findings(look: Look, *, size: int, plural: bool) -> list[Finding]:

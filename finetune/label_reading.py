@@ -10,7 +10,7 @@ import difflib
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -43,7 +43,7 @@ def open_reader() -> Reader | None:
 
 
 def label_findings(
-    label_text: Sequence[str], cutouts: Sequence[tuple[str, Image.Image]], reader: Reader | None
+    label_text: Sequence[str], cutouts: Iterable[tuple[str, Image.Image]], reader: Reader | None
 ) -> list[Finding]:
     """Findings on the label.
 
@@ -51,7 +51,7 @@ def label_findings(
         label_text: what is printed on the product. cutouts: (file name, RGBA) of each photo. reader: from
             `open_reader`; None says the check was not made.
     """
-    if not label_text or not cutouts:
+    if not label_text:
         return []
     why = "a label that is not sharp in any photo is neither learned nor placed legibly"
     if reader is None:

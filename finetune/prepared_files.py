@@ -18,24 +18,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from finetune.core import fingerprint
 from finetune.core.contact_sheet import checkerboard, contact_sheet
-from finetune.core.images import write_png
-from finetune.core.masks import Mask
-from finetune.examples import Example
-from finetune.matte import Cutout
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?![A-Za-z])"
 )
-FOLDERS = ("images", "masks", "mattes", "cutouts", "glass", "shadows")
+LONGEST_NAME = 180
+"""Bytes of a photo's name in the prepared folder: endings are added, and file systems end at 255."""
 SHEET_CELL = 256
 SHEET_PHOTOS = 12
 SHEET_EXAMPLES = 12
 
 
 def plain_name(stem: str) -> str:
-    """A photo's stem as a file name in which `datasets` sees no split: `test-01` would make one named test."""
-    return SPLIT_WORDS.sub(r"\1~", stem)
+    """A photo's stem as a file name that `datasets` opens and sees no split in: `test-01` would make one named test.
+
+    Signs that mean something in its patterns and addresses (`[`, `*`, `::`, `#`) and the end of very long names make
+    way for the stem's fingerprint, so that two stems never get one name.
+    """
+    wanted = SPLIT_WORDS.sub(r"\1~", stem)
+    short = re.sub(r"[^\w .~+,()&='!@-]", "~", wanted).encode()[:LONGEST_NAME].decode(errors="ignore")
+    return short if short == wanted else f"{short}~{fingerprint.of_bytes(stem.encode())[:8]}"
 
 
 @contextmanager
@@ -76,50 +80,34 @@ def _is_other_process(pid: str) -> bool:
     return True
 
 
-def write_example(folder: Path, number: int, example: Example, photo: str, split: str) -> dict[str, Any]:
-    """Write one example's three pictures and return its row of metadata.jsonl."""
-    name = f"{number:05d}.png"
-    pictures = {
-        "images": example.image,
-        "masks": _grey(example.product),
-        "mattes": Image.fromarray((example.matte * 255 + 0.5).astype(np.uint8)),
-    }
-    for kind, picture in pictures.items():
-        picture.save(folder / kind / name, compress_level=1)
-    return {
-        "file_name": f"images/{name}",
-        "mask_file_name": f"masks/{name}",
-        "matte_file_name": f"mattes/{name}",
-        "text": example.caption,
-        "variant": example.plan.variant,
-        "split": split,
-        "photo": photo,
-        "mask_kind": example.plan.mask_kind,
-        "seed": example.plan.seed,
-        "original_width": example.original_size[0],
-        "original_height": example.original_size[1],
-        "crop_top": example.crop_top_left[0],
-        "crop_left": example.crop_top_left[1],
-    }
+def take_over(paths: Sequence[str], source: Path, target: Path, renamed: Sequence[str]) -> bool:
+    """Take files of another prepared folder over as they are: hard links, copies where the file system has none.
+
+    Args:
+        paths: relative to `source`. renamed: what they are called in `target`, one each.
+
+    Returns:
+        False where one of them is missing; nothing is left of the others then.
+    """
+    done: list[Path] = []
+    try:
+        for path, name in zip(paths, renamed, strict=True):
+            _link_or_copy(source / path, target / name)
+            done.append(target / name)
+    except FileNotFoundError:
+        for file in done:
+            file.unlink()
+        return False
+    return True
 
 
-def _grey(mask: Mask) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * 255)
-
-
-def write_layers(folder: Path, cutout: Cutout, stem: str) -> dict[str, str]:
-    """Write a cutout and its layers; their paths by name (`cutout`, `glass`, `shadow`), empty where there is none."""
-    layers = {
-        "cutout": ("cutouts", cutout.rgba),
-        "glass": ("glass", cutout.glass),
-        "shadow": ("shadows", cutout.shadow),
-    }
-    paths = {}
-    for name, (place, picture) in layers.items():
-        paths[name] = f"{place}/{plain_name(stem)}.png" if picture else ""
-        if picture:
-            write_png(picture, folder / paths[name])
-    return paths
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -128,12 +116,17 @@ def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def overview(folder: Path, cutouts: Sequence[tuple[str, Image.Image]], rows: Sequence[dict[str, Any]]) -> Image.Image:
-    """The contact sheet: every cutout (up to 12) on chequers, black and white, then a sample of the examples."""
+def overview(folder: Path, cutouts: Sequence[tuple[str, Path]], rows: Sequence[dict[str, Any]]) -> Image.Image:
+    """The contact sheet: cutouts (up to 12) on chequers, black and white, then a sample of the examples.
+
+    Args:
+        cutouts: (what to call it, file) of each photo. rows: of metadata.jsonl, their files in `folder`.
+    """
     pictures: list[Image.Image] = []
     captions: list[str] = []
-    for name, rgba in cutouts[:SHEET_PHOTOS]:
-        fitted = rgba.copy()
+    for name, path in cutouts[:SHEET_PHOTOS]:
+        with Image.open(path) as cutout:
+            fitted = cutout.convert("RGBA")
         fitted.thumbnail((SHEET_CELL - 16, SHEET_CELL - 16), Image.Resampling.LANCZOS)
         square = (SHEET_CELL, SHEET_CELL)
         corner = ((SHEET_CELL - fitted.width) // 2, (SHEET_CELL - fitted.height) // 2)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from finetune import check_measures as measures
+from finetune.core import fingerprint
 from finetune.core.images import Floats
-from finetune.findings import Finding, Look
+from finetune.findings import Finding
+from finetune.looks import Look
 
 UNEVEN_LIGHT = 6.0
 """Shift of L* against the other photos. Clean: 0; half or 1.8 times the light: 4.5 to 23."""
@@ -31,11 +34,24 @@ MANY_VIEWS = 4
 """Views from which on an adapter has seen the product from enough sides (with fewer, none can be held out whole)."""
 
 
-def set_findings(looks: Sequence[Look]) -> list[Finding]:
-    """Findings that need the photos side by side: duplicates, casts, uneven light, other products, views."""
+COMPARED = 8
+"""Photos that each is compared with, at most: more say hardly more of a product's colours, and take longer."""
+FORMAT = 1
+"""Raised when the same looks would be judged otherwise."""
+
+Remembered = dict[str, dict[str, str] | None]
+"""What comparisons of colours came to, by the fingerprint of what was compared."""
+
+
+def set_findings(looks: Sequence[Look], known: Remembered | None = None) -> list[Finding]:
+    """Findings that need the photos side by side: duplicates, casts, uneven light, other products, views.
+
+    Args:
+        known: of an earlier call; comparisons found there are not made again. Afterwards it holds those of this call.
+    """
     copies = _duplicates(looks)
     views = count_views(looks)
-    found = [*copies, *_colours(looks)]
+    found = [*copies, *_colours(looks, {} if known is None else known)]
     if looks and views < MANY_VIEWS:
         found.append(
             Finding(
@@ -82,11 +98,29 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     return found
 
 
-def _colours(looks: Sequence[Look]) -> list[Finding]:
-    """Casts, uneven light and other products, by each photo's colours against those of all others."""
-    judged = looks[1:] if len(looks) == 2 else looks  # of two it cannot be said which is the stranger
-    found = [_colour(look, [other for other in looks if other is not look]) for look in judged if len(looks) > 1]
-    return [finding for finding in found if finding]
+def _colours(looks: Sequence[Look], known: Remembered) -> list[Finding]:
+    """Casts, uneven light and other products, by each photo's colours against those of others."""
+    judged = looks[1:] if len(looks) == 2 else looks if len(looks) > 1 else []  # of two, who is the stranger?
+    colours = [_fingerprint(look) for look in looks]
+    ranked = sorted(range(len(looks)), key=lambda index: (colours[index], index))  # an order that an edit hardly moves
+    earlier, found = dict(known), []
+    known.clear()
+    for index in range(len(looks) - len(judged), len(looks)):
+        others = sorted([other for other in ranked if other != index][:COMPARED])
+        key = fingerprint.of_value([FORMAT, looks[index].name, *(colours[number] for number in (index, *others))])
+        if key in earlier:
+            known[key] = earlier[key]
+        else:
+            finding = _colour(looks[index], [looks[other] for other in others])
+            known[key] = asdict(finding) if finding else None
+        if data := known[key]:
+            found.append(Finding(**data))  # type: ignore[arg-type]
+    return found
+
+
+def _fingerprint(look: Look) -> str:
+    ground = b"" if look.ground is None else look.ground.tobytes()
+    return fingerprint.of_bytes(look.palette.tobytes() + ground)
 
 
 def _colour(look: Look, others: Sequence[Look]) -> Finding | None:

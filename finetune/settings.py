@@ -28,12 +28,16 @@ class DataSection(Strict):
 
     size: int = Field(default=256, ge=64, le=2048)
     """Side of the square training examples in pixels; the base's native size is best."""
+    buckets: bool = False
+    """Frames of the product's own shape and the square's area, as SDXL was trained; the embedded base knows squares."""
     variants: int = Field(default=24, ge=1, le=400)
     """Examples made of each photo; epochs cycle through them, so all of them can be cached."""
     keep_original: float = Field(default=0.15, ge=0, le=1)
     """Share of the examples that show the photo on its own ground."""
     seed: int = Field(default=0, ge=0)
     """Fixes backdrop, placement and mask kind of (photo, variant)."""
+    backdrops: str = ""
+    """Folder of photographs, relative to the workspace, that serve as blurred backdrops beside the procedural ones."""
     mask_shares: dict[str, float] = Field(
         default_factory=lambda: {"background": 0.4, "product": 0.25, "box": 0.25, "full": 0.1}
     )

@@ -23,22 +23,22 @@ def cloud(rng: np.random.Generator, side: int, cells: tuple[int, int], octaves: 
     for octave in range(octaves):
         rows, columns = min(side, cells[0] << octave), min(side, cells[1] << octave)
         grid = rng.random((rows, columns), dtype=np.float32)
-        layer = _interpolation(side, rows) @ grid @ _interpolation(side, columns).T
-        total += layer / (1 << octave)
+        total += _spread(_spread(grid, side).T, side).T / np.float32(1 << octave)
         weight += 1 / (1 << octave)
-    return np.asarray(total / weight, dtype=np.float32)
+    return np.asarray(total / np.float32(weight), dtype=np.float32)
 
 
-def _interpolation(side: int, cells: int) -> Floats:
-    """(side, cells) weights that blend neighbouring cells smoothly, the last with the first."""
+def _spread(grid: Floats, side: int) -> Floats:
+    """(cells, n) -> (side, n): neighbouring cells blended smoothly, the last with the first.
+
+    No matrix product: its sums may depend on the number of threads, and examples are to be the same on any machine.
+    """
+    cells = grid.shape[0]
     place = np.arange(side) * cells / side
     cell = place.astype(np.intp)
-    share = place - cell
-    share = share * share * (3 - 2 * share)
-    weights = np.zeros((side, cells), dtype=np.float32)
-    weights[np.arange(side), cell] += 1 - share
-    weights[np.arange(side), (cell + 1) % cells] += share
-    return weights
+    share = (place - cell).astype(np.float32)
+    share = (share * share * (3 - 2 * share))[:, None]
+    return np.asarray(grid[cell] * (1 - share) + grid[(cell + 1) % cells] * share, dtype=np.float32)
 
 
 def _mix(value: Floats, dark: tuple[float, float, float], light: tuple[float, float, float]) -> Floats:

@@ -207,8 +207,10 @@ def _load_examples(
         )
     if prepared.kind == "brand":  # a style: the whole picture is what is to be learned
         rows = [replace(row, product=np.ones_like(row.product)) for row in rows]
+    shapes = len({row.product.shape for row in rows})
     covered = sum(float(row.product.mean()) for row in rows) / len(rows)
-    say(f"  {len(rows)} training examples, product covers {covered:.0%} of a picture on average")
+    framed = f" in frames of {shapes} shapes" if shapes > 1 else ""
+    say(f"  {len(rows)} training examples{framed}, product covers {covered:.0%} of a picture on average")
     last = [0.0]
 
     def progress(done: int, total: int) -> None:

@@ -64,21 +64,46 @@ def test_a_plain_backdrop_has_the_colour_it_says() -> None:
 def test_a_photograph_is_blurred_and_cropped_square(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (90, 140, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "scene.png")
-    backdrop = backdrops.photograph(64, np.random.default_rng(1), tmp_path / "scene.png")
+    some = backdrops.Photographs([tmp_path / "scene.png", tmp_path / "gone.png"], 32)
+    backdrop = backdrops.photograph(64, np.random.default_rng(1), some.picture(0))
     assert backdrop.picture.shape == (64, 64, 3)
-    assert backdrop.picture.std() < noise.std() / 3
-    seen = [backdrops.make_backdrop(32, np.random.default_rng(s), [tmp_path / "scene.png"]).words for s in range(30)]
+    behind = backdrop.picture[: round(0.8 * backdrop.horizon * 64)]
+    assert behind.std(axis=(0, 1)).max() < noise.std() / 3
+    assert min(some.picture(0).size) == 54, "no larger than blurring needs"
+    one = backdrops.Photographs([tmp_path / "scene.png"], 32)
+    seen = [backdrops.make_backdrop(32, np.random.default_rng(s), one).words for s in range(30)]
     assert 3 <= sum("blurred background" in words for words in seen) <= 18
     with pytest.raises(ImageError, match=r"gone\.png"):
-        backdrops.photograph(64, np.random.default_rng(1), tmp_path / "gone.png")
+        some.picture(1)
+
+
+def test_a_piece_of_a_ground_keeps_its_horizon() -> None:
+    whole = backdrops.surface(96, np.random.default_rng(3))
+    for width, height in ((64, 96), (96, 64), (96, 96)):
+        piece = backdrops.framed(whole, width, height)
+        assert piece.picture.shape == (height, width, 3)
+        line = round(piece.horizon * height)
+        wall, floor = piece.picture[: line - 6].mean((0, 1)), piece.picture[line + 6 :].mean((0, 1))
+        far = np.abs(wall - whole.picture[: round(whole.horizon * 96) - 6].mean((0, 1))).max()
+        assert far < 4
+        assert np.abs(wall - floor).max() > 15
 
 
 def test_captions_name_token_noun_and_ground() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        text = caption("prfm01", "perfume bottle", "on a plain beige surface", "soft light", rng)
+    seen = set()
+    for seed in range(20):
+        text = caption("prfm01", "perfume bottle", "on a plain beige surface", "soft light", seed)
         assert "prfm01 perfume bottle on a plain beige surface" in text
         assert "soft light" in text
+        assert text == caption("prfm01", "perfume bottle", "on a plain beige surface", "soft light", seed)
+        seen.add(text)
+    assert len(seen) > 3
+    assert not any("close-up" in text for text in seen)
+    assert any("close-up" in caption("t", "mug", "", "", seed, close_up=True) for seed in range(20))
+    for seed in range(20):
+        bare = caption("prfm01", "perfume bottle", "", "", seed)
+        assert bare.endswith("prfm01 perfume bottle")
+        assert not bare.startswith((",", " "))
 
 
 def test_a_users_own_words_keep_or_get_the_token() -> None:

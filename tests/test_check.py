@@ -1,78 +1,30 @@
-"""Every check fires on its spoiled picture and is quiet on the clean one: drawn products, the real command."""
+"""Every check of one photo fires on its spoiled picture and is quiet on the clean one; the real command.
+
+Photos side by side are `test_set_findings`'s.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from check_drawings import SIZE, Spoil, bottle, fired, inspected, lit, views
 from click.testing import CliRunner, Result
 from conftest import draw_bottle, write_set
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 import finetune.check as recipe
-from finetune import check_measures as measures
-from finetune.check import CheckReport, check_set
+from finetune.check import check_set
 from finetune.core.catalog import Workspace
 from finetune.core.commands import main
 from finetune.core.errors import ConfigError
-from finetune.core.images import to_linear, to_srgb8
 from finetune.label_reading import is_read, label_findings
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-
-SIZE = 256
-GLASS = (190, 90, 40)
-
-
-def bottle(turn: int = 0, colour: tuple[int, int, int] = GLASS, side: int = 720) -> Image.Image:
-    """A bottle of about 520 px; `turn` (0 to 4) is the view: the label moves round and the shape changes a little."""
-    big = Image.new("RGB", (side * 2, side * 2), "white")
-    pen, u = ImageDraw.Draw(big), side * 2 / 100
-    wide = 18 - 1.5 * turn
-    pen.rounded_rectangle(((50 - wide) * u, 40 * u, (50 + wide) * u, 88 * u), 5 * u, fill=colour)
-    pen.rectangle((44 * u, 28 * u, 56 * u, 41 * u), fill=colour)
-    pen.rectangle((42 * u, 16 * u, 58 * u, 29 * u), fill=(40, 38, 36))
-    left, top = (38 + 2 * turn) * u, (50 + 3 * turn) * u
-    right = min(62 + 2 * turn, 50 + wide - 1) * u
-    pen.rectangle((left, top, right, top + 20 * u), fill=(245, 238, 220))
-    for row in range(3 + turn):
-        pen.rectangle(
-            (left + 3 * u, top + (3 + 3 * row) * u, right - (2 + row) * u, top + (4.2 + 3 * row) * u), fill=(30, 30, 30)
-        )
-    return big.resize((side, side), Image.Resampling.LANCZOS)
-
-
-def views(count: int = 4) -> dict[str, Image.Image]:
-    return {f"view{turn}": bottle(turn) for turn in range(count)}
-
-
-def lit(picture: Image.Image, *gains: float) -> Image.Image:
-    """The picture with each channel multiplied in linear light."""
-    return Image.fromarray(to_srgb8((to_linear(np.asarray(picture)) * np.array(gains)).astype(np.float32)))
-
-
-def on_ground(
-    picture: Image.Image, colour: tuple[int, int, int], size: tuple[int, int], at: tuple[int, int]
-) -> Image.Image:
-    """The drawn product (all that is not white) on another ground."""
-    scene = Image.new("RGB", size, colour)
-    matte = Image.fromarray((np.asarray(picture).min(axis=2) < 250).astype(np.uint8) * 255)
-    scene.paste(picture, at, matte)
-    return scene
-
-
-def inspected(root: Path, photos: dict[str, Image.Image], **config: object) -> CheckReport:
-    write_set(root, "x1", photos, **config)
-    return check_set(Workspace(root), "x1", size=SIZE)[0]
-
-
-def fired(report: CheckReport) -> set[tuple[str, str]]:
-    """(check, photo) of every error and warning."""
-    return {(f.check, f.photo) for f in report.findings if f.severity != "note"}
 
 
 def test_clean_photos_raise_no_warning(tmp_path: Path) -> None:
@@ -81,31 +33,12 @@ def test_clean_photos_raise_no_warning(tmp_path: Path) -> None:
     assert (report.photos, report.usable, report.views, report.trainable) == (4, 4, 4, True)
 
 
-Spoil = Callable[[dict[str, Image.Image]], None]
-
-
 def blurred(photos: dict[str, Image.Image]) -> None:
     photos["view1"] = photos["view1"].filter(ImageFilter.GaussianBlur(3))
 
 
 def dark(photos: dict[str, Image.Image]) -> None:
     photos["view1"] = lit(photos["view1"], 0.25, 0.25, 0.25)
-
-
-def bright(photos: dict[str, Image.Image]) -> None:
-    photos["view1"] = lit(photos["view1"], 1.3, 1.3, 1.3)
-
-
-def copied(photos: dict[str, Image.Image]) -> None:
-    photos["view9"] = photos["view1"].copy()
-
-
-def halved(photos: dict[str, Image.Image]) -> None:
-    photos["view9"] = photos["view1"].resize((400, 400), Image.Resampling.LANCZOS)
-
-
-def on_blue(photos: dict[str, Image.Image]) -> None:
-    photos["view9"] = on_ground(photos["view1"], (150, 175, 205), (900, 800), (120, 30))
 
 
 def small(photos: dict[str, Image.Image]) -> None:
@@ -129,24 +62,15 @@ def doubled(photos: dict[str, Image.Image]) -> None:
     photos["view1"] = scene
 
 
-def mixed_in(photos: dict[str, Image.Image]) -> None:
-    photos["view9"] = bottle(2, colour=(40, 90, 170))
-
-
 @pytest.mark.parametrize(
     ("spoil", "check", "photo", "said"),
     [
         (blurred, "blur", "view1.png", r"edges are [23]\.\d px soft"),
         (dark, "exposure", "view1.png", "dark"),
-        (bright, "exposure", "view1.png", r"lighter than on the other photos by \d+ of 100"),
-        (copied, "duplicate", "view9.png", "the same file as view1.png"),
-        (halved, "duplicate", "view9.png", "almost the same picture of the product as view1.png"),
-        (on_blue, "duplicate", "view9.png", "almost the same picture of the product as view1.png"),
         (small, "resolution", "view1.png", "under the training size 256"),
         (far_off, "share", "view1.png", r"covers only 1\.\d% of the picture"),
         (cut, "cut off", "view1.png", "touches the picture's border"),
         (doubled, "several products", "view1.png", "2 things of similar size"),
-        (mixed_in, "other product", "view9.png", r"another product than the rest: \d\d%"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )
@@ -163,16 +87,6 @@ def test_each_check_fires_on_its_spoiled_photo_alone(
     assert {name for _, name in fired(report)} == {photo}
 
 
-def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
-    folder = Path(__file__).resolve().parents[1] / "datasets" / "mug01" / "photos"
-    photos = {path.stem: Image.open(path).convert("RGB") for path in sorted(folder.iterdir())}
-    photos["02-handle"] = lit(photos["02-handle"], 1.2, 1.0, 0.8)
-    report = inspected(tmp_path, photos)
-    (found,) = [f for f in report.findings if f.severity != "note"]
-    assert (found.check, found.photo) == ("cast", "02-handle.png")
-    assert re.search("lean towards .*yellow", found.what)
-
-
 def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rough = Image.fromarray(rng.integers(0, 255, (720, 720, 3), dtype=np.uint8)).filter(ImageFilter.GaussianBlur(20))
@@ -185,41 +99,6 @@ def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> No
         matte.save(folder / "masks" / f"{name}.png")
     report, _ = check_set(Workspace(tmp_path), "x1", size=SIZE)
     assert {photo for check, photo in fired(report) if check == "blur"} == {"soft.png"}
-
-
-def test_two_photos_of_two_products(tmp_path: Path) -> None:
-    report = inspected(tmp_path, {"a": bottle(), "b": bottle(1, colour=(40, 90, 170))})
-    assert fired(report) == {("other product", "b.png")}
-    assert fired(inspected(tmp_path / "same", {"a": bottle(), "b": bottle(1)})) == set()
-
-
-@pytest.mark.parametrize(
-    ("gains", "check", "said"),
-    [
-        ((0.5, 0.5, 0.5), "exposure", r"darker than on the other photos by \d+ of 100"),
-        ((1.7, 1.7, 1.7), "exposure", r"lighter than on the other photos by \d+ of 100"),
-        ((0.9, 1.1, 0.9), "cast", "lean towards green"),
-    ],
-)
-def test_light_is_told_from_the_ground_where_the_product_agrees(
-    tmp_path: Path, gains: tuple[float, ...], check: str, said: str
-) -> None:
-    photos = {name: lit(photo, 0.5, 0.5, 0.5) for name, photo in views().items()}  # grey ground: nothing clips
-    photos["view1"] = lit(photos["view1"], *gains)
-    found = [f for f in inspected(tmp_path, photos).findings if (f.check, f.severity) == (check, "warning")]
-    assert [f.photo for f in found if re.search(said, f.what)] == ["view1.png"]
-
-
-def test_another_side_in_other_colours_is_no_cast_on_an_equally_lit_ground() -> None:
-    rng = np.random.default_rng(2)
-    others = rng.normal((35, 5, 10), 1.5, (900, 3)).astype(np.float32)
-    side = others + np.array([0, 0, 6], dtype=np.float32)
-    assert measures.colour_shift(side, others)[2] == pytest.approx(6, abs=0.7)
-    ground, grounds = np.full(3, 0.8, np.float32), np.full((3, 3), 0.8, np.float32)
-    assert measures.equally_lit(ground, grounds)
-    assert measures.light_gains(side, ground, others, grounds) is None
-    assert not measures.equally_lit(ground * np.array([1, 1, 0.7], np.float32), grounds)
-    assert not measures.equally_lit(np.ones(3, np.float32), np.ones((3, 3), np.float32))
 
 
 def test_a_pair_is_one_product_where_the_noun_says_so(tmp_path: Path) -> None:
@@ -244,14 +123,6 @@ def test_a_trimmed_transparent_cutout_is_not_cut_off(tmp_path: Path) -> None:
     scene = Image.new("RGBA", (trimmed.width + 80, halved_one.height), (0, 0, 0, 0))
     scene.paste(halved_one, (40, 0))
     assert ("cut off", "a.png") in fired(inspected(tmp_path / "cut", {"a": scene}))
-
-
-def test_few_views_are_a_note(tmp_path: Path) -> None:
-    report = inspected(tmp_path, views(2))
-    assert [(f.check, f.severity, f.what) for f in report.findings if f.check == "views"] == [
-        ("views", "note", "2 views of the product in 2 photos")
-    ]
-    assert not [f for f in inspected(tmp_path / "four", views(4)).findings if f.check == "views"]
 
 
 # the label

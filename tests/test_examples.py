@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from finetune.buckets import frames, nearest
 from finetune.core.contact_sheet import checkerboard, contact_sheet
 from finetune.core.masks import bounding_box
 from finetune.examples import Example, Plan, inpainting_mask, letterboxed, make_example, plan_variants, shrunk
@@ -38,7 +39,7 @@ def cutout(photo: Image.Image) -> Cutout:
 
 
 def make(photo: Image.Image, cutout: Cutout, plan: Plan, **options: object) -> Example:
-    return make_example(photo, cutout, plan, size=SIZE, token="tk01", class_noun="box", **options)  # type: ignore[arg-type]
+    return make_example(photo, cutout, plan, **{"frames": [(SIZE, SIZE)]} | options)  # type: ignore[arg-type]
 
 
 def plans(stem: str, variants: int = 24, keep: float = 0.15) -> tuple[Plan, ...]:
@@ -74,7 +75,7 @@ def test_an_example_is_the_same_every_time(photo: Image.Image, cutout: Cutout) -
     first, second = make(photo, cutout, plan), make(photo, cutout, plan)
     assert first.image.tobytes() == second.image.tobytes()
     assert np.array_equal(first.matte, second.matte)
-    assert first.caption == second.caption
+    assert (first.words, first.light) == (second.words, second.light)
     assert make(photo, cutout, Plan(0, False, "box", 12)).image.tobytes() != first.image.tobytes()
 
 
@@ -89,10 +90,48 @@ def test_the_product_is_whole_and_within_its_scale(photo: Image.Image, cutout: C
         assert box.width / box.height == pytest.approx(ratio, rel=0.25)
         assert example.image.size == (SIZE, SIZE)
         assert np.array_equal(example.product, example.matte >= 0.5)
-        assert "tk01 box" in example.caption
         frame = SIZE * cutout.rgba.height / box.height
         assert example.original_size[0] == pytest.approx(frame, rel=0.2)
         assert example.crop_top_left == (0, 0)
+
+
+def test_frames_follow_the_product_and_keep_it_whole(photo: Image.Image, cutout: Cutout) -> None:
+    choice = frames(256, buckets=True)
+    seen = Counter()
+    for seed in range(40):
+        example = make(photo, cutout, Plan(0, False, "box", seed), frames=choice)
+        width, height = example.image.size
+        seen[width, height] += 1
+        assert example.matte.shape == example.product.shape == (height, width)
+        box = bounding_box(example.matte > 0)
+        assert box is not None
+        assert min(box.left, box.top, width - box.right, height - box.bottom) >= 1
+        scale = cutout.rgba.height / box.height
+        assert example.original_size == pytest.approx((width * scale, height * scale), rel=0.2)
+    assert set(seen) == {(192, 320), (224, 288), (256, 256)}, "tall and square, never wide"
+    original = make(photo, cutout, Plan(3, True, "full", 5), frames=choice)
+    assert original.image.size == (224, 288)
+    assert original.original_size == (200, 257)
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.integers(2, 64).map(lambda n: n * 32), ratio=st.floats(0.05, 20))
+def test_frames_are_what_the_base_can_take(size: int, ratio: float) -> None:
+    choice = frames(size, buckets=True)
+    assert (size, size) in choice
+    assert {(height, width) for width, height in choice} == set(choice)
+    for width, height in choice:
+        assert width % 32 == height % 32 == 0
+        assert 0.9 <= width * height / size**2 <= 1
+        assert max(width / height, height / width) <= 2
+    width, height = nearest(ratio, choice)
+    assert all(abs(np.log(width / height / ratio)) <= abs(np.log(w / h / ratio)) + 1e-9 for w, h in choice)
+
+
+def test_frames_of_1024_are_sdxls_own() -> None:
+    tall = [(768, 1344), (832, 1216), (896, 1152), (960, 1088)]
+    assert frames(1024, buckets=True) == (*tall, (1024, 1024), *((h, w) for w, h in tall[::-1]))
+    assert frames(1024, buckets=False) == ((1024, 1024),)
 
 
 def test_a_wide_product_fits_too() -> None:
@@ -118,16 +157,15 @@ def test_products_are_mirrored_only_when_allowed(photo: Image.Image, cutout: Cut
 
 def test_the_original_keeps_its_own_ground(photo: Image.Image, cutout: Cutout) -> None:
     example = make(photo, cutout, Plan(3, True, "full", 5))
-    expected, ground = letterboxed(photo, SIZE)
+    expected, ground, box = letterboxed(photo, (SIZE, SIZE))
+    assert (box.width, box.height) == (80, 96)
     assert ground == (255, 255, 255)
     assert example.image.tobytes() == expected.tobytes()
-    assert example.original_size == photo.size
-    assert "on a plain white background" in example.caption
+    assert example.original_size == (240, 240), "the frame in the photo's own pixels"
+    assert example.words == "on a plain white background"
     pixels = np.asarray(example.image).astype(int)
     coloured = pixels.max(axis=-1) - pixels.min(axis=-1) > 100
     assert (coloured & example.product).sum() / (coloured | example.product).sum() > 0.95
-    own = make(photo, cutout, Plan(3, True, "full", 5), description="a box on a table")
-    assert own.caption == "a photo of tk01 box, a box on a table"
 
 
 def test_shrinking_first_changes_little(photo: Image.Image) -> None:

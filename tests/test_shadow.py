@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetune.core.images import to_linear
-from finetune.core.shadow import contact_shadow, darken, shadow_behind
+from finetune.core.shadow import contact_shadow, darken
 
 
 def block(height: int = 200) -> np.ndarray:
@@ -22,18 +22,8 @@ def test_strength_zero_is_no_shadow_at_all() -> None:
     assert np.array_equal(darken(scene, light), scene)
 
 
-def test_before_a_ground_without_a_floor_it_is_faint_and_behind() -> None:
-    light = shadow_behind(block(), strength=0.8, softness=0.6)
-    assert light[220, 149] < 0.95
-    assert light[325, 200] < light[115, 200] < 1
-    assert light.min() > 0.5
-    assert light[20, 20] == pytest.approx(1)
-    assert (shadow_behind(block(), strength=0, softness=0.6) == 1).all()
-
-
 def test_no_product_casts_no_shadow() -> None:
-    for falling in (contact_shadow, shadow_behind):
-        assert (falling(np.zeros((64, 64), np.float32), strength=1, softness=0.5) == 1).all()
+    assert (contact_shadow(np.zeros((64, 64), np.float32), strength=1, softness=0.5) == 1).all()
 
 
 def test_it_is_darkest_at_the_foot_and_gone_above_the_product() -> None:

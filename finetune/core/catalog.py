@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,11 +84,15 @@ class ProductSet:
         """Where the prepared set of this SKU stands."""
         return self.folder / "prepared"
 
-    def fingerprint(self) -> str:
-        """Fingerprint of the set's content: `set.yaml` as understood, the bytes of every photo and mask."""
+    def fingerprint(self, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
+        """Fingerprint of the set's content: `set.yaml` as understood, the bytes of every photo and mask.
+
+        Args:
+            hash_of: gives a file's fingerprint, for a caller that remembers them.
+        """
         files = [p.path for p in self.photos] + [p.mask for p in self.photos if p.mask]
         return fingerprint.of_value(
-            {"config": self.config.model_dump(mode="json"), "files": fingerprint.of_files(files, self.folder)}
+            {"config": self.config.model_dump(mode="json"), "files": fingerprint.of_files(files, self.folder, hash_of)}
         )
 
 

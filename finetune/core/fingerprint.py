@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ def of_file(path: Path) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
-def of_files(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """Fingerprint of each file by its path relative to `root`, in sorted order."""
-    return {p.relative_to(root).as_posix(): of_file(p) for p in sorted(paths)}
+def of_files(paths: Iterable[Path], root: Path, hash_of: Callable[[Path], str] = of_file) -> dict[str, str]:
+    """Fingerprint of each file by its path relative to `root`, in sorted order.
+
+    Args:
+        hash_of: gives what `of_file` would, for a caller that remembers it.
+    """
+    return {p.relative_to(root).as_posix(): hash_of(p) for p in sorted(paths)}

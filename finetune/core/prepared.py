@@ -3,10 +3,11 @@
 datasets/<sku>/prepared/
   prepared.json        this module's contract: fingerprint, settings, one entry a photo
   metadata.jsonl       the imagefolder's rows: file_name, mask_file_name, matte_file_name, text, variant, split, ...
-  images/ masks/ mattes/   examples at the training size
-  cutouts/<stem>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
-  glass/<stem>.png     of transparent products: RGBA at the cutout's size, RGB transmittance, A the share that transmits
-  shadows/<stem>.png   of packshots: L, the soft shadow on the photo's ground, linear light, perhaps reduced
+  images/ masks/ mattes/   examples, <name>-<variant>.png; in a category every folder has one a SKU
+  records/<name>.json  what the work on one photo found, and by which key it is taken over
+  cutouts/<name>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
+  glass/<name>.png     of transparent products: RGBA at the cutout's size, RGB transmittance, A the share that transmits
+  shadows/<name>.png   of packshots: L, the soft shadow on the photo's ground, linear light, perhaps reduced
   contact_sheet.png    every cutout on checkerboard, black and white, and a sample of the examples
   report.html          what `finetune.check` found, beside every photo and cutout
 """

@@ -62,19 +62,6 @@ def contact_shadow(matte: Floats, *, strength: float, softness: float) -> Floats
     return np.clip(light, 0.0, 1.0).astype(np.float32)
 
 
-def shadow_behind(matte: Floats, *, strength: float, softness: float) -> Floats:
-    """Light that reaches a ground without a floor: a faint soft shadow of the product, a little below it.
-
-    Args, returns: as `contact_shadow`.
-    """
-    box = bounding_box(np.asarray(matte >= 0.5))
-    if strength <= 0 or box is None:
-        return np.ones_like(matte)
-    reach = (0.02 + 0.1 * softness) * box.width
-    soft = ndimage.gaussian_filter(ndimage.shift(matte, (0.4 * reach, 0), order=1), max(1.0, reach))
-    return np.asarray(np.clip(1 - 0.5 * strength * soft, 0, 1), dtype=np.float32)
-
-
 def _lower_contour(solid: Mask, box: Box) -> tuple[NDArray[np.float64], Mask]:
     """Row where each column of the product meets its ground, (W,), and whether it touches it there, (W,) bool.
 

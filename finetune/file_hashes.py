@@ -1,0 +1,79 @@
+"""Fingerprints of files, remembered between calls so that unchanged photos are not read again.
+
+A remembered fingerprint stands for a file as long as its size, inode, time of change and time of status change are
+what they were. The last cannot be set by a program, so a copy that keeps the old file's times does not hide; and a file
+that was touched within `SETTLED` of being read is not remembered at all, so that a second edit within one tick of the
+file system's clock (up to 2 s on FAT) does not either: git's rule for "racily clean" entries. Used by the recipe
+`prepare`; what is up to date is still decided by content, this only saves reading it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from finetune.core import fingerprint
+
+SETTLED = 2_500_000_000
+"""Nanoseconds a file must have been left alone before its fingerprint is remembered."""
+
+Entry = tuple[int, int, int, int, str]
+
+
+class FileHashes:
+    """Fingerprints by path, backed by a JSON file. The file may be lost or damaged: everything is then read again."""
+
+    def __init__(self, store: Path, *, trust: bool = True) -> None:
+        """Read what is remembered.
+
+        Args:
+            store: the JSON file. trust: False to read every file again.
+        """
+        self._store = store
+        self._known = _read(store) if trust else {}
+        self._kept: dict[str, Entry] = {}
+        self._now: dict[Path, str] = {}
+
+    def of_file(self, path: Path) -> str:
+        """Fingerprint of a file's bytes, `finetune.core.fingerprint.of_file`; read at most once by this object."""
+        if path not in self._now:
+            self._now[path] = self._look_up(path)
+        return self._now[path]
+
+    def _look_up(self, path: Path) -> str:
+        key = str(path.absolute())
+        status = path.stat()
+        state = (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        entry = self._known.get(key)
+        if entry is None or entry[:4] != state:
+            began = time.time_ns()
+            content = fingerprint.of_file(path)
+            after = path.stat()
+            same = (after.st_size, after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == state
+            if not same or began - max(status.st_mtime_ns, status.st_ctime_ns) < SETTLED:
+                return content
+            entry = (*state, content)
+        self._kept[key] = entry
+        return entry[4]
+
+    def save(self) -> None:
+        """Remember what this object looked up; forget the rest. A store that cannot be written is left as it is."""
+        if self._kept == self._known:
+            return
+        part = self._store.with_name(f".{self._store.name}.{os.getpid()}")
+        try:
+            self._store.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(self._kept), encoding="utf-8")
+            part.replace(self._store)
+        except OSError:
+            part.unlink(missing_ok=True)
+
+
+def _read(store: Path) -> dict[str, Entry]:
+    try:
+        data = json.loads(store.read_text(encoding="utf-8"))
+        return {key: (int(a), int(b), int(c), int(d), str(e)) for key, (a, b, c, d, e) in data.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

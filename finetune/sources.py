@@ -1,0 +1,181 @@
+"""What a prepared set is made from: its photos (of a category: its members'), each with its task and its own words.
+
+Decides by content alone what the prepared set would be; reads set.yaml files, sidecars and fingerprints, decodes no
+picture and writes nothing but the memory of fingerprints. Called by the recipe `prepare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.captions import brand_caption, caption, described
+from finetune.core import fingerprint
+from finetune.core.catalog import Photo, ProductSet, Workspace, load_set
+from finetune.core.errors import CatalogError, ConfigError
+from finetune.core.images import SUFFIXES
+from finetune.cutting import sidecar
+from finetune.file_hashes import FileHashes
+from finetune.matte_sources import model_fingerprint
+from finetune.photo_work import ExampleSettings, PhotoTask
+from finetune.prepared_files import plain_name
+from finetune.settings import DataSection
+
+
+@dataclass(frozen=True)
+class Source:
+    """One photo of a prepared set."""
+
+    task: PhotoTask
+    member: ProductSet
+    """The set the photo stands in: the prepared one itself, or a member of the category."""
+    photo: str
+    """How rows and `prepared.json` call it: its stem; in a category `<sku>/<stem>`."""
+    description: str
+    """The user's own words for it; empty without any."""
+
+    @property
+    def file_name(self) -> str:
+        """How reports call it: its file's name, in a category after its SKU."""
+        return self.photo.removesuffix(self.task.photo.stem) + self.task.photo.path.name
+
+    def text(self, product: ProductSet, example: dict[str, Any]) -> str:
+        """The caption of one of its examples.
+
+        Args:
+            product: the set that is prepared. example: the entry of `PhotoRecord.examples`.
+        """
+        noun = product.config.class_noun
+        if product.config.kind == "brand":
+            return brand_caption(product.token, self.description or noun)
+        if example["original"] and self.description:
+            own = self.description
+            if self.member is not product:  # a category has its own trigger word
+                own = " ".join(product.token if w == self.member.token else w for w in own.split())
+            return described(product.token, noun, own)
+        words, light = example["words"], example["light"]
+        return caption(product.token, noun, words, light, example["seed"], close_up=example["close_up"])
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that a prepared set is made from."""
+
+    product: ProductSet
+    members: tuple[ProductSet, ...]
+    """The sets the photos stand in."""
+    photos: tuple[Source, ...]
+    keys: tuple[str, ...]
+    """Fingerprint of each photo's task."""
+    content: str
+    """Fingerprint of the sets alone, without settings: `ProductSet.fingerprint`, and that of each member."""
+    fingerprint: str
+    """Of all of it: the prepared set's."""
+
+
+def gather(workspace: Workspace, product: ProductSet, data: DataSection, hashes: FileHashes, format: int) -> Sources:
+    """Everything the prepared set of a product, brand or category is made from.
+
+    Args:
+        format: of the prepared files; joins every fingerprint.
+
+    Raises:
+        CatalogError: a category without members, or with photos of its own.
+        ConfigError: `data.backdrops` names no folder with pictures.
+    """
+    members = members_of(workspace, product)
+    settings = ExampleSettings(
+        data.size, data.buckets, data.variants, data.keep_original, dict(data.mask_shares), data.seed
+    )
+    folder = _backdrops_folder(workspace, data.backdrops) if product.config.kind != "brand" else ()
+    photos = []
+    for member in members:
+        around = (*_brand_photographs(workspace, member), *folder)
+        model = model_fingerprint(member.config.cutout, member.config.cutout_model, member.folder)
+        photographs = tuple(sorted((hashes.of_file(path), path) for path in around))
+        photos += [
+            _source(product, member, photo, settings, model, photographs, hashes.of_file) for photo in member.photos
+        ]
+    content = product.fingerprint(hashes.of_file)
+    if product.config.kind == "category":
+        content = fingerprint.of_value([content, {m.sku: m.fingerprint(hashes.of_file) for m in members}])
+    keys = tuple(source.task.key(format) for source in photos)
+    whole = {
+        "format": format,
+        "set": content,
+        "token": product.token,
+        "photos": {source.photo: [key, source.description] for source, key in zip(photos, keys, strict=True)},
+        "data": data.model_dump(mode="json"),
+    }
+    return Sources(product, members, tuple(photos), keys, content, fingerprint.of_value(whole))
+
+
+def members_of(workspace: Workspace, product: ProductSet) -> tuple[ProductSet, ...]:
+    """The sets whose photos a prepared set shows: the set itself, or the SKUs that name the category.
+
+    Raises:
+        CatalogError: a category without members, or with photos of its own; a set.yaml that cannot be read.
+    """
+    if product.config.kind != "category":
+        return (product,)
+    if product.photos:
+        raise CatalogError(
+            f"'{product.sku}' is a category set and has photos of its own",
+            "give them a set of their own that names the category",
+        )
+    every = (load_set(workspace, sku) for sku in workspace.skus() if sku != product.sku)
+    members = tuple(s for s in every if s.config.kind == "sku" and s.config.category == product.sku)
+    if not members:
+        raise CatalogError(
+            f"no SKU names the category '{product.sku}'", f"write `category: {product.sku}` into the set.yaml of some"
+        )
+    return members
+
+
+def _source(
+    product: ProductSet,
+    member: ProductSet,
+    photo: Photo,
+    settings: ExampleSettings,
+    model: str,
+    photographs: tuple[tuple[str, Path], ...],
+    hash_of: Callable[[Path], str],
+) -> Source:
+    alone = member is product
+    task = PhotoTask(
+        sku=member.sku,
+        photo=photo,
+        content=hash_of(photo.path),
+        mask_content=hash_of(photo.mask) if photo.mask else "",
+        config=member.config,
+        settings=settings,
+        model=model,
+        photographs=photographs,
+        name=plain_name(photo.stem) if alone else f"{plain_name(member.sku)}/{plain_name(photo.stem)}",
+    )
+    return Source(task, member, photo.stem if alone else f"{member.sku}/{photo.stem}", sidecar(photo))
+
+
+def _brand_photographs(workspace: Workspace, member: ProductSet) -> tuple[Path, ...]:
+    """Pictures of the brand set this SKU names: they serve as blurred backdrops."""
+    brand = member.config.brand
+    if member.config.kind != "sku" or not brand or not (workspace.datasets / brand / "set.yaml").is_file():
+        return ()
+    return tuple(photo.path for photo in load_set(workspace, brand).photos)
+
+
+def _backdrops_folder(workspace: Workspace, folder: str) -> tuple[Path, ...]:
+    """The user's own pictures for backdrops; none where no folder is set."""
+    if not folder:
+        return ()
+    place = workspace.root / folder
+    if not place.is_dir():
+        raise ConfigError(f"data.backdrops: there is no folder {place}", "the path is relative to the workspace")
+    found = sorted(
+        p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
+    if not found:
+        raise ConfigError(f"data.backdrops: {place} holds no picture", f"put photographs there ({' '.join(SUFFIXES)})")
+    return tuple(found)

@@ -1,0 +1,158 @@
+"""What is found with photos side by side: copies, light and casts, other products, views; and how it is remembered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from check_drawings import Spoil, bottle, fired, inspected, lit, on_ground, views
+from conftest import draw_bottle, write_set
+from PIL import Image
+
+from finetune import check_measures as measures
+from finetune import set_findings
+from finetune.core.catalog import Photo, SetConfig
+from finetune.cutting import cut_photo
+from finetune.looks import Look, look_at, look_from_json
+
+
+def bright(photos: dict[str, Image.Image]) -> None:
+    photos["view1"] = lit(photos["view1"], 1.3, 1.3, 1.3)
+
+
+def copied(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = photos["view1"].copy()
+
+
+def halved(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = photos["view1"].resize((400, 400), Image.Resampling.LANCZOS)
+
+
+def on_blue(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = on_ground(photos["view1"], (150, 175, 205), (900, 800), (120, 30))
+
+
+def mixed_in(photos: dict[str, Image.Image]) -> None:
+    photos["view9"] = bottle(2, colour=(40, 90, 170))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "photo", "said"),
+    [
+        (bright, "exposure", "view1.png", r"lighter than on the other photos by \d+ of 100"),
+        (copied, "duplicate", "view9.png", "the same file as view1.png"),
+        (halved, "duplicate", "view9.png", "almost the same picture of the product as view1.png"),
+        (on_blue, "duplicate", "view9.png", "almost the same picture of the product as view1.png"),
+        (mixed_in, "other product", "view9.png", r"another product than the rest: \d\d%"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_each_finding_names_the_strange_photo_alone(
+    tmp_path: Path, spoil: Spoil, check: str, photo: str, said: str
+) -> None:
+    photos = views()
+    spoil(photos)
+    report = inspected(tmp_path, photos)
+    found = [f for f in report.findings if (f.check, f.photo) == (check, photo)]
+    assert found, report.findings
+    assert re.search(said, found[0].what)
+    assert (found[0].severity, bool(found[0].why), bool(found[0].cure)) == ("warning", True, True)
+    assert {name for _, name in fired(report)} == {photo}
+
+
+def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
+    folder = Path(__file__).resolve().parents[1] / "datasets" / "mug01" / "photos"
+    photos = {path.stem: Image.open(path).convert("RGB") for path in sorted(folder.iterdir())}
+    photos["02-handle"] = lit(photos["02-handle"], 1.2, 1.0, 0.8)
+    report = inspected(tmp_path, photos)
+    (found,) = [f for f in report.findings if f.severity != "note"]
+    assert (found.check, found.photo) == ("cast", "02-handle.png")
+    assert re.search("lean towards .*yellow", found.what)
+
+
+def test_two_photos_of_two_products(tmp_path: Path) -> None:
+    report = inspected(tmp_path, {"a": bottle(), "b": bottle(1, colour=(40, 90, 170))})
+    assert fired(report) == {("other product", "b.png")}
+    assert fired(inspected(tmp_path / "same", {"a": bottle(), "b": bottle(1)})) == set()
+
+
+def test_another_side_in_other_colours_is_no_cast_on_an_equally_lit_ground() -> None:
+    rng = np.random.default_rng(2)
+    others = rng.normal((35, 5, 10), 1.5, (900, 3)).astype(np.float32)
+    side = others + np.array([0, 0, 6], dtype=np.float32)
+    assert measures.colour_shift(side, others)[2] == pytest.approx(6, abs=0.7)
+    ground, grounds = np.full(3, 0.8, np.float32), np.full((3, 3), 0.8, np.float32)
+    assert measures.equally_lit(ground, grounds)
+    assert measures.light_gains(side, ground, others, grounds) is None
+    assert not measures.equally_lit(ground * np.array([1, 1, 0.7], np.float32), grounds)
+    assert not measures.equally_lit(np.ones(3, np.float32), np.ones((3, 3), np.float32))
+
+
+def test_few_views_are_a_note(tmp_path: Path) -> None:
+    report = inspected(tmp_path, views(2))
+    assert [(f.check, f.severity, f.what) for f in report.findings if f.check == "views"] == [
+        ("views", "note", "2 views of the product in 2 photos")
+    ]
+    assert not [f for f in inspected(tmp_path / "four", views(4)).findings if f.check == "views"]
+
+
+@pytest.mark.parametrize(
+    ("gains", "check", "said"),
+    [
+        ((0.5, 0.5, 0.5), "exposure", r"darker than on the other photos by \d+ of 100"),
+        ((1.7, 1.7, 1.7), "exposure", r"lighter than on the other photos by \d+ of 100"),
+        ((0.9, 1.1, 0.9), "cast", "lean towards green"),
+    ],
+)
+def test_light_is_told_from_the_ground_where_the_product_agrees(
+    tmp_path: Path, gains: tuple[float, ...], check: str, said: str
+) -> None:
+    photos = {name: lit(photo, 0.5, 0.5, 0.5) for name, photo in views().items()}  # grey ground: nothing clips
+    photos["view1"] = lit(photos["view1"], *gains)
+    found = [f for f in inspected(tmp_path, photos).findings if (f.check, f.severity) == (check, "warning")]
+    assert [f.photo for f in found if re.search(said, f.what)] == ["view1.png"]
+
+
+def looks_of(folder: Path, photos: dict[str, Image.Image]) -> list[Look]:
+    write_set(folder, "x1", photos)
+    paths = sorted((folder / "datasets" / "x1" / "photos").iterdir())
+    return [look_at(cut_photo(Photo(path, None), SetConfig(class_noun="bottle")), path.name) for path in paths]
+
+
+def test_a_look_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+    (look,) = looks_of(tmp_path, {"a": draw_bottle(160)})
+    again = look_from_json(look.as_json())
+    assert again.as_json() == look.as_json()
+    assert (again.cutout, again.exposure, again.blur) == (look.cutout, look.exposure, look.blur)
+    assert again.palette.dtype == np.float32
+    assert np.array_equal(again.palette, look.palette)
+    assert np.array_equal(again.hash, look.hash)
+    assert again.ground is not None
+
+
+def test_comparisons_are_remembered_and_few_in_large_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = {f"{number:02d}": draw_bottle(120, shift=number) for number in range(11)}
+    photos["99"] = draw_bottle(120, colour=(30, 160, 60))
+    looks = looks_of(tmp_path, photos)
+    asked: list[int] = []
+    real = set_findings._colour
+
+    def counted(look: Look, others: list[Look]) -> object:
+        asked.append(len(others))
+        return real(look, others)
+
+    monkeypatch.setattr(set_findings, "_colour", counted)
+    known: set_findings.Remembered = {}
+    first = set_findings.set_findings(looks, known)
+    assert asked == [set_findings.COMPARED] * 12
+    assert [f.photo for f in first if f.check == "other product"] == ["99.png"]
+    assert len(known) == 12
+    asked.clear()
+    assert set_findings.set_findings(looks, known) == first
+    assert asked == []
+    kept = dict(known)
+    set_findings.set_findings(looks[1:], known)
+    assert len(known) == 11
+    assert len(asked) == len(set(known) - set(kept))
