@@ -7,6 +7,7 @@ stretch the wall clock, do not count.
 from __future__ import annotations
 
 import multiprocessing
+import re
 import resource
 import time
 from collections.abc import Callable
@@ -63,8 +64,15 @@ def _measured(pictures: list[Path], folder: Path, peer: bool, model_dir: Path | 
     work = peer_from(model_dir) if peer else ours
     work(pictures[0], folder / "warm.png")
     least = [min(_timed(work, picture, folder / "cutout.png") for _ in range(runs)) for picture in pictures]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Cost(sum(least) / len(least), peak)
+    return Cost(sum(least) / len(least), _peak())
+
+
+def _peak() -> float:
+    """Largest resident memory of this program, MiB. (`ru_maxrss` would hold that of the process it was forked from.)"""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _timed(work: Callable[[Path, Path], None], source: Path, target: Path) -> float:
