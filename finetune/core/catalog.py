@@ -51,7 +51,7 @@ class SetConfig(Strict):
     file; empty: the best of those on disk."""
     max_megapixels: float = Field(default=10, ge=1, le=200)
     """Larger photos are scaled down to this on reading. 10 megapixels leave a product that fills the frame 2,500 to
-    3,600 px, more than any example (2048 px) or scene needs; cutting out takes about 110 bytes of memory a pixel."""
+    3,600 px, more than any example (2048 px) or scene needs; the checks' measures take memory by the pixel, too."""
     glass: Literal["auto", "yes", "no"] = "auto"
     """Do transparent parts show the new ground through themselves? `auto` asks the picture and the class noun."""
 
