@@ -209,7 +209,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "skus": (3, "products with an adapter"),
         "draws": (10, "pictures a product, with adapter and without"),
         "scenes": (24, "scenes of the row `growth`, two pictures each"),
-        "views": (8, "variations of every frame the scene reader learns from"),
+        "views": (8, "ways the scene reader sees every training frame: as it is, mirrored, then varied"),
         "steps": (160, "batches the product reader learns from"),
     }
     for name, (default, meaning) in sizes.items():

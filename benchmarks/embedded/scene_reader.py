@@ -26,7 +26,7 @@ from finetune.core.images import Array
 from finetune.core.masks import Mask
 from tools.embedded_base.world import World
 
-FORMAT = 4
+FORMAT = 5
 """Raised when the same frames would give another reader."""
 SIDE = 224
 """Pixels a side the network looks at: what its trunk was trained on."""
@@ -145,6 +145,12 @@ def varied(pictures: Tensor, masks: Tensor, generator: torch.Generator) -> tuple
     return rgb.clamp(-1, 1), cover
 
 
+def _view(number: int, pictures: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    if number > 1:
+        return varied(pictures, masks, generator)
+    return (pictures, masks) if number == 0 else (pictures.flip(3), masks.flip(2))
+
+
 def _answer_loss(logits: Mapping[str, Tensor], targets: Tensor) -> Tensor:
     return sum(
         (
@@ -204,7 +210,7 @@ class SceneReader:
 def train_reader(world: World, *, views: int = 8, batch: int = 32, seed: int = 0) -> SceneReader:
     """Train a reader on the frames of a world (its training part).
 
-    Every frame is seen in `views` variations. What the trunk sees of them is kept; the mask is learned on the way, the
+    Every frame is seen in `views` ways: as it is, mirrored, then varied. What the trunk sees of them is kept; the mask is learned on the way, the
     answers afterwards, in `ANSWER_EPOCHS` rounds over all that was kept.
     """
     names = collect_names(world.records)
@@ -219,7 +225,7 @@ def train_reader(world: World, *, views: int = 8, batch: int = 32, seed: int = 0
     order: list[Tensor] = []
     for view in range(views):
         for chosen in _batches(len(world), batch, generator):
-            seen, covers = varied(pictures[chosen], masks[chosen], generator)
+            seen, covers = _view(view, pictures[chosen], masks[chosen], generator)
             means, levels = network.look(seen.contiguous(memory_format=torch.channels_last))
             kept.append(means)
             order.append(chosen)
