@@ -80,7 +80,7 @@ def test_an_edited_photo_is_the_only_one_made_again(shelf: Workspace, worked_on:
     after = files_of(shelf)
     assert set(after) == set(before)
     others = [name for name in before if photo_of(name) not in ("", "3")]
-    assert len(others) == 4 * (3 * 3 + 2)
+    assert len(others) == 4 * (3 * 3 + 3)
     assert all(before[name] == after[name] for name in others), "bytes and times of the others stay"
     assert before["images/3-00.png"][0] != after["images/3-00.png"][0]
     assert before["cutouts/3.png"][0] != after["cutouts/3.png"][0]
@@ -112,13 +112,22 @@ def test_changed_words_redo_rows_and_no_picture(shelf: Workspace, worked_on: lis
     if change == "own words":
         (folder / "photos" / "2.txt").write_text("on a window sill")
     else:
-        (folder / "set.yaml").write_text("class_noun: flacon" if change == "noun" else "class_noun: x1\ntoken: abc1")
+        noun = "class_noun: perfume flacon"  # like the old one, a word that lets glass be expected
+        (folder / "set.yaml").write_text(noun if change == "noun" else f"{noun}\ntoken: abc1")
     assert prepare_set(shelf, "box01", data=data)[1]
     assert worked_on == []
     after = files_of(shelf)
     assert all(after[name] == before[name] for name in before if photo_of(name))
     texts = {str(row["text"]) for row in rows_of(shelf)}
     assert any({"own words": "window sill", "noun": "flacon", "token": "abc1"}[change] in text for text in texts)
+
+
+def test_a_noun_that_lets_no_glass_be_expected_redoes_the_photos(shelf: Workspace, worked_on: list[str]) -> None:
+    prepare_set(shelf, "box01", data=DATA)
+    worked_on.clear()
+    (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: kettlebell")
+    prepare_set(shelf, "box01", data=DATA)
+    assert len(worked_on) == 5
 
 
 def test_a_changed_mask_or_setting_redoes_what_depends_on_it(shelf: Workspace, worked_on: list[str]) -> None:
@@ -140,7 +149,7 @@ def test_a_file_missing_from_the_last_set_is_made_again(shelf: Workspace, worked
     prepared = shelf.datasets / "box01" / "prepared"
     (prepared / "masks" / "2-01.png").unlink()
     (prepared / "records" / "4.json").write_text("{")
-    (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: flacon\n")
+    (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: perfume flacon\n")
     worked_on.clear()
     prepare_set(shelf, "box01", data=DATA)
     assert worked_on == ["2.png", "4.png"]

@@ -210,7 +210,7 @@ class SceneReader:
 def train_reader(world: World, *, views: int = 8, batch: int = 32, seed: int = 0) -> SceneReader:
     """Train a reader on the frames of a world (its training part).
 
-    Every frame is seen in `views` ways: as it is, mirrored, then varied. What the trunk sees of them is kept; the mask is
+    Every frame is seen in `views` ways: as it is, mirrored, then varied. What the trunk sees is kept; the mask is
     learned on the way, the answers afterwards, in `ANSWER_EPOCHS` rounds over all that was kept.
     """
     names = collect_names(world.records)
