@@ -245,16 +245,16 @@ def test_a_brand_set_is_checked_for_size_and_copies(tmp_path: Path) -> None:
 def test_prepare_checks_on_the_same_cutouts_and_keeps_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import finetune.cutting as cutting
+    from finetune import matte_sources
 
     cut_once = []
-    real = cutting.cut_out
+    real = matte_sources.cut_out
 
     def counted(*arguments: Image.Image | None) -> object:
         cut_once.append(1)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cutting, "cut_out", counted)
+    monkeypatch.setattr(matte_sources, "cut_out", counted)
     photos = views(2)
     blurred(photos)
     write_set(tmp_path, "x1", photos)
