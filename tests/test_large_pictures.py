@@ -16,12 +16,13 @@ from finetune.core import images
 from finetune.core.images import read_mask, read_picture, to_linear
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from finetune.core.catalog import Photo, SetConfig
+from finetune.core.device import resident_peak_mib
 from finetune.cutting import cut_photo
 cut = cut_photo(Photo(Path(sys.argv[1]), None), SetConfig(class_noun="box"))
-print(cut.picture.width, cut.cutout.box.width, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(cut.picture.width, cut.cutout.box.width, round(resident_peak_mib()))
 """
 
 

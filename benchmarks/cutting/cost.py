@@ -7,8 +7,6 @@ stretch the wall clock, do not count.
 from __future__ import annotations
 
 import multiprocessing
-import re
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.cutting.peer import open_peer
+from finetune.core.device import resident_peak_mib
 from finetune.core.images import open_picture, write_png
 from finetune.glass import with_glass
 from finetune.matte import cut_out
@@ -64,15 +63,7 @@ def _measured(pictures: list[Path], folder: Path, peer: bool, model_dir: Path | 
     work = peer_from(model_dir) if peer else ours
     work(pictures[0], folder / "warm.png")
     least = [min(_timed(work, picture, folder / "cutout.png") for _ in range(runs)) for picture in pictures]
-    return Cost(sum(least) / len(least), _peak())
-
-
-def _peak() -> float:
-    """Largest resident memory of this program, MiB. (`ru_maxrss` would hold that of the process it was forked from.)"""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Cost(sum(least) / len(least), resident_peak_mib())
 
 
 def _timed(work: Callable[[Path, Path], None], source: Path, target: Path) -> float:

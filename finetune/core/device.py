@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.core.errors import ConfigError
@@ -73,6 +75,14 @@ def peak_memory_mib(device: str) -> float:
         import torch
 
         return float(torch.cuda.max_memory_allocated()) / 2**20
+    return resident_peak_mib()
+
+
+def resident_peak_mib() -> float:
+    """Largest resident memory of this program in MiB; `ru_maxrss` would hold that of the process it was forked from."""
+    status = Path("/proc/self/status")
+    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))):
+        return int(found[1]) / 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
