@@ -52,6 +52,7 @@ def training_fingerprint(prepared: PreparedSet, base: ResolvedBase, config: Trai
     settings = config.model_dump(mode="json", exclude={"preview", "base", "data"})
     for silent in ("trackers", "checkpoint_every", "keep_checkpoints"):
         settings["train"].pop(silent)
+    settings["memory"].pop("gradient_checkpointing")  # what is computed again is the same
     return fingerprint.of_value([TRAIN_FORMAT, prepared.fingerprint, base.fingerprint, settings])
 
 
@@ -97,7 +98,7 @@ def train_adapter(
         if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
             raise OutOfMemory(
                 "the device's memory does not suffice for this run",
-                "try --set memory.gradient_checkpointing=true, a smaller train.batch, or a smaller preset",
+                "try --set memory.gradient_checkpointing=all, a smaller train.batch, or a smaller preset",
             ) from error
         raise
 
@@ -110,7 +111,7 @@ def _train(
     run: rundir.RunFolder,
     print_of: str,
 ) -> TrainResult:
-    from finetune import lora, resume
+    from finetune import checkpointing, lora, resume
     from finetune.optimizers import eight_bit_share, make_optimizer, make_schedule
 
     began = time.perf_counter()
@@ -127,8 +128,7 @@ def _train(
         targets=a.targets,
         seed=config.train.seed,
     )
-    if config.memory.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
+    checkpointing.set_level(unet, config.memory.gradient_checkpointing)
     t = config.train
     optimizer = make_optimizer(
         t.optimizer,
