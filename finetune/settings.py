@@ -144,6 +144,9 @@ class MemorySection(Strict):
     """Recompute activations in the backward pass instead of keeping them: nowhere, where a byte saved costs least
     (docs/memory.md), or everywhere. `false` and `true` mean `none` and `all`."""
 
+    check: bool = True
+    """Hold the planned peak against the device's free memory before anything loads, and refuse what would not fit."""
+
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _as_level(cls, value: object) -> object:
