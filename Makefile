@@ -23,7 +23,7 @@ CONFIG_OPTION = $(if $(CONFIG),--config $(CONFIG))
 IN = --workspace $(WORKSPACE)
 
 .PHONY: help setup prepare train-lora scenes evaluate nightly doctor test test-fast check format lint types \
-        bench constraints check-extras clean
+        bench bench-gpu constraints check-extras clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR MOD
 	@echo "== prepare" && $(BIN)/python -m benchmarks.prepare --world "$(WORLD)" $(if $(MODELS),--model-dir "$(MODELS)")
 	@echo "== embedded_base" && $(BIN)/python -m benchmarks.embedded_base --world "$(WORLD)" \
 	  $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+
+bench-gpu: setup  ## SDXL's step on a CUDA device: time, memory against the plan, every preset (under 8 minutes)
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 constraints: setup  ## Resolve the pins again, over all extras at once
 	@$(BIN)/python tools/pin_versions.py

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from finetune import objective
+from finetune.backoff import BackOff, is_out_of_memory
 from finetune.batches import Batch
 
 if TYPE_CHECKING:
@@ -103,6 +104,42 @@ def batch_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype)
     )
 
 
+def _optimizer_step(
+    accelerator: Accelerator,
+    unet: Any,
+    optimizer: Any,
+    step: int,
+    batch: int,
+    batch_at: Callable[[int, int], Batch],
+    settings: Objective,
+    dtype: torch.dtype,
+    max_grad_norm: float,
+    updating: list[int],
+) -> tuple[list[Tensor], float]:
+    """Forward and backward of a step's samples, then the update; (losses of the passes, gradient norm).
+
+    Args:
+        updating: Gets an entry before the first weight changes.
+    """
+    accumulation = accelerator.gradient_accumulation_steps
+    per_step = batch * accumulation * accelerator.num_processes
+    losses = []
+    grad_norm = 0.0
+    for micro in range(accumulation):
+        first = step * per_step + (micro * accelerator.num_processes + accelerator.process_index) * batch
+        with accelerator.accumulate(unet):
+            loss = batch_loss(unet, batch_at(first, batch), settings, dtype)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                updating.append(step)
+                trained = [p for p in unet.parameters() if p.requires_grad]
+                grad_norm = float(accelerator.clip_grad_norm_(trained, max_grad_norm))
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.detach())
+    return losses, grad_norm
+
+
 def run_loop(
     accelerator: Accelerator,
     unet: Any,
@@ -112,7 +149,7 @@ def run_loop(
     batch_at: Callable[[int, int], Batch],
     settings: Objective,
     dtype: torch.dtype,
-    batch: int,
+    memory: BackOff,
     start: int,
     steps: int,
     max_grad_norm: float,
@@ -122,27 +159,28 @@ def run_loop(
 
     Args:
         batch_at: (first sample number, count) -> Batch.
-        batch: Samples a forward pass on each process; accumulation is the accelerator's.
+        memory: Samples a forward pass on each process (accumulation is the accelerator's), and what to do when they
+            do not fit.
         start: Steps already done (0 for a new run).
     """
-    parameters = [p for p in unet.parameters() if p.requires_grad]
-    accumulation = accelerator.gradient_accumulation_steps
-    per_step = batch * accumulation * accelerator.num_processes
     unet.train()
     for step in range(start, steps):
         began = time.perf_counter()
-        losses = []
-        grad_norm = 0.0
-        for micro in range(accumulation):
-            first = step * per_step + (micro * accelerator.num_processes + accelerator.process_index) * batch
-            with accelerator.accumulate(unet):
-                loss = batch_loss(unet, batch_at(first, batch), settings, dtype)
-                accelerator.backward(loss)
-                if accelerator.sync_gradients:
-                    grad_norm = float(accelerator.clip_grad_norm_(parameters, max_grad_norm))
-                optimizer.step()
-                optimizer.zero_grad()
-            losses.append(loss.detach())
+        done = None
+        while done is None:
+            updating: list[int] = []
+            try:
+                done = _optimizer_step(
+                    accelerator, unet, optimizer, step, memory.batch, batch_at, settings, dtype, max_grad_norm, updating
+                )
+            except (RuntimeError, MemoryError) as error:
+                # weights that are half updated can't be done again; and the error's frames hold the step's tensors,
+                # so it is dropped before memory is asked for anew
+                if updating or not is_out_of_memory(error):
+                    raise
+            if done is None:
+                memory.step_down(step, optimizer)
+        losses, grad_norm = done
         schedule.step()  # once an optimizer step, however many processes there are
         mean_loss = float(accelerator.gather(torch.stack(losses)).mean())
         report = StepReport(

@@ -130,7 +130,7 @@ def _kohya(
         "seed": train["seed"],
         "min_snr_gamma": config["objective"]["snr_gamma"],
         "caption_dropout_rate": config["objective"]["caption_dropout"],
-        "gradient_checkpointing": config["memory"]["gradient_checkpointing"],
+        "gradient_checkpointing": config["memory"]["gradient_checkpointing"] not in (False, "none"),
     }
     if examples is not None:
         found["num_train_images"] = examples

@@ -140,8 +140,17 @@ class MemorySection(Strict):
 
     auto: bf16 on a GPU that has it, fp16 on an older one; on a CPU bf16 from batch 4 where it multiplies in bf16 (AMX),
     else fp32."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: about half the memory, 1.8 times the time."""
+    gradient_checkpointing: Literal["none", "partial", "all"] = "none"
+    """Recompute activations in the backward pass instead of keeping them: nowhere, where a byte saved costs least
+    (docs/memory.md), or everywhere. `false` and `true` mean `none` and `all`."""
+
+    check: bool = True
+    """Hold the planned peak against the device's free memory before anything loads, and refuse what would not fit."""
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _as_level(cls, value: object) -> object:
+        return {False: "none", True: "all"}[value] if isinstance(value, bool) else value
 
 
 class PreviewSection(Strict):

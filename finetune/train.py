@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune import rundir
+from finetune import plan, rundir
 from finetune.core import fingerprint, versions
 from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
 from finetune.core.catalog import Workspace
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from finetune.backoff import BackOff
     from finetune.cache import CachedExamples
     from finetune.loop import Observer
     from finetune.watch import StopRequest
@@ -52,6 +53,8 @@ def training_fingerprint(prepared: PreparedSet, base: ResolvedBase, config: Trai
     settings = config.model_dump(mode="json", exclude={"preview", "base", "data"})
     for silent in ("trackers", "checkpoint_every", "keep_checkpoints"):
         settings["train"].pop(silent)
+    for silent in ("gradient_checkpointing", "check"):  # what is computed again is the same
+        settings["memory"].pop(silent)
     return fingerprint.of_value([TRAIN_FORMAT, prepared.fingerprint, base.fingerprint, settings])
 
 
@@ -89,15 +92,19 @@ def train_adapter(
     for version in reversed(versions.list_versions(workspace, prepared.sku)):
         if version.manifest.get("fingerprint") == print_of:
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0)
+    if config.memory.check:
+        plan.check_memory(config, base, workspace.cache)
     run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
     run = rundir.open_run(workspace.runs / prepared.sku, print_of, dump_yaml(config), run_id)
     try:
         return _train(workspace, prepared, config, base, run, print_of)
     except (RuntimeError, MemoryError) as error:
-        if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+        from finetune.backoff import is_out_of_memory
+
+        if is_out_of_memory(error):
             raise OutOfMemory(
                 "the device's memory does not suffice for this run",
-                "try --set memory.gradient_checkpointing=true, a smaller train.batch, or a smaller preset",
+                "`packshot plan` shows what fits; a smaller preset, adapter.rank or data.size needs less",
             ) from error
         raise
 
@@ -111,6 +118,7 @@ def _train(
     print_of: str,
 ) -> TrainResult:
     from finetune import lora, resume
+    from finetune.backoff import BackOff
     from finetune.optimizers import eight_bit_share, make_optimizer, make_schedule
 
     began = time.perf_counter()
@@ -127,8 +135,6 @@ def _train(
         targets=a.targets,
         seed=config.train.seed,
     )
-    if config.memory.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
     t = config.train
     optimizer = make_optimizer(
         t.optimizer,
@@ -142,6 +148,14 @@ def _train(
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(schedule)
     resume.save_only_the_adapter(accelerator)
+    memory = BackOff(
+        accelerator,
+        unet,
+        run.path / "memory.json",
+        level=config.memory.gradient_checkpointing,
+        batch=t.batch,
+        save=lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
+    )
     start = resume.load_newest(accelerator, run.state)
     rundir.trim_metrics(run.metrics, start)
     say(
@@ -149,7 +163,9 @@ def _train(
     )
     if start:
         say(f"  going on from step {start} of {run.path.name}")
-    rate = _run(accelerator, unet, optimizer, schedule, scheduler, examples, config, base, prepared, run, start, dtype)
+    rate = _run(
+        accelerator, unet, optimizer, schedule, scheduler, examples, config, base, prepared, run, start, dtype, memory
+    )
     if t.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(optimizer):.0%} of the optimizer's state in 8 bits")
     accelerator.end_training()
@@ -234,6 +250,7 @@ def _run(
     run: rundir.RunFolder,
     start: int,
     dtype: torch.dtype,
+    memory: BackOff,
 ) -> float:
     """Build the loop's parts from the config and run it; returns optimizer steps a second."""
     from finetune.batches import make_batch
@@ -268,7 +285,7 @@ def _run(
             ),
             settings=settings,
             dtype=dtype,
-            batch=t.batch,
+            memory=memory,
             start=start,
             steps=t.steps,
             max_grad_norm=t.max_grad_norm,

@@ -138,10 +138,12 @@ def test_gradient_checkpointing_changes_nothing_but_memory(
 ) -> None:
     train(workspace, tiny_config(tiny_base))
     plain = losses(workspace)
-    for run in list(workspace.runs.glob("bottle01/*")):
-        run.rename(tmp_path / "plain-run")
-    train(workspace, tiny_config(tiny_base, "memory.gradient_checkpointing=true"))
-    assert losses(workspace) == pytest.approx(plain, rel=1e-4)
+    for level in ("partial", "all"):
+        assert not train(workspace, tiny_config(tiny_base, f"memory.gradient_checkpointing={level}")).made
+        workspace.runs.rename(tmp_path / f"runs-before-{level}")
+        workspace.adapters.rename(tmp_path / f"adapters-before-{level}")
+        assert train(workspace, tiny_config(tiny_base, f"memory.gradient_checkpointing={level}")).made
+        assert losses(workspace) == pytest.approx(plain, rel=1e-4)
 
 
 def test_four_channels_train_the_plain_objective(workspace: Workspace, tiny_base_4: Path) -> None:

@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "finetune.check_cli:check",
         "The pre-flight report of the photos alone: what is wrong, why it matters, what to do.",
     ),
+    "plan": (
+        "finetune.plan_cli:plan",
+        "What training needs in memory, by component, and the fastest settings that fit.",
+    ),
     "train": ("finetune.cli:train", "Prepared set -> adapter version (resumes by itself after a crash)."),
     "adapters": (
         "finetune.adapters_cli:adapters",

@@ -1,0 +1,210 @@
+"""SDXL's training step on a CUDA device, every preset inside the memory of its card: time, memory, use of the device.
+
+    python -m benchmarks.gpu                       # make bench-gpu: under 8 minutes
+    python -m benchmarks.gpu --device cpu --tiny   # the same code on a small UNet, to see that it works
+
+The UNet has SDXL's public configuration and random weights: neither speed nor memory depends on their values. Each
+preset runs in a process of its own under `torch.cuda.set_per_process_memory_fraction`, as if the card had its size.
+Beside the peak stands the planner's prediction. MFU: FLOPs of the step (torch's FlopCounterMode) a second, over the
+device's own bf16 matrix multiplication. Results go to benchmarks/results/*.json with device and versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.checkpointing import ATTENTION, attention_flops
+from finetune import checkpointing, lora, memory, plan
+from finetune.core.config import apply_overrides, find_config, read_yaml, validate
+from finetune.core.console import quiet_libraries
+from finetune.loop import Objective, batch_loss
+from finetune.optimizers import make_optimizer
+from finetune.rundir import environment
+from finetune.settings import TrainConfig
+from finetune.tracing import TIMESTEPS, fake_batch
+
+PRESETS = (8, 12, 16, 24)
+WARM, TIMED = 2, 5
+TINY = {
+    "block_out_channels": [32, 64, 64], "attention_head_dim": [2, 4, 4], "layers_per_block": 1, "norm_num_groups": 16,
+    "transformer_layers_per_block": [1, 1, 2], "cross_attention_dim": 64, "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 80,
+}  # fmt: skip
+
+
+def one_preset(gigabytes: int, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
+    """Train some steps of a preset and return its row."""
+    path = find_config(f"sdxl-{gigabytes}gb", "train")
+    overrides = ["data.size=64", "adapter.rank=4"] if tiny else []
+    config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
+    cuda = device == "cuda"
+    card = plan.named_device(f"{gigabytes}GB")
+    where = card if cuda else plan.Device("CPU", card.memory, cuda=False, context=0)
+    shape = plan.base_config(config)[0] | (TINY if tiny else {})
+    setup = plan.setup_of(config, shape, where)
+    said = memory.budget(setup, context=0).torch_peak
+    if cuda:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (card.memory - card.context) / total))
+    unet, optimizer = _trainable(setup, config, device)
+    step = _step(unet, optimizer, setup, config, device)
+    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION: attention_flops})
+    with counter:
+        step()
+    for _ in range(WARM):
+        step()
+    _wait(cuda)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    done = 0
+    while done < TIMED and time.perf_counter() - began < seconds:
+        step()
+        _wait(cuda)
+        done += 1
+    each = (time.perf_counter() - began) / done
+    peak = torch.cuda.max_memory_allocated() if cuda else None
+    return {
+        "preset": path.stem,
+        "settings": [*plan.Verdict(setup, memory.Budget(0, 0, 0, 0, 0, 0, 0), where).settings(), setup.dtype],
+        "seconds_a_step": round(each, 4),
+        "samples_a_second": round(setup.batch * setup.accumulation / each, 3),
+        "teraflop_a_step": round(counter.get_total_flops() / 1e12, 4),
+        "predicted_peak_mib": round(said / 2**20, 1),
+        "measured_peak_mib": round(peak / 2**20, 1) if peak is not None else None,
+        "off_by": round(said / peak - 1, 4) if peak else None,
+        "parameters": sum(p.numel() for n, p in unet.named_parameters() if "lora_" not in n),
+    }
+
+
+def _trainable(setup: memory.Setup, config: TrainConfig, device: str) -> tuple[Any, Any]:
+    """The UNet with random weights and its adapter on the device, and the preset's optimizer."""
+    from diffusers import UNet2DConditionModel
+
+    dtype = getattr(torch, setup.dtype)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(setup.unet).to(dtype)
+    unet = unet.to_empty(device=device).requires_grad_(False)
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
+    checkpointing.set_level(unet, setup.checkpoint)
+    unet.train()
+    t = config.train
+    options: dict[str, Any] = {"weight_decay": t.weight_decay, "betas": t.betas, "min_8bit_size": t.min_8bit_size}
+    return unet, make_optimizer(t.optimizer, lora.lora_parameters(unet), learning_rate=t.learning_rate, **options)
+
+
+def _step(unet: Any, optimizer: Any, setup: memory.Setup, config: TrainConfig, device: str) -> Any:
+    """One optimizer step through accelerate, as training does it, on a batch that stays."""
+    from accelerate import Accelerator
+
+    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(setup.dtype, "no")
+    accelerator = Accelerator(
+        mixed_precision=mixed, gradient_accumulation_steps=setup.accumulation, cpu=device == "cpu"
+    )
+    with torch.device(device):
+        batch = fake_batch(unet, size=setup.size, batch=setup.batch)
+        alphas = torch.linspace(0.999, 0.005, TIMESTEPS)
+    for value in vars(batch).values():
+        value.fill_(1)
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    o = config.objective
+    settings = Objective(alphas, "epsilon", o.snr_gamma, o.product_weight, o.ring_weight, o.elsewhere_weight)
+
+    def step() -> None:
+        for _ in range(setup.accumulation):
+            with accelerator.accumulate(unet):
+                accelerator.backward(batch_loss(unet, batch, settings, getattr(torch, setup.dtype)))
+                optimizer.step()
+                optimizer.zero_grad()
+
+    return step
+
+
+def matmul_rate(device: str, side: int) -> float:
+    """The device's own TFLOP a second on bf16 matrices of that side, best of ten."""
+    left = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    best = float("inf")
+    for _ in range(10):
+        _wait(device == "cuda")
+        began = time.perf_counter()
+        left @ left
+        _wait(device == "cuda")
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best / 1e12
+
+
+def _wait(cuda: bool) -> None:
+    if cuda:
+        torch.cuda.synchronize()
+
+
+def table(result: dict[str, Any]) -> str:
+    """Rows as Markdown."""
+    lines = ["| preset | s/step | samples/s | peak MiB | predicted MiB | off by | MFU |\n|---|---|---|---|---|---|---|"]
+    for row in result["rows"]:
+        if "error" in row:
+            lines.append(f"| {row['preset']} | {row['error']} | | | | | |")
+            continue
+        peak, off = row["measured_peak_mib"], row["off_by"]
+        lines.append(
+            f"| {row['preset']} | {row['seconds_a_step']:.3f} | {row['samples_a_second']:.2f} "
+            f"| {f'{peak:,.0f}' if peak else 'not measured'} | {row['predicted_peak_mib']:,.1f} "
+            f"| {f'{off:+.1%}' if off is not None else ''} | {row['mfu']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run every preset and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--tiny", action="store_true", help="a small UNet: to see that the script works")
+    parser.add_argument("--preset", type=int, choices=PRESETS, help="one preset, in this process, as JSON")
+    parser.add_argument("--seconds", type=float, default=30, help="longest timed run of a preset")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    given = parser.parse_args()
+    if given.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("Error: there is no CUDA device here (--device cpu --tiny runs the same code on a small model)")
+    if given.device == "cpu" and not given.tiny:
+        sys.exit("Error: SDXL at full size needs a CUDA device; on a CPU add --tiny")
+    quiet_libraries()
+    if given.preset:
+        print(json.dumps(one_preset(given.preset, given.device, given.tiny, given.seconds)))
+        return
+    rate = matmul_rate(given.device, 256 if given.tiny else 8192)
+    rows = []
+    for size in PRESETS:
+        command = [sys.executable, "-m", "benchmarks.gpu", "--preset", str(size), "--device", given.device]
+        command += ["--seconds", str(given.seconds), *(["--tiny"] if given.tiny else [])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            rows.append({"preset": f"sdxl-{size}gb", "error": reason})
+            continue
+        row = json.loads(done.stdout.strip().splitlines()[-1])
+        rows.append(row | {"mfu": row["teraflop_a_step"] / row["seconds_a_step"] / rate})
+    name = torch.cuda.get_device_name() if given.device == "cuda" else "CPU"
+    result = {"device": name, "tiny": given.tiny, "matmul_teraflop_a_second": round(rate, 3), "rows": rows}
+    result |= {"versions": environment(), "date": datetime.now(UTC).date().isoformat()}
+    given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / f"gpu-{name.replace(' ', '-')}{'-tiny' if given.tiny else ''}.json"
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(table(result))
+    print(f"written: {file}", file=sys.stderr)
+    sys.exit(1 if any("error" in row for row in rows) else 0)
+
+
+if __name__ == "__main__":
+    main()

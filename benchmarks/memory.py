@@ -1,0 +1,110 @@
+"""The planner's prediction beside what a real step on the CPU allocates: one table, no GPU needed.
+
+    python -m benchmarks.memory [--base DIR]      # default: the embedded base
+
+Measured: the sum of torch's own allocation events (torch.profiler, profile_memory) over the second training step, so
+that the optimizer's state is there; its largest value is the peak. Predicted: `finetune.memory.budget`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from finetune import checkpointing, lora, memory
+from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
+from finetune.core.console import quiet_libraries
+from finetune.loop import Objective, batch_loss
+from finetune.optimizers import make_optimizer
+from finetune.tracing import fake_batch
+
+
+def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
+    """Peak bytes of torch's allocator in the second optimizer step, weights and state included."""
+    dtype = getattr(torch, setup.dtype)
+    unet, scheduler = load_unet(base, dtype=dtype, device="cpu")
+    lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
+    checkpointing.set_level(unet, setup.checkpoint)
+    unet.train()
+    trained = lora.lora_parameters(unet)
+    options: dict[str, Any] = {"learning_rate": 1e-4, "weight_decay": 0.01, "betas": (0.9, 0.999)}
+    optimizer = make_optimizer(setup.optimizer, trained, min_8bit_size=setup.min_8bit_size, **options)
+    settings = Objective(scheduler.alphas_cumprod, base.prediction_type, 5.0, 1.0, 0.5, float(setup.frozen_pass))
+    forward = unet.forward
+
+    def autocast_forward(*arguments: Any, **named: Any) -> tuple[torch.Tensor, ...]:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            return tuple(value.float() for value in forward(*arguments, **named))
+
+    unet.forward = autocast_forward
+    batch = fake_batch(unet, size=setup.size, batch=setup.batch)
+    for value in vars(batch).values():
+        value.zero_()
+
+    def step() -> None:
+        for _ in range(setup.accumulation):
+            batch_loss(unet, batch, settings, dtype).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    state = [v for s in optimizer.state.values() for k, v in s.items() if isinstance(v, torch.Tensor)]
+    before = {t.data_ptr(): t.untyped_storage().nbytes() for t in [*unet.parameters(), *unet.buffers(), *state]}
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    return sum(before.values()) + max(_running(profiler), default=0)
+
+
+def _running(profiler: Any) -> Iterator[int]:
+    """Bytes in use after each of the profiler's memory events, in the order of time."""
+    total = 0
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        total += event.nbytes()
+        yield total
+
+
+def setups(unet: dict[str, Any], size: int) -> list[memory.Setup]:
+    """The combinations of the table."""
+    plain = memory.Setup(
+        unet=unet, size=size, batch=2, accumulation=1, dtype="float32", checkpoint="none", rank=16,
+        targets="attention+feedforward", dora=False, optimizer="adamw8bit", min_8bit_size=1024, frozen_pass=True,
+        cuda=False,
+    )  # fmt: skip
+    return [
+        plain,
+        replace(plain, checkpoint="partial"),
+        replace(plain, checkpoint="all"),
+        replace(plain, batch=4),
+        replace(plain, batch=1, accumulation=2, rank=64),
+        replace(plain, optimizer="adamw", targets="attention"),
+        replace(plain, dtype="bfloat16", batch=4),
+        replace(plain, dtype="bfloat16", checkpoint="all", dora=True, frozen_pass=False),
+    ]
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", default="embedded", help="a base small enough for this machine")
+    given = parser.parse_args()
+    quiet_libraries()
+    base = resolve_base(given.base)
+    print("| setup | predicted MiB | measured MiB | off by |\n|---|---|---|---|")
+    for setup in setups(memory.unet_config(base), base.size):
+        said = memory.budget(setup, context=0).torch_peak
+        real = measured_peak(base, setup)
+        name = (
+            f"{setup.dtype}, {setup.targets} r{setup.rank}{' DoRA' if setup.dora else ''}, batch {setup.batch} x "
+            f"{setup.accumulation}, {setup.optimizer}, checkpointing {setup.checkpoint}"
+        )
+        print(f"| {name} | {said / 2**20:.1f} | {real / 2**20:.1f} | {said / real - 1:+.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

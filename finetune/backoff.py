@@ -1,0 +1,121 @@
+"""Out of memory in the middle of a run: back off once, say so, remember it, and go on from the same step.
+
+Called by the loop. Checkpointing goes up one level; a run that already recomputes everything halves its batch and
+doubles its accumulation, so each optimizer step sees as many samples: the same ones, where all have one shape. It never
+touches weights or optimizer state.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune import checkpointing
+from finetune.core.console import say
+from finetune.core.errors import OutOfMemory
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device's memory, or the machine's, did not suffice."""
+    import torch
+
+    text = str(error).lower()
+    told = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and told)
+
+
+class BackOff:
+    """The settings a run has in force for memory, and the one step down from them."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        unet: Any,
+        file: Path,
+        *,
+        level: str,
+        batch: int,
+        save: Callable[[int], object],
+    ) -> None:
+        """Put the settings in force: those given, or those an earlier part of this run backed off to.
+
+        Args:
+            file: where a step down is kept, `memory.json` of the run.
+            level: of gradient checkpointing.
+            batch: samples a forward pass on each process; accumulation is the accelerator's.
+            save: writes the checkpoint of a step, so that a resumed run never redoes a step with other settings.
+        """
+        self.accelerator = accelerator
+        self.unet = accelerator.unwrap_model(unet)
+        self.file = file
+        self.save = save
+        self.level, self.batch = level, batch
+        self.backed_off = file.is_file()
+        if self.backed_off:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            self.level, self.batch = kept["gradient_checkpointing"], kept["batch"]
+            accelerator.gradient_accumulation_steps = kept["accumulation"]
+            say(f"  as before out of memory: {self}")
+        checkpointing.set_level(self.unet, self.level)
+
+    def __str__(self) -> str:
+        steps = self.accelerator.gradient_accumulation_steps
+        return f"checkpointing {self.level}, batch {self.batch} x accumulation {steps}"
+
+    def step_down(self, step: int, optimizer: Any) -> None:
+        """Settings with less memory; the step is to be done again from its first sample.
+
+        Args:
+            step: optimizer steps done.
+
+        Raises:
+            OutOfMemory: it backed off before, nothing is left to lower, or several processes share the run (one that
+                runs out cannot tell the others, who wait for its gradients).
+        """
+        lower = self._lower()
+        if self.backed_off or lower is None or self.accelerator.num_processes > 1:
+            raise OutOfMemory(
+                f"out of memory at step {step} with {self}",
+                "`packshot plan` shows what fits; a smaller preset, adapter.rank or data.size needs less",
+            )
+        before = str(self)
+        self.backed_off = True
+        self.level, self.batch, self.accelerator.gradient_accumulation_steps = lower
+        checkpointing.set_level(self.unet, self.level)
+        optimizer.zero_grad()
+        self.accelerator.step = 0  # micro steps are counted from the start of the optimizer step
+        gc.collect()
+        _empty_cache(str(self.accelerator.device))
+        say(f"  out of memory at step {step} with {before}: going on with {self}")
+        self._keep()
+        self.save(step)
+
+    def _lower(self) -> tuple[str, int, int] | None:
+        """(level, batch, accumulation) one step down; None at the bottom."""
+        accumulation = int(self.accelerator.gradient_accumulation_steps)
+        position = checkpointing.LEVELS.index(self.level)
+        if position + 1 < len(checkpointing.LEVELS):
+            return checkpointing.LEVELS[position + 1], self.batch, accumulation
+        divisor = next((d for d in range(2, self.batch + 1) if self.batch % d == 0), None)
+        return (self.level, self.batch // divisor, accumulation * divisor) if divisor else None
+
+    def _keep(self) -> None:
+        steps = self.accelerator.gradient_accumulation_steps
+        values = {"gradient_checkpointing": self.level, "batch": self.batch, "accumulation": steps}
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps(values) + "\n", encoding="utf-8")
+        part.replace(self.file)
+
+
+def _empty_cache(device: str) -> None:
+    """Give what torch's allocator holds back to the device, so that larger pieces can be had."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()

@@ -1,0 +1,99 @@
+"""The Click command `packshot plan`. Torch-free at import."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from finetune.core.catalog import Workspace, load_set
+from finetune.core.commands import common_options, config_options
+from finetune.core.console import say
+
+if TYPE_CHECKING:
+    from finetune.plan import Verdict
+
+
+@click.command()
+@click.argument("sku", required=False)
+@config_options
+@click.option("--gpu", metavar="SIZE", help="Plan for a GPU that is not here, for example 12GB.")
+@click.option("--effective-batch", type=click.IntRange(1, 4096), help="Examples an optimizer step, however divided.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@common_options
+def plan(
+    sku: str | None,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    gpu: str | None,
+    effective_batch: int | None,
+    as_json: bool,
+    workspace: Path,
+) -> None:
+    """What training would need in memory, by component, and the fastest settings that fit. Computed, not measured.
+
+    Exit 1 when the settings do not fit.
+
+    \b
+    Example:
+      packshot plan perfume01 --gpu 12GB
+    """
+    from finetune import plan as planner
+    from finetune.cli import resolve_config
+    from finetune.memory import preset_for
+
+    place = Workspace(workspace)
+    if sku:
+        load_set(place, sku)
+    device = planner.named_device(gpu) if gpu else planner.this_device()
+    if config_name is None and gpu:
+        config_name, why = preset_for(device.memory / 2**30)
+        say(why)
+    config = planner.effective_batch(resolve_config(config_name, overrides), effective_batch)
+    unet, source = planner.base_config(config)
+    say(f"base: {source}; tracing one training step (seconds on a free machine, kept for the next call)")
+    verdict = planner.judge(planner.setup_of(config, unet, device), device, place.cache)
+    best = planner.fastest(verdict.setup, device, place.cache)
+    command = ["packshot", "train", sku or "SKU", *(["--config", config_name] if config_name else [])]
+    command += [part for override in overrides for part in ("--set", override)]
+    if best:
+        command += [part for setting in best.settings() for part in ("--set", setting)]
+    click.echo(json.dumps(facts(verdict, best, command)) if as_json else table(verdict, best, command))
+    if not verdict.fits:
+        raise planner.refuse(verdict, place.cache)
+
+
+def facts(verdict: Verdict, best: Verdict | None, command: list[str]) -> dict[str, Any]:
+    """The plan for a machine; bytes throughout."""
+    return {
+        "device": {"name": verdict.device.name, "memory": verdict.device.memory, "cuda": verdict.device.cuda},
+        "precision": verdict.setup.dtype,
+        "components": dict(verdict.budget.rows()),
+        "torch_peak": verdict.budget.torch_peak,
+        "total": verdict.budget.total,
+        "fits": verdict.fits,
+        "spare": verdict.spare,
+        "settings": verdict.settings(),
+        "fastest": best.settings() if best else None,
+        "command": " ".join(command) if best else None,
+    }
+
+
+def table(verdict: Verdict, best: Verdict | None, command: list[str]) -> str:
+    """The plan for a person."""
+    s = verdict.setup
+    lines = [f"{'component':24}{'MiB':>10}"]
+    lines += [f"{name:24}{size / 2**20:10,.0f}" for name, size in verdict.budget.rows()]
+    lines.append(f"{'together':24}{verdict.budget.total / 2**20:10,.0f}")
+    lines.append(f"{verdict.device.name}: {verdict.device.memory / 2**20:,.0f} MiB")
+    lines.append(
+        f"{s.dtype}, fused attention (SDPA), checkpointing {s.checkpoint}, batch {s.batch} x accumulation "
+        f"{s.accumulation}, {s.size} px, rank {s.rank} on {s.targets}, {s.optimizer}"
+    )
+    spare = verdict.spare / 2**20
+    lines.append(f"fits, {spare:,.0f} MiB to spare" if verdict.fits else f"does not fit: {-spare:,.0f} MiB too much")
+    if best and best.setup != s:
+        lines.append(f"fastest that fits: {' '.join(command)}")
+    return "\n".join(lines)

@@ -1,0 +1,287 @@
+"""One training step on tensors without data: every allocation and release of it, in order, on any machine.
+
+The real UNet, the real adapter and the loop's own `batch_loss` run on fake tensors (shapes and dtypes, no memory); a
+dispatch mode sees every storage come and go. What CUDA does otherwise than the CPU kernels that stand in is put in:
+the casts of CUDA's autocast and the scratch of fused attention's backward. Called by the memory planner; computes no
+number of any training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from finetune import checkpointing
+from finetune.batches import Batch
+from finetune.loop import Objective, batch_loss
+
+TIMESTEPS = 1000
+ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+
+# CUDA's autocast, from torch's "CUDA Ops that can autocast to float16/bfloat16" and "... to float32", as far as a
+# UNet and its loss call them. https://docs.pytorch.org/docs/stable/amp.html
+TO_LOWER = frozenset(
+    {functional.linear, functional.conv2d, functional.scaled_dot_product_attention}
+    | {torch.matmul, torch.bmm, torch.baddbmm, torch.mm, torch.addmm, Tensor.matmul, Tensor.__matmul__}
+)
+TO_FLOAT32 = frozenset(
+    {functional.layer_norm, functional.group_norm, functional.softmax, Tensor.softmax, torch.softmax}
+)
+
+
+@dataclass
+class Timeline:
+    """What happened to memory in one step, in the order of the operations."""
+
+    deltas: list[int] = field(default_factory=list)
+    """Bytes: positive for a storage that came, negative for one that went, or scratch of one operation (+n, -n)."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """Name -> length of `deltas` when a phase began or ended."""
+    survivors: list[tuple[int, int]] = field(default_factory=list)
+    """(index in `deltas`, bytes) of what is there after the step: the gradients."""
+
+    def live(self) -> list[int]:
+        """Bytes in use after each event, those before the step not counted."""
+        total, result = 0, []
+        for delta in self.deltas:
+            total += delta
+            result.append(total)
+        return result
+
+    def peak(self) -> int:
+        """Largest sum of bytes in use."""
+        return max(self.live(), default=0)
+
+    def at(self, mark: str) -> int:
+        """Bytes in use at a mark."""
+        return sum(self.deltas[: self.marks[mark]])
+
+
+class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes a `Timeline` of every storage that operations make; views and what was there before cost nothing."""
+
+    def __init__(self, *, cuda: bool, known: list[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.timeline = Timeline()
+        self.cuda = cuda
+        self.live = 0
+        self.seen: dict[int, tuple[Any, int]] = {}
+        self.kept = [tensor.untyped_storage() for tensor in known]
+        self.known = {id(storage) for storage in self.kept}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor):
+                self._saw(value)
+        if self.cuda and func is ATTENTION_BACKWARD:
+            # FlashAttention 2's backward sums dq in float32 and keeps one float32 a row (arXiv 2307.08691)
+            query = args[1]
+            scratch = 4 * (query.numel() + query.numel() // query.shape[-1])
+            self.timeline.deltas += [scratch, -scratch]
+        return result
+
+    def _saw(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = id(storage)
+        if key in self.seen or key in self.known:
+            return
+        size = storage.nbytes()
+        if self.cuda:
+            size = -(-size // 512) * 512  # the unit of CUDA's caching allocator
+        self.seen[key] = weakref.ref(storage, partial(self._gone, key, size)), len(self.timeline.deltas)
+        self._count(size)
+
+    def _count(self, delta: int) -> None:
+        self.live += delta
+        self.timeline.deltas.append(delta)
+
+    def _gone(self, key: int, size: int, reference: Any) -> None:
+        if self.seen.pop(key, None) is not None:
+            self._count(-size)
+
+    def mark(self, name: str) -> None:
+        """Name this moment."""
+        self.timeline.marks[name] = len(self.timeline.deltas)
+
+
+class CudaAutocast(TorchFunctionMode):
+    """CUDA's autocast on tensors that are not on CUDA: the same casts, and the same cache of cast float32 leaves."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.depth = 0
+        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @contextlib.contextmanager
+    def region(self) -> Iterator[None]:
+        """What `torch.autocast` is on CUDA: inside, operations cast; on leaving, the cache is emptied."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+            if not self.depth:
+                self.cache.clear()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.depth and (func in TO_LOWER or func in TO_FLOAT32):
+            dtype = self.dtype if func in TO_LOWER else torch.float32
+            args = tuple(self._cast(a, dtype) for a in args)
+            kwargs = {k: self._cast(v, dtype) for k, v in kwargs.items()}
+        return func(*args, **kwargs)
+
+    def _cast(self, value: Any, dtype: torch.dtype) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
+            return value
+        if not (value.is_leaf and value.requires_grad and value.dtype == torch.float32):
+            return value.to(dtype)
+        if id(value) not in self.cache:
+            self.cache[id(value)] = (value, value.to(dtype))
+        return self.cache[id(value)][1]
+
+
+@contextlib.contextmanager
+def fake_run(unet: Any, *, dtype: torch.dtype, checkpoint: str, cuda: bool) -> Iterator[AbstractContextManager[Any]]:
+    """Inside, tensors have no data, and `unet` computes in `dtype` as accelerate's mixed precision makes it.
+
+    Args:
+        unet: on the meta device, with its adapter; its parameters become fake tensors.
+        checkpoint: `none`, `partial` or `all`.
+        cuda: with the casts of CUDA's autocast; else with those of the CPU's.
+
+    Yields:
+        A context to compute in (the function mode that casts).
+    """
+    casts = CudaAutocast(dtype)
+
+    def region() -> AbstractContextManager[Any]:
+        if dtype == torch.float32:
+            return nullcontext()
+        return casts.region() if cuda else torch.autocast("cpu", dtype)
+
+    @contextlib.contextmanager
+    def region_again() -> Iterator[None]:
+        with casts, region():  # the backward pass runs without function modes
+            yield
+
+    # torch's checkpoint takes autocast along by itself; of the casts that stand in for CUDA's it does not know
+    again = (lambda: (nullcontext(), region_again())) if cuda and dtype != torch.float32 else None
+    checkpointing.set_level(unet, checkpoint, context_fn=again)
+    forward = unet.forward
+
+    def autocast_forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        with region():
+            result = forward(*args, **kwargs)
+        return tuple(value.float() for value in result)  # accelerate's convert_outputs_to_fp32
+
+    with FakeTensorMode():
+        fake_parameters(unet)
+        unet.forward = autocast_forward
+        unet.train()
+        try:
+            yield casts if cuda else nullcontext()
+        finally:
+            unet.forward = forward
+
+
+def trace_step(
+    unet: Any,
+    *,
+    size: int,
+    batch: int,
+    dtype: torch.dtype,
+    checkpoint: str,
+    elsewhere_weight: float,
+    prediction_type: str = "epsilon",
+    cuda: bool,
+) -> Timeline:
+    """Forward and backward of one batch, as `finetune.loop` does them, on tensors without data.
+
+    Args:
+        unet: from `unet_without_data`.
+        size: side of the pictures in pixels.
+        checkpoint: `none`, `partial` or `all`.
+        elsewhere_weight: above 0, the frozen base predicts first (without gradients), as in training.
+        cuda: as on a CUDA device; else as on a CPU.
+
+    Returns:
+        Timeline with the marks `forward` (loss computed) and `backward` (gradients there).
+    """
+    with fake_run(unet, dtype=dtype, checkpoint=checkpoint, cuda=cuda) as computing:
+        parts = fake_batch(unet, size=size, batch=batch)
+        settings = Objective(torch.empty(TIMESTEPS), prediction_type, 5.0, 1.0, 0.5, elsewhere_weight)
+        known = [*unet.parameters(), *unet.buffers(), settings.alphas, *vars(parts).values()]
+        watch = StorageWatch(cuda=cuda, known=known)
+        with computing, watch:
+            loss = batch_loss(unet, parts, settings, dtype)
+            watch.mark("forward")
+            loss.backward()  # type: ignore[no-untyped-call]
+            del loss
+            watch.mark("backward")
+            watch.timeline.survivors = [(born, watch.timeline.deltas[born]) for _, born in watch.seen.values()]
+        for parameter in unet.parameters():
+            parameter.grad = None
+    return watch.timeline
+
+
+def unet_without_data(
+    config: dict[str, Any], *, dtype: torch.dtype, rank: int, targets: str, dora: bool, alpha: float = 1.0
+) -> Any:
+    """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory."""
+    from diffusers import UNet2DConditionModel
+
+    from finetune.lora import add_lora
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
+        add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
+    return unet
+
+
+def fake_parameters(unet: Any) -> None:
+    """Replace parameters on the meta device by fake ones on the CPU; inside a `FakeTensorMode`."""
+    for module in unet.modules():
+        for name, value in list(module._parameters.items()):
+            if value is not None:
+                empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
+                module._parameters[name] = torch.nn.Parameter(empty, requires_grad=value.requires_grad)
+
+
+def fake_batch(unet: Any, *, size: int, batch: int) -> Batch:
+    """A batch without data for a UNet; inside a `FakeTensorMode`."""
+    config = unet.config
+    side = size // 8
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    make: Callable[..., Tensor] = torch.empty
+    return Batch(
+        latents=make(batch, 4, side, side),
+        masked=make(batch, 4, side, side),
+        mask=make(batch, 1, side, side),
+        product=make(batch, 1, side, side),
+        ring=make(batch, 1, side, side),
+        embeds=make(batch, 77, config.cross_attention_dim),
+        pooled=make(batch, pooled),
+        time_ids=make(batch, 6),
+        noise=make(batch, 4, side, side),
+        timesteps=torch.zeros(batch, dtype=torch.long),
+    )

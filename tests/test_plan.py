@@ -1,0 +1,133 @@
+"""The planner against real steps, and `packshot plan` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from finetune import memory, plan
+from finetune.core.basemodel import resolve_base
+from finetune.core.commands import main
+from finetune.core.config import find_config, read_yaml, validate
+from finetune.core.errors import ConfigError
+from finetune.settings import TrainConfig
+
+GPU_SIZES = (8, 12, 16, 24)
+
+
+def tiny_setup(base: Path, **changes: Any) -> memory.Setup:
+    plain = memory.Setup(
+        unet=memory.unet_config(resolve_base(str(base))), size=64, batch=8, accumulation=1, dtype="float32",
+        checkpoint="none", rank=4, targets="attention+feedforward", dora=False, optimizer="adamw8bit",
+        min_8bit_size=512, frozen_pass=True, cuda=False,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+@pytest.mark.tiny
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"checkpoint": "partial", "accumulation": 2}, {"checkpoint": "all", "rank": 16, "optimizer": "adamw"}],
+    ids=["plain", "partial", "all"],
+)
+def test_prediction_against_a_real_step(tiny_base: Path, changes: dict[str, Any]) -> None:
+    from benchmarks.memory import measured_peak
+
+    setup = tiny_setup(tiny_base, **changes)
+    said = memory.budget(setup, context=0).torch_peak
+    assert said == pytest.approx(measured_peak(resolve_base(str(tiny_base)), setup), rel=0.08)
+
+
+@pytest.mark.tiny
+def test_optimizer_state_is_what_bitsandbytes_makes(tiny_base: Path) -> None:
+    import torch
+
+    from finetune.optimizers import make_optimizer
+
+    parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (100, 511, 512, 5000)]
+    for name in ("adamw8bit", "adamw"):
+        options: dict[str, Any] = {"learning_rate": 1e-4, "weight_decay": 0.0, "betas": (0.9, 0.999)}
+        optimizer = make_optimizer(name, parameters, min_8bit_size=512, **options)
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        found = {
+            value.untyped_storage().data_ptr(): value.untyped_storage().nbytes()
+            for state in optimizer.state.values()
+            for key, value in state.items()
+            if isinstance(value, torch.Tensor) and key != "step"
+        }
+        assert memory.optimizer_state(parameters, name, 512) == sum(found.values())
+
+
+@pytest.mark.tiny
+def test_plan_chooses_and_refuses(tiny_base: Path, tmp_path: Path) -> None:
+    whole = plan.Device("card", 2**40, cuda=True, context=0)
+    setup = tiny_setup(tiny_base, cuda=True, dtype="bfloat16", batch=2, accumulation=2, checkpoint="all")
+    peaks = {
+        level: plan.judge(replace(setup, checkpoint=level, batch=1, accumulation=4), whole, tmp_path).budget.total
+        for level in ("none", "partial", "all")
+    }
+    assert peaks["none"] > peaks["partial"] > peaks["all"]
+    best = plan.fastest(setup, whole, tmp_path)
+    assert best is not None
+    assert (best.setup.checkpoint, best.setup.batch, best.setup.accumulation) == ("none", 4, 1)
+    tight = replace(whole, memory=int(peaks["partial"] / (1 - plan.SPARE)) + 64)
+    best = plan.fastest(setup, tight, tmp_path)
+    assert best is not None
+    assert (best.setup.checkpoint, best.setup.batch, best.spare >= 0) == ("partial", 1, True)
+    verdict = plan.judge(replace(setup, checkpoint="none"), tight, tmp_path)
+    assert not verdict.fits
+    assert "memory.gradient_checkpointing=partial" in plan.refuse(verdict, tmp_path).hint
+    nothing = replace(whole, memory=1000)
+    assert plan.fastest(setup, nothing, tmp_path) is None
+    assert "adapter.rank" in plan.refuse(verdict.__class__(setup, verdict.budget, nothing), tmp_path).hint
+
+
+@pytest.mark.tiny
+def test_the_command(tiny_base: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(f"base: {{model: '{tiny_base}'}}\ndata: {{size: 64}}\n", encoding="utf-8")
+    common = ["--config", str(config), "--workspace", str(tmp_path)]
+    done = CliRunner().invoke(main, ["plan", *common, "--gpu", "12GB", "--json", "--effective-batch", "2"])
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["fits"] is True
+    assert sum(facts["components"].values()) == facts["total"]
+    assert facts["settings"][1:] == ["train.batch=1", "train.accumulation=2"]
+    assert facts["components"]["context"] == memory.CONTEXT
+    done = CliRunner().invoke(main, ["plan", *common])
+    assert done.exit_code == 0, done.output
+    assert "activations" in done.stdout
+    assert "fits," in done.stdout
+
+
+def test_a_size_that_is_none_is_refused() -> None:
+    assert plan.named_device("12GB").memory == plan.named_device("12").memory == int(11.65 * 2**30)
+    for wrong in ("large", "0GB", "-3", "nan"):
+        with pytest.raises(ConfigError, match="--gpu wants"):
+            plan.named_device(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", GPU_SIZES)
+def test_a_presets_header_says_what_the_planner_says(size: int, tmp_path: Path) -> None:
+    import re
+
+    path = find_config(f"sdxl-{size}gb", "train")
+    purpose, expected, command = path.read_text(encoding="utf-8").splitlines()[:3]
+    assert purpose.startswith("# Purpose: ")
+    assert command == f"# Command: packshot train SKU --config sdxl-{size}gb"
+    config = validate(TrainConfig, read_yaml(path), path.name)
+    device = plan.named_device(f"{size}GB")
+    verdict = plan.judge(plan.setup_of(config, plan.base_config(config)[0], device), device, tmp_path)
+    assert verdict.fits
+    found = re.search(r"([\d.]+) GiB planned, ([\d.]+) GiB of it torch's", expected)
+    assert found, expected
+    assert float(found[1]) == pytest.approx(verdict.budget.total / 2**30, abs=0.1)
+    assert float(found[2]) == pytest.approx(verdict.budget.torch_peak / 2**30, abs=0.1)
