@@ -34,6 +34,7 @@ def train(workspace: Workspace, base: Path, sku: str = "bottle01", *overrides: s
         "adapter": {"rank": 4},
         "train": {"steps": 6, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 1},
         "objective": {"ring_px": 8},
+        "memory": {"check": False},  # the planner traces the loop's own loss, which a test here watches
     }
     config = validate(TrainConfig, apply_overrides(data, overrides), "tiny")
     prepared, _ = prepare_set(workspace, sku, data=config.data)
