@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,6 @@ import numpy as np
 import pytest
 from conftest import draw_bottle
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
-
 from test_benchmark_embedded_base import striped_world
 
 from benchmarks import embedded_base

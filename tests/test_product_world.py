@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/ is not installed
-
 import tools.product_world as package
 from tools.embedded_base import captions as training_captions
 from tools.embedded_base import phrases, words
