@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,3 +64,15 @@ def inspected(root: Path, photos: dict[str, Image.Image], **config: object) -> C
 def fired(report: CheckReport) -> set[tuple[str, str]]:
     """(check, photo) of every error and warning."""
     return {(f.check, f.photo) for f in report.findings if f.severity != "note"}
+
+
+def assert_fires_alone(tmp_path: Path, spoil: Spoil, check: str, photo: str, said: str) -> None:
+    """Of a set with one spoiled photo, that check alone warns, of that photo alone, with reason and cure."""
+    photos = views()
+    spoil(photos)
+    report = inspected(tmp_path, photos)
+    found = [f for f in report.findings if (f.check, f.photo) == (check, photo)]
+    assert found, report.findings
+    assert re.search(said, found[0].what)
+    assert (found[0].severity, bool(found[0].why), bool(found[0].cure)) == ("warning", True, True)
+    assert {name for _, name in fired(report)} == {photo}

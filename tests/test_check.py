@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from check_drawings import SIZE, Spoil, bottle, fired, inspected, lit, views
+from check_drawings import SIZE, Spoil, assert_fires_alone, bottle, fired, inspected, lit, views
 from click.testing import CliRunner, Result
 from conftest import draw_bottle, write_set
 from PIL import Image, ImageFilter
@@ -77,14 +77,7 @@ def doubled(photos: dict[str, Image.Image]) -> None:
 def test_each_check_fires_on_its_spoiled_photo_alone(
     tmp_path: Path, spoil: Spoil, check: str, photo: str, said: str
 ) -> None:
-    photos = views()
-    spoil(photos)
-    report = inspected(tmp_path, photos)
-    found = [f for f in report.findings if (f.check, f.photo) == (check, photo)]
-    assert found, report.findings
-    assert re.search(said, found[0].what)
-    assert (found[0].severity, bool(found[0].why), bool(found[0].cure)) == ("warning", True, True)
-    assert {name for _, name in fired(report)} == {photo}
+    assert_fires_alone(tmp_path, spoil, check, photo, said)
 
 
 def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from check_drawings import Spoil, bottle, fired, inspected, lit, on_ground, views
+from check_drawings import Spoil, assert_fires_alone, bottle, fired, inspected, lit, on_ground, views
 from conftest import draw_bottle, write_set
 from PIL import Image
 
@@ -52,14 +52,7 @@ def mixed_in(photos: dict[str, Image.Image]) -> None:
 def test_each_finding_names_the_strange_photo_alone(
     tmp_path: Path, spoil: Spoil, check: str, photo: str, said: str
 ) -> None:
-    photos = views()
-    spoil(photos)
-    report = inspected(tmp_path, photos)
-    found = [f for f in report.findings if (f.check, f.photo) == (check, photo)]
-    assert found, report.findings
-    assert re.search(said, found[0].what)
-    assert (found[0].severity, bool(found[0].why), bool(found[0].cure)) == ("warning", True, True)
-    assert {name for _, name in fired(report)} == {photo}
+    assert_fires_alone(tmp_path, spoil, check, photo, said)
 
 
 def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
