@@ -1,0 +1,155 @@
+"""What a training run holds in memory: accelerator, adapted UNet, optimizer, schedule, examples. Called by the recipe.
+
+`open_session` puts the parts together in the one order that works: examples first, since encoding them needs the VAE
+and the text encoders, which leave memory before the UNet comes; checkpoints last, when all they restore is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from finetune import lora, resume, rundir
+from finetune.backoff import BackOff
+from finetune.core.basemodel import ResolvedBase, load_unet
+from finetune.core.catalog import Workspace
+from finetune.core.console import say
+from finetune.core.device import pick_device, pick_dtype
+from finetune.core.errors import RunError
+from finetune.core.prepared import PreparedSet
+from finetune.optimizers import make_optimizer, make_schedule
+from finetune.settings import TrainConfig
+from finetune.training_examples import load_examples
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from finetune.cache import CachedExamples
+
+
+@dataclass
+class Session:
+    """A run in memory, ready for its next step."""
+
+    config: TrainConfig
+    prepared: PreparedSet
+    base: ResolvedBase
+    run: rundir.RunFolder
+    accelerator: Accelerator
+    dtype: torch.dtype
+    """Of the frozen base and the computation."""
+    examples: CachedExamples
+    unet: Any
+    """With its adapter, as accelerate prepared it."""
+    scheduler: Any
+    """The base's noise schedule."""
+    optimizer: Any
+    schedule: Any
+    """Of the learning rate."""
+    memory: BackOff
+    lora_config: dict[str, Any]
+    """PEFT's."""
+    size: lora.AdapterSize
+    start: int = 0
+    """Optimizer steps done before."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self.accelerator.device)
+
+    @property
+    def bare_unet(self) -> Any:
+        """The UNet without what accelerate wraps it in."""
+        return self.accelerator.unwrap_model(self.unet)
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of a step."""
+        resume.save_checkpoint(self.accelerator, self.run.state, step, self.config.train.keep_checkpoints)
+
+
+def open_session(
+    workspace: Workspace, prepared: PreparedSet, config: TrainConfig, base: ResolvedBase, run: rundir.RunFolder
+) -> Session:
+    """Load everything a run needs, and go back to its newest checkpoint.
+
+    Raises:
+        RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
+    """
+    accelerator, dtype = _accelerator(config, run)
+    device = str(accelerator.device)
+    examples = load_examples(workspace, prepared, base, config, device)
+    unet, scheduler = load_unet(base, dtype=dtype, device=device)
+    a, t = config.adapter, config.train
+    lora_config, size = lora.add_lora(
+        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=t.seed
+    )
+    optimizer = make_optimizer(
+        t.optimizer,
+        lora.lora_parameters(unet),
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        betas=t.betas,
+        min_8bit_size=t.min_8bit_size,
+    )
+    schedule = make_schedule(t.schedule, optimizer, warmup=t.warmup, steps=t.steps)
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    accelerator.register_for_checkpointing(schedule)
+    resume.save_only_the_adapter(accelerator)
+    memory = BackOff(
+        accelerator,
+        unet,
+        run.path / "memory.json",
+        level=config.memory.gradient_checkpointing,
+        batch=t.batch,
+        save=lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
+    )
+    start = resume.load_newest(accelerator, run.state)
+    rundir.trim_metrics(run.metrics, start)
+    say(
+        f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; {len(examples)} examples on {device}"
+    )
+    if start:
+        say(f"  going on from step {start} of {run.path.name}")
+    return Session(
+        config=config,
+        prepared=prepared,
+        base=base,
+        run=run,
+        accelerator=accelerator,
+        dtype=dtype,
+        examples=examples,
+        unet=unet,
+        scheduler=scheduler,
+        optimizer=optimizer,
+        schedule=schedule,
+        memory=memory,
+        lora_config=lora_config,
+        size=size,
+        start=start,
+    )
+
+
+def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, torch.dtype]:
+    """accelerate's Accelerator with its trackers, and the dtype of the frozen base."""
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    device = pick_device()
+    dtype = pick_dtype(config.memory.precision, device, batch=config.train.batch)
+    name = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(dtype), "no")
+    accelerator = Accelerator(
+        gradient_accumulation_steps=config.train.accumulation,
+        mixed_precision=name,
+        log_with=list(config.train.trackers) or None,
+        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path)),
+        cpu=device == "cpu",
+    )
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    if config.train.trackers:
+        accelerator.init_trackers("logs")
+        if len(accelerator.trackers) != len(config.train.trackers):
+            raise RunError("a tracker could not be started", "see train.trackers; accelerate drops those not installed")
+    return accelerator, dtype
