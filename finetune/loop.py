@@ -107,6 +107,7 @@ def batch_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype)
 def _optimizer_step(
     accelerator: Accelerator,
     unet: Any,
+    trained: list[torch.nn.Parameter],
     optimizer: Any,
     step: int,
     batch: int,
@@ -132,7 +133,6 @@ def _optimizer_step(
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 updating.append(step)
-                trained = [p for p in unet.parameters() if p.requires_grad]
                 grad_norm = float(accelerator.clip_grad_norm_(trained, max_grad_norm))
             optimizer.step()
             optimizer.zero_grad()
@@ -164,6 +164,7 @@ def run_loop(
         start: Steps already done (0 for a new run).
     """
     unet.train()
+    trained = [p for p in unet.parameters() if p.requires_grad]
     for step in range(start, steps):
         began = time.perf_counter()
         done = None
@@ -171,7 +172,17 @@ def run_loop(
             updating: list[int] = []
             try:
                 done = _optimizer_step(
-                    accelerator, unet, optimizer, step, memory.batch, batch_at, settings, dtype, max_grad_norm, updating
+                    accelerator,
+                    unet,
+                    trained,
+                    optimizer,
+                    step,
+                    memory.batch,
+                    batch_at,
+                    settings,
+                    dtype,
+                    max_grad_norm,
+                    updating,
                 )
             except (RuntimeError, MemoryError) as error:
                 # weights that are half updated can't be done again; and the error's frames hold the step's tensors,

@@ -97,7 +97,7 @@ def budget(setup: Setup, *, context: int) -> Budget:
     """Trace a step of this setup and add up; takes seconds to minutes, by the size of the UNet.
 
     The first forward and backward pass of an accumulated step makes the gradients, the later ones add to them while
-    all are there. After the backward pass the optimizer works; torch's AdamW makes a copy of what it updates.
+    all are there. After the backward pass the optimizer works in place.
 
     Args:
         context: bytes of the process itself.
@@ -122,9 +122,8 @@ def budget(setup: Setup, *, context: int) -> Budget:
     )
     gradients, activations, workspace = _at_the_peak(timeline, accumulates=setup.accumulation > 1)
     adapter = bytes_of(trained, setup.cuda)
-    scratch = adapter if setup.optimizer == "adamw" and setup.cuda else 0
-    if timeline.at("backward") + scratch > gradients + activations + workspace:
-        gradients, activations, workspace = timeline.at("backward"), 0, scratch
+    if timeline.at("backward") > gradients + activations + workspace:
+        gradients, activations, workspace = timeline.at("backward"), 0, 0
     return Budget(
         weights=bytes_of(frozen, setup.cuda),
         adapter=adapter,

@@ -29,7 +29,7 @@ def make_optimizer(
     import torch
 
     if name == "adamw":
-        return torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+        return torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     if name != "adamw8bit":
         raise ConfigError(f"unknown optimizer '{name}'", "there are adamw8bit and adamw")
     try:

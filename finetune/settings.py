@@ -128,6 +128,9 @@ class TrainSection(Strict):
     """Optimizer steps between checkpoints for resume."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints kept."""
+    compile: bool = False
+    """Compile the transformer blocks (torch.compile, regional): a faster step after a minute or so of compiling. On a
+    CPU 12 % at batch 8, so it pays from about 600 steps of the embedded base."""
     trackers: tuple[Literal["tensorboard"], ...] = ("tensorboard",)
     """Where accelerate logs besides metrics.jsonl."""
 
@@ -144,6 +147,8 @@ class MemorySection(Strict):
     """Recompute activations in the backward pass instead of keeping them: nowhere, where a byte saved costs least
     (docs/memory.md), or everywhere. `false` and `true` mean `none` and `all`."""
 
+    channels_last: bool = False
+    """Keep the base's convolutions in NHWC, as tensor cores read them; on a CPU no gain."""
     check: bool = True
     """Hold the planned peak against the device's free memory before anything loads, and refuse what would not fit."""
 

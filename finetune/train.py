@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune import plan, rundir
+from finetune import execution, plan, rundir
 from finetune.core import fingerprint, versions
 from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
@@ -64,6 +64,8 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         say("  base has 4 channels: plain objective, inpainting masks are not used in training")
     if config.data.size != base.size:
         warn(f"examples of {config.data.size} px on a base made for {base.size} px")
+    if config.train.compile:
+        execution.check_compiler()
     if "tensorboard" in config.train.trackers:
         try:
             import tensorboard  # noqa: F401

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune import lora, resume, rundir
+from finetune import execution, lora, resume, rundir
 from finetune.backoff import BackOff
 from finetune.core.basemodel import ResolvedBase, load_unet
 from finetune.core.catalog import Workspace
@@ -82,6 +82,8 @@ def open_session(
     device = str(accelerator.device)
     examples = load_examples(workspace, prepared, base, config, device)
     unet, scheduler = load_unet(base, dtype=dtype, device=device)
+    execution.allow_tf32(device)
+    execution.set_layout(unet, channels_last=config.memory.channels_last)
     a, t = config.adapter, config.train
     lora_config, size = lora.add_lora(
         unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=t.seed
@@ -106,6 +108,8 @@ def open_session(
         batch=t.batch,
         save=lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
     )
+    if t.compile:
+        execution.compile_blocks(accelerator.unwrap_model(unet))
     start = resume.load_newest(accelerator, run.state)
     rundir.trim_metrics(run.metrics, start)
     say(

@@ -275,3 +275,10 @@ def test_divergence_is_told_from_scatter() -> None:
     with pytest.raises(RunError, match="norm is inf"):
         Divergence(scaled=False).after_step(report(1, 0.1, float("inf")))
     Divergence(scaled=True).after_step(report(1, 0.1, float("inf")))  # the scaler skips that step
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about its own work
+def test_compiled_blocks_train_to_the_same_losses(workspace: Workspace, tiny_base: Path) -> None:
+    train(workspace, tiny_config(tiny_base, "train.compile=true", "memory.channels_last=true", "data.keep_original=1"))
+    assert losses(workspace) == pytest.approx(GOLDEN, rel=1e-3)

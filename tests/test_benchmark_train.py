@@ -1,0 +1,67 @@
+"""The training benchmark: its clock, its stand-ins for torchvision, its bare loop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.train import WARM, packshot_command, step_times, timed_run, workspace_with_the_sample_set
+from benchmarks.training import transforms
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_first_steps_do_not_count() -> None:
+    began = [(0.0, 0.0)] * WARM + [(100.0 + 0.5 * k, 1.0 * k) for k in range(11)]
+    assert step_times(began) == (pytest.approx(0.5), pytest.approx(1.0))
+
+
+def test_stand_ins_do_what_torchvision_documents() -> None:
+    picture = Image.fromarray(np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3))
+    assert transforms.Resize(20)(picture).size == (30, 20)
+    assert transforms.CenterCrop(40)(picture).getpixel((0, 0)) == picture.getpixel((10, 0))
+    top, left, height, width = transforms.RandomCrop.get_params(picture, (10, 20))
+    assert 0 <= top <= 30
+    assert 0 <= left <= 40
+    assert (height, width) == (10, 20)
+    assert transforms.crop(picture, 5, 7, 10, 20).getpixel((0, 0)) == picture.getpixel((7, 5))
+    both = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])(picture)
+    assert both.shape == (3, 40, 60)
+    assert both[1, 2, 3] == pytest.approx(picture.getpixel((3, 2))[1] / 127.5 - 1)
+    assert transforms.RandomHorizontalFlip(p=1.0)(picture).getpixel((0, 0)) == picture.getpixel((59, 0))
+
+
+@pytest.mark.tiny
+def test_the_clock_counts_the_steps_of_the_command(tmp_path: Path, tiny_base: Path) -> None:
+    workspace = workspace_with_the_sample_set(tmp_path)
+    for photo in sorted((workspace / "datasets" / "perfume01" / "photos").iterdir())[1:]:
+        photo.unlink()
+    extra = ["data.variants=2", "memory.check=false", "data.buckets=false"]
+    command = packshot_command(tiny_base, tmp_path / "t.json", 64, 4, 9, extra)
+    found = timed_run("packshot", tmp_path / "t.json", command, workspace)
+    assert found.rate > 0
+    assert found.processor > 0
+    times = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    assert len(times["began"]) == 9
+
+
+@pytest.mark.tiny
+def test_the_bare_loop_trains_a_base_made_here(tmp_path: Path) -> None:
+    from benchmarks.training.tiny_base import make_base
+
+    base = make_base(tmp_path / "base")
+    numbers = ["--size", "64", "--rank", "4", "--steps", "7"]
+    command = ["-m", "benchmarks.training.bare_loop", str(tmp_path / "t.json"), "--base", str(base), *numbers]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    assert len(json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["began"]) == 7
+
+
+def test_a_failing_peer_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no such thing"):
+        timed_run("peer", tmp_path / "t.json", ["-c", "raise SystemExit('no such thing')"], tmp_path)
