@@ -1,30 +1,41 @@
-"""The recipe `packshot check`: the pre-flight report of a product set. `prepare` calls `examine` with its own cutouts.
+"""The recipe `packshot check`: the pre-flight report of a product set. `prepare` calls `examine` with its own records.
 
-Cuts out every photo, measures it, turns the measures into findings, and writes the page. Never changes a photo or a
-prepared set.
+Cuts out and measures every photo that neither the prepared set nor an earlier check knows, several at once, turns the
+measures into findings, and writes the page. Never changes a photo or a prepared set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from finetune.check_report import Shown, figures, write_report
-from finetune.core import fingerprint
+from finetune.check_report import Shown, write_report
 from finetune.core.catalog import ProductSet, Workspace, load_set
 from finetune.core.console import say, warn
-from finetune.core.errors import CatalogError, ConfigError
-from finetune.cutting import Failure, cut_all, open_all
+from finetune.core.errors import CatalogError, ConfigError, PackshotError
+from finetune.cutting import Failure, cut_photo, refusals
+from finetune.file_hashes import FileHashes
 from finetune.findings import Finding, photo_findings
-from finetune.label_reading import label_findings, open_reader
-from finetune.looks import Look, look_at
-from finetune.set_findings import Remembered, count_views, set_findings
+from finetune.label_reading import Labelled, label_findings, open_reader
+from finetune.looks import Look, look_from_json
+from finetune.photo_runs import work_through
+from finetune.photo_work import LookJob, LookTask, look_at_photo
+from finetune.prepared_files import plain_name
+from finetune.records import PREPARE_FORMAT, RECORDS, LeftOut, PhotoRecord, read_record, write_record
+from finetune.remembered import FILE as REMEMBERED
+from finetune.remembered import Remembered, read_remembered
+from finetune.set_findings import count_views, set_findings
+from finetune.sources import look_tasks
+from finetune.workers import Job, usable_cores
 
 REPORT = "report.html"
+QUICK_PIXELS = 8_000_000
+"""Pixels of photos for which starting more processes takes longer than it saves."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,29 @@ class CheckReport:
                 warn(finding.line(self.sku))
 
 
-def check_set(workspace: Workspace, sku: str, *, size: int, report: Path | None = None) -> tuple[CheckReport, Path]:
-    """Check one product set and write its page.
+@dataclass(frozen=True)
+class Looked:
+    """A photo that was looked at, now or earlier."""
+
+    name: str
+    """File name; in a category after its SKU."""
+    content: str
+    """Fingerprint of the file's bytes."""
+    record: PhotoRecord
+    open_cutout: Callable[[], Image.Image]
+    """Gives its cutout, RGBA."""
+
+
+def check_set(
+    workspace: Workspace, sku: str, *, size: int, report: Path | None = None, force: bool = False, jobs: int | None = 1
+) -> tuple[CheckReport, Path]:
+    """Check one product set and write its page. Photos that the prepared set or an earlier check knows are not opened.
 
     Args:
         size: side of the training examples in pixels.
         report: the page's file; default: `report.html` in the set's folder, beside the prepared set.
+        force: look at every photo again.
+        jobs: processes at most; None for one a core. What is found is the same for any number.
 
     Returns:
         What was found, and where the page stands.
@@ -76,6 +104,7 @@ def check_set(workspace: Workspace, sku: str, *, size: int, report: Path | None 
     Raises:
         CatalogError: unknown or empty set, or a category set.
         ConfigError: the page cannot be written there.
+        RunError: a process died over a photo.
     """
     product = load_set(workspace, sku)
     if product.config.kind == "category":
@@ -83,20 +112,15 @@ def check_set(workspace: Workspace, sku: str, *, size: int, report: Path | None 
     path = report or product.folder / REPORT
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"the report cannot be written to {path}", "name a file in a folder that is there")
-    if product.config.kind == "brand":
-        pictures, failures = open_all(product)
-        plain = [BrandPicture(p.path.name, fingerprint.of_file(p.path), *picture.size) for p, picture in pictures]
-        found = examine_brand(product, plain, failures, size=size)
-        shown = [Shown(p.path.name, figures(p.path.name, picture, None)) for p, picture in pictures]
-    else:
-        cuts, failures = cut_all(product)
-        looks = [look_at(cut, fingerprint.of_file(cut.photo.path)) for cut in cuts]
-        cutouts = ((cut.photo.path.name, cut.cutout.rgba) for cut in cuts)
-        found = examine(product, looks, cutouts, failures, size=size)
-        shown = [
-            Shown(name, figures(name, cut.picture, cut.cutout.rgba)) for cut in cuts for name in [cut.photo.path.name]
-        ]
-    write_check_report(path, found, shown)
+    hashes = FileHashes(workspace.cache / "hashes" / f"{sku}.json", trust=not force)
+    tasks = look_tasks(product, hashes.of_file)
+    hashes.save(forget=False)
+    folder = workspace.cache / "checks" / sku
+    looked, failures = _look_through(product, tasks, folder, reuse=not force, jobs=jobs)
+    memory = Remembered() if force else read_remembered(folder / REMEMBERED, product.prepared_dir / REMEMBERED)
+    found = examine(product, looked, failures, size=size, memory=memory)
+    memory.write(folder / REMEMBERED)
+    write_check_report(path, found, looked)
     say(
         f"checked {sku}: {found.usable} of {found.photos} photos can be used, {found.count('error')} errors, "
         f"{found.count('warning')} warnings, {found.count('note')} notes"
@@ -104,31 +128,87 @@ def check_set(workspace: Workspace, sku: str, *, size: int, report: Path | None 
     return found, path
 
 
+def _look_through(
+    product: ProductSet, tasks: Sequence[LookTask], folder: Path, *, reuse: bool, jobs: int | None
+) -> tuple[list[Looked], list[Failure]]:
+    """Look at every photo of a set; the records of those the prepared set does not hold are kept in `folder`."""
+    results: dict[int, PhotoRecord | PackshotError] = {}
+    todo, kept = [], {folder / REMEMBERED}
+    for index, task in enumerate(tasks):
+        key = task.key(PREPARE_FORMAT)
+        prepared = product.prepared_dir / RECORDS / f"{plain_name(task.photo.stem)}.json"
+        own = folder / f"{key}.json"
+        found = _known(task, key, (prepared, own)) if reuse else None
+        if found is None:
+            todo.append((index, LookJob(task, key, own)))
+        else:
+            results[index] = found
+        kept.add(own)
+    if todo:
+        processes = (jobs or usable_cores()) if sum(job.task.pixels for _, job in todo) > QUICK_PIXELS else 1
+        work = [Job(job.task.photo.path.name, job, job.task.memory) for _, job in todo]
+        made = work_through(look_at_photo, work, verb="checking", unchanged=len(results), processes=processes)
+        for number, result in made:
+            index, job = todo[number]
+            results[index] = result
+            if isinstance(result, PackshotError):
+                write_record(LeftOut.of(job.task.mark(PREPARE_FORMAT), result), job.path)
+    for stale in set(folder.glob("*.json")) - kept:
+        stale.unlink()
+    looked, failures = [], refusals(product)
+    for index, task in enumerate(tasks):
+        result = results[index]
+        if isinstance(result, PhotoRecord):
+            looked.append(Looked(task.photo.path.name, task.content, result, partial(_cutout, task)))
+        else:
+            failures.append(Failure(task.photo, result))
+    return looked, failures
+
+
+def _known(task: LookTask, key: str, paths: Sequence[Path]) -> PhotoRecord | PackshotError | None:
+    """What the first record says that is of this photo as it is now."""
+    for path in paths:
+        record = read_record(path)
+        if isinstance(record, PhotoRecord) and record.look_key == key:
+            return record
+        if isinstance(record, LeftOut) and record.mark == task.mark(PREPARE_FORMAT):
+            return record.as_error()
+    return None
+
+
+def _cutout(task: LookTask) -> Image.Image:
+    return cut_photo(task.photo, task.config).cutout.rgba
+
+
 def examine(
-    product: ProductSet,
-    looks: Sequence[Look],
-    cutouts: Iterable[tuple[str, Image.Image]],
-    failures: Sequence[Failure],
-    *,
-    size: int,
-    known: Remembered | None = None,
+    product: ProductSet, looked: Sequence[Looked], failures: Sequence[Failure], *, size: int, memory: Remembered
 ) -> CheckReport:
-    """Check the cut-out photos of a SKU by what was measured on them.
+    """Check a set by what its photos' records say; a cutout is opened only to read its label.
 
     Args:
-        cutouts: (file name, RGBA) of each photo; gone through only as far as the label has to be read.
         failures: photos that could not be read or cut out. size: side of the training examples in pixels.
-        known: comparisons of an earlier call (see `set_findings`); brought up to date.
+        memory: of an earlier call; brought up to date.
     """
+    if product.config.kind == "brand":
+        facts = [(one, one.record.cutout) for one in looked]
+        pictures = [BrandPicture(one.name, one.content, cutout["width"], cutout["height"]) for one, cutout in facts]
+        return examine_brand(product, pictures, failures, size=size)
+    looks = [_look(one) for one in looked]
     plural = _is_plural(product.config.class_noun)
     found = _left_out(failures, len(looks))
     for look in looks:
         found += photo_findings(look, size=size, plural=plural)
     if product.config.kind != "category":  # its members are meant to differ
-        found += set_findings(looks, known)
+        found += set_findings(looks, memory.colours)
     if product.config.label_text and looks:
-        found += label_findings(product.config.label_text, cutouts, open_reader())
+        cutouts = (Labelled(one.record.look_key, one.open_cutout) for one in looked)
+        found += label_findings(product.config.label_text, cutouts, open_reader(), memory.labels)
     return _report(product.sku, len(looks), failures, count_views(looks), found)
+
+
+def _look(one: Looked) -> Look:
+    assert one.record.look is not None
+    return replace(look_from_json(one.record.look), name=one.name)
 
 
 @dataclass(frozen=True)
@@ -189,7 +269,7 @@ def _is_plural(noun: str) -> bool:
     return (last.endswith("s") and not last.endswith("ss")) or last in ("pair", "set")
 
 
-def write_check_report(path: Path, found: CheckReport, shown: Sequence[Shown]) -> None:
+def write_check_report(path: Path, found: CheckReport, looked: Sequence[Looked]) -> None:
     """Write the page of a check: every photo with what was found on it."""
     facts = f"{found.usable} of {found.photos} photos can be used, {found.views} views"
-    write_report(path, found.sku, facts, found.findings, shown)
+    write_report(path, found.sku, facts, found.findings, [Shown(one.name, one.record.figures) for one in looked])

@@ -22,6 +22,8 @@ from finetune.core.errors import CatalogError
     metavar="FILE",
     help="Write the page there instead of datasets/SKU/report.html.",
 )
+@click.option("--force", is_flag=True, help="Look at every photo again, even at what is known.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; default: one a usable core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @common_options
 def check(
@@ -29,6 +31,8 @@ def check(
     config_name: str | None,
     overrides: tuple[str, ...],
     report: Path | None,
+    force: bool,
+    jobs: int | None,
     as_json: bool,
     workspace: Path,
 ) -> None:
@@ -44,7 +48,7 @@ def check(
     from finetune.cli import resolve_config
 
     size = resolve_config(config_name, overrides, announce=False).data.size
-    found, path = check_set(Workspace(workspace), sku, size=size, report=report)
+    found, path = check_set(Workspace(workspace), sku, size=size, report=report, force=force, jobs=jobs)
     if as_json:
         click.echo(json.dumps(found.as_dict() | {"report": str(path)}, indent=1, ensure_ascii=False))
     for finding in () if as_json else found.findings:

@@ -3,8 +3,8 @@
 A remembered fingerprint stands for a file as long as its size, inode, time of change and time of status change are
 what they were. The last cannot be set by a program, so a copy that keeps the old file's times does not hide; and a file
 that was touched within `SETTLED` of being read is not remembered at all, so that a second edit within one tick of the
-file system's clock (up to 2 s on FAT) does not either: git's rule for "racily clean" entries. Used by the recipe
-`prepare`; what is up to date is still decided by content, this only saves reading it.
+file system's clock (up to 2 s on FAT) does not either: git's rule for "racily clean" entries. Used by the recipes
+`prepare` and `check`; what is up to date is still decided by content, this only saves reading it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,14 @@ class FileHashes:
         self._kept[key] = entry
         return entry[4]
 
-    def save(self) -> None:
-        """Remember what this object looked up; forget the rest. A store that cannot be written is left as it is."""
+    def save(self, *, forget: bool = True) -> None:
+        """Remember what this object looked up. A store that cannot be written is left as it is.
+
+        Args:
+            forget: all the rest; not where others ask this store for more files.
+        """
+        if not forget:
+            self._kept = self._known | self._kept
         if self._kept == self._known:
             return
         part = self._store.with_name(f".{self._store.name}.{os.getpid()}")

@@ -11,6 +11,8 @@ import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from PIL import Image
@@ -42,15 +44,29 @@ def open_reader() -> Reader | None:
     return read
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """A cutout that words may be read on."""
+
+    key: str
+    """Fingerprint of all that the cutout depends on."""
+    open: Callable[[], Image.Image]
+    """Gives the cutout, RGBA."""
+
+
 def label_findings(
-    label_text: Sequence[str], cutouts: Iterable[tuple[str, Image.Image]], reader: Reader | None
+    label_text: Sequence[str], cutouts: Iterable[Labelled], reader: Reader | None, known: dict[str, list[str]]
 ) -> list[Finding]:
     """Findings on the label.
 
     Args:
-        label_text: what is printed on the product. cutouts: (file name, RGBA) of each photo. reader: from
-            `open_reader`; None says the check was not made.
+        label_text: what is printed on the product. cutouts: of each photo, in the order they are read.
+        reader: from `open_reader`; None says the check was not made.
+        known: words read on cutouts at an earlier call; those found there are not opened. Afterwards it holds the
+            words of `cutouts` alone.
     """
+    earlier = dict(known)
+    known.clear()
     if not label_text:
         return []
     why = "a label that is not sharp in any photo is neither learned nor placed legibly"
@@ -58,16 +74,29 @@ def label_findings(
         what = f"label not checked: reading {_quoted(label_text)} needs the extra"
         return [Finding("label", "note", "", what, why, "not checked: install packshot[ocr]")]
     missing, lines = list(label_text), list[str]()
-    for _, rgba in cutouts:  # reading takes a second a photo: stop when everything has been read once
-        words = reader(_on_grey(rgba))
-        missing = [text for text in missing if not is_read(text, words)]
-        lines += words
-        if not missing:
-            return []
+    for cutout in cutouts:
+        key = f"{_version()} {cutout.key}"
+        if key in earlier:
+            known[key] = earlier[key]
+        elif missing:  # reading takes a second a photo: stop when everything has been read once
+            known[key] = list(reader(_on_grey(cutout.open())))
+        if missing:
+            missing = [text for text in missing if not is_read(text, known[key])]
+            lines += known[key]
+    if not missing:
+        return []
     what = f"{_quoted(missing)} cannot be read on any photo"
     what += f"; read was {_quoted(list(dict.fromkeys(lines))[:8])}" if lines else "; no words were read at all"
     cure = "take the label sharp and from the front, or correct label_text in set.yaml"
     return [Finding("label", "warning", "", what, why, cure)]
+
+
+def _version() -> str:
+    """Of the reader: another one may read other words."""
+    try:
+        return version("rapidocr")
+    except PackageNotFoundError:
+        return ""
 
 
 def is_read(text: str, lines: Sequence[str]) -> bool:

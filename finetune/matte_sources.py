@@ -6,7 +6,9 @@ What was asked for and cannot be had is an error with its cures, never another s
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +75,7 @@ def _first_possible(
     except CutoutError as error:
         raise CutoutError(
             f"{not_plain.message}, and no learned model can step in: {error.message}",
-            f"give a mask in masks/ (white is product), or use the learned model: {_cure(error)}; prepare with --force",
+            f"give a mask in masks/ (white is product), or use the learned model: {_cure(error)}",
         ) from error
 
 
@@ -89,6 +91,30 @@ def model_fingerprint(source: str, model: str, folder: Path) -> str:
         return model_content(find_model(model, folder))
     except CutoutError:
         return "missing"
+
+
+def circumstances(source: str, model: str, folder: Path) -> list[str]:
+    """What besides its content may decide whether a photo can be read and cut out: the learned model that would be
+    used, and the versions of the libraries. For photos that failed; see `finetune.records.LeftOut`.
+    """
+    found = ""
+    if source in ("auto", "learned"):
+        try:
+            found = model_content(find_model(model, folder))
+        except CutoutError:
+            found = "missing"
+    return [found, *_versions()]
+
+
+@functools.lru_cache(maxsize=1)
+def _versions() -> tuple[str, ...]:
+    found = []
+    for name in ("packshot", "pillow", "pillow-heif", "rembg", "onnxruntime"):
+        try:
+            found.append(version(name))
+        except PackageNotFoundError:
+            found.append("")
+    return tuple(found)
 
 
 def _cure(error: CutoutError) -> str:

@@ -129,24 +129,10 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[Planned]:
 
 def _wanted_fingerprint(workspace: Workspace, product: Any, config: TrainConfig, base: Any) -> str:
     """Fingerprint the adapter of this set would have now, without preparing anything."""
-    from finetune.core.prepared import PreparedSet
     from finetune.prepare import prepared_fingerprint
     from finetune.train import training_fingerprint
 
-    would_be = PreparedSet(
-        folder=product.prepared_dir,
-        sku=product.sku,
-        kind=product.config.kind,
-        class_noun=product.config.class_noun,
-        token=product.token,
-        fingerprint=prepared_fingerprint(workspace, product, config.data),
-        content=product.fingerprint(),
-        size=config.data.size,
-        examples=0,
-        photos=(),
-        settings={},
-    )
-    return training_fingerprint(would_be, base, config)
+    return training_fingerprint(prepared_fingerprint(workspace, product, config.data), base, config)
 
 
 def _plan_sku(workspace: Workspace, sku: str, wanted: str) -> Planned:

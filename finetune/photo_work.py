@@ -2,12 +2,12 @@
 
 A pure function of its task, so that photos can be prepared by several processes, and a photo whose task is the same as
 before need not be prepared again: its files are taken over. Captions are not part of it (`finetune.captions` fills them
-in from the words recorded here), so a changed caption redoes no picture. Called by the recipe `finetune.prepare`.
+in from the words recorded here), so a changed caption redoes no picture. Called by the recipe `finetune.prepare`; the
+recipe `finetune.check` calls its first half, which makes no examples.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from finetune.core import fingerprint
 from finetune.core.catalog import Photo, SetConfig
 from finetune.core.errors import PackshotError
 from finetune.core.images import read_picture, write_png
-from finetune.cutting import cut_photo
+from finetune.cutting import Cut, cut_photo
 from finetune.examples import (
     Example,
     Plan,
@@ -36,13 +36,12 @@ from finetune.examples import (
 )
 from finetune.glass import GLASS_NOUNS
 from finetune.looks import look_at
+from finetune.matte_sources import circumstances
+from finetune.records import LAYERS, RECORDS, PhotoRecord, write_record
 
 WORDS_ONLY = {"class_noun", "token", "brand", "category", "label_text", "height_mm"}
 """Keys of set.yaml that no picture depends on, but for glass, which nouns make likely; everything else counts, what is
 yet to come too."""
-RECORDS = "records"
-LAYERS = {"cutout": "cutouts", "glass": "glass", "shadow": "shadows"}
-"""Folder of every picture a cutout may consist of."""
 FOLDERS = ("images", "masks", "mattes", *LAYERS.values(), RECORDS)
 """Folders of a prepared set."""
 EXAMPLE_BYTES = 260
@@ -67,88 +66,97 @@ class ExampleSettings:
 
 
 @dataclass(frozen=True)
-class PhotoTask:
-    """Everything the work on one photo depends on."""
+class LookTask:
+    """Everything that reading, cutting out and measuring one photo depends on."""
 
-    sku: str
     photo: Photo
     content: str
     """Fingerprint of the photo's file."""
     mask_content: str
     """Fingerprint of its mask; empty without one."""
     config: SetConfig
-    settings: ExampleSettings
     model: str
     """Fingerprint of the learned model that set.yaml names; empty where it names none."""
+
+    def key(self, format: int) -> str:
+        """Fingerprint of all that the cutout depends on. The photo's folder is not part of it."""
+        return fingerprint.of_value(
+            {
+                "format": format,
+                "content": [self.content, self.mask_content, self.photo.path.name],
+                "config": self.config.model_dump(mode="json", exclude=WORDS_ONLY),
+                "glass is likely": bool(GLASS_NOUNS.search(self.config.class_noun)),
+                "model": self.model,
+            }
+        )
+
+    def mark(self, format: int) -> str:
+        """Fingerprint under which a failure is remembered: the key, and what is installed to read and cut with.
+
+        So a photo that failed is tried again once a model or an extra has been installed, and not before.
+        """
+        folder = self.photo.path.parent.parent
+        return fingerprint.of_value(
+            [self.key(format), circumstances(self.config.cutout, self.config.cutout_model, folder)]
+        )
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that will be worked on, by the picture's header: a photo that cannot be read counts little."""
+        try:
+            with Image.open(self.photo.path) as opened:
+                pixels = opened.width * opened.height
+        except (OSError, ValueError, SyntaxError):
+            return 0
+        return min(pixels, int(self.config.max_megapixels * 1e6))  # larger ones are read in strips
+
+    @property
+    def memory(self) -> int:
+        """Bytes that reading, cutting out and measuring is expected to need."""
+        return PROCESS_BYTES + PHOTO_BYTES * self.pixels
+
+
+@dataclass(frozen=True)
+class PhotoTask:
+    """Everything the work on one photo depends on."""
+
+    sku: str
+    look: LookTask
+    settings: ExampleSettings
     photographs: tuple[tuple[str, Path], ...]
     """Pictures for blurred backdrops, by fingerprint."""
     name: str
     """What its files are called in the prepared folder, without ending; may hold a folder."""
 
+    @property
+    def photo(self) -> Photo:
+        """The photo."""
+        return self.look.photo
+
     def key(self, format: int) -> str:
         """Fingerprint of all that the files depend on. `name` and the path are not part of it."""
         return fingerprint.of_value(
             {
-                "format": format,
                 "photo": f"{self.sku}/{self.photo.stem}",
-                "content": [self.content, self.mask_content, self.photo.path.name],
-                "config": self.config.model_dump(mode="json", exclude=WORDS_ONLY),
+                "look": self.look.key(format),
                 "settings": asdict(self.settings),
-                "glass is likely": bool(GLASS_NOUNS.search(self.config.class_noun)),
-                "model": self.model,
                 "photographs": [content for content, _ in self.photographs],
             }
         )
 
     @property
     def memory(self) -> int:
-        """Bytes the work is expected to need; by the picture's header, so a photo that cannot be read counts little."""
-        try:
-            with Image.open(self.photo.path) as opened:
-                pixels = opened.width * opened.height
-        except (OSError, ValueError, SyntaxError):
-            pixels = 0
-        pixels = min(pixels, int(self.config.max_megapixels * 1e6))  # larger ones are read in strips
-        return PROCESS_BYTES + PHOTO_BYTES * pixels + EXAMPLE_BYTES * self.settings.size**2
+        """Bytes the work is expected to need."""
+        return self.look.memory + EXAMPLE_BYTES * self.settings.size**2
 
 
 @dataclass(frozen=True)
-class PhotoRecord:
-    """What came of the work on one photo: enough to describe it, judge it and show it without opening it again."""
+class LookJob:
+    """A photo to be looked at, and where its record goes."""
 
+    task: LookTask
     key: str
-    cutout: dict[str, Any]
-    """Fields of `finetune.core.prepared.PreparedPhoto` but its name, split and paths."""
-    look: dict[str, Any] | None
-    """`finetune.looks.Look` as JSON; None in a brand set."""
-    figures: str
-    """Its pictures on the report's page."""
-    examples: list[dict[str, Any]]
-    """One entry a variant: what its row says, but for names, split and caption."""
-    files: list[list[str]]
-    """[folder, ending] of every file: `<folder>/<name><ending>`."""
-
-    def write(self, folder: Path, name: str) -> None:
-        """Write the record."""
-        path = folder / RECORDS / f"{name}.json"
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
-
-    def layers(self, name: str) -> dict[str, str]:
-        """The cutout's pictures of a photo of that name by kind, relative to the prepared folder; empty for none."""
-        there = {folder for folder, _ in self.files}
-        return {layer: f"{folder}/{name}.png" if folder in there else "" for layer, folder in LAYERS.items()}
-
-    def paths(self, name: str) -> list[str]:
-        """Every file of a photo of that name, relative to the prepared folder; the record is the last."""
-        return [*(f"{folder}/{name}{ending}" for folder, ending in self.files), f"{RECORDS}/{name}.json"]
-
-
-def read_record(path: Path) -> PhotoRecord | None:
-    """Read a record; None where it is damaged or of another form."""
-    try:
-        return PhotoRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,26 @@ class PhotoJob:
 
     task: PhotoTask
     key: str
+    look_key: str
     folder: Path
+
+
+def look_at_photo(job: LookJob) -> PhotoRecord | PackshotError:
+    """Read, cut out and measure one photo, and keep what was found but for its pictures: `packshot check`'s work.
+
+    Returns:
+        Its record, written too; or what is wrong with the photo or its mask.
+    """
+    task = job.task
+    try:
+        if task.config.kind == "brand":
+            made = _seen(_read(task), task, "", job.key)
+        else:
+            made = _looked(cut_photo(task.photo, task.config), task, "", job.key)
+    except PackshotError as error:
+        return error
+    write_record(made, job.path)
+    return made
 
 
 def prepare_photo(job: PhotoJob) -> PhotoRecord | PackshotError:
@@ -169,29 +196,43 @@ def prepare_photo(job: PhotoJob) -> PhotoRecord | PackshotError:
     Raises:
         PackshotError: what is wrong lies elsewhere (a picture for backdrops cannot be read).
     """
-    make = _brand_picture if job.task.config.kind == "brand" else _product_photo
+    make = _brand_picture if job.task.look.config.kind == "brand" else _product_photo
     made = make(job)
     if isinstance(made, PhotoRecord):
-        made.write(job.folder, job.task.name)
+        write_record(made, job.folder / RECORDS / f"{job.task.name}.json")
     return made
+
+
+def _looked(cut: Cut, task: LookTask, key: str, look_key: str) -> PhotoRecord:
+    """The record of a cut-out photo, without examples."""
+    box = cut.cutout.box
+    facts = {"source": cut.cutout.source, "width": box.width, "height": box.height}
+    pictures = figures(task.photo.path.name, cut.picture, cut.cutout.rgba)
+    return PhotoRecord(key, look_key, facts, look_at(cut, task.content).as_json(), pictures, [], [])
+
+
+def _seen(picture: Image.Image, task: LookTask, key: str, look_key: str) -> PhotoRecord:
+    """The record of a brand set's picture, without its example."""
+    facts = {"source": "picture", "width": picture.width, "height": picture.height}
+    return PhotoRecord(key, look_key, facts, None, figures(task.photo.path.name, picture, None), [], [])
+
+
+def _read(task: LookTask) -> Image.Image:
+    return read_picture(task.photo.path, max_pixels=int(task.config.max_megapixels * 1e6)).picture
 
 
 def _product_photo(job: PhotoJob) -> PhotoRecord | PackshotError:
     task, options = job.task, job.task.settings
     try:
-        cut = cut_photo(task.photo, task.config)
+        cut = cut_photo(task.photo, task.look.config)
     except PackshotError as error:
         return error
-    files = []
+    record = _looked(cut, task.look, job.key, job.look_key)
     layers = {"cutout": cut.cutout.rgba, "glass": cut.cutout.glass, "shadow": cut.cutout.shadow}
     for layer, picture in layers.items():
         if picture is not None:
             write_png(picture, job.folder / LAYERS[layer] / f"{task.name}.png")
-            files.append([LAYERS[layer], ".png"])
-    look = look_at(cut, task.content)
-    pictures = figures(task.photo.path.name, cut.picture, cut.cutout.rgba)
-    box = cut.cutout.box
-    facts = {"source": cut.cutout.source, "width": box.width, "height": box.height}
+            record.files.append([LAYERS[layer], ".png"])
     plans = plan_variants(
         f"{task.sku}/{task.photo.stem}",
         seed=options.seed,
@@ -203,31 +244,30 @@ def _product_photo(job: PhotoJob) -> PhotoRecord | PackshotError:
     side = max(max(frame) for frame in choice)
     small = shrunk(cut.cutout, side)
     photographs = Photographs([path for _, path in task.photographs], side)
-    examples = []
     for plan in plans:
         example = make_example(
-            cut.picture, small, plan, frames=choice, mirror=task.config.mirror, photographs=photographs
+            cut.picture, small, plan, frames=choice, mirror=task.look.config.mirror, photographs=photographs
         )
-        examples.append(_write_example(job, example, files))
-    return PhotoRecord(job.key, facts, look.as_json(), pictures, examples, files)
+        record.examples.append(_write_example(job, example, record.files))
+    return record
 
 
 def _brand_picture(job: PhotoJob) -> PhotoRecord | PackshotError:
     """A brand set's picture: whole, letterboxed, one example, painted in full."""
     task, options = job.task, job.task.settings
     try:
-        picture = read_picture(task.photo.path, max_pixels=int(task.config.max_megapixels * 1e6)).picture
+        picture = _read(task.look)
     except PackshotError as error:
         return error
+    record = _seen(picture, task.look, job.key, job.look_key)
     frame = nearest(picture.width / picture.height, frames(options.size, buckets=options.buckets))
     image, _, box = letterboxed(picture, frame)
     nothing = np.zeros((frame[1], frame[0]), dtype=np.float32)
     plan = Plan(0, True, "full", derive_seed(options.seed, f"{task.sku}/{task.photo.stem}", 0))
     whole = at_photo_scale(frame, box.width / picture.width)
-    files: list[list[str]] = []
-    example = _write_example(job, Example(image, nothing > 0, nothing, "", "", plan, whole, (0, 0)), files)
-    facts = {"source": "picture", "width": picture.width, "height": picture.height}
-    return PhotoRecord(job.key, facts, None, figures(task.photo.path.name, picture, None), [example], files)
+    example = Example(image, nothing > 0, nothing, "", "", plan, whole, (0, 0))
+    record.examples.append(_write_example(job, example, record.files))
+    return record
 
 
 def _write_example(job: PhotoJob, example: Example, files: list[list[str]]) -> dict[str, Any]:

@@ -8,40 +8,32 @@ training's set-up and by `nightly`; never changes a photo.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from finetune.check import REPORT, BrandPicture, CheckReport, examine, examine_brand, write_check_report
-from finetune.check_report import Shown
+from finetune.check import REPORT, Looked, examine, write_check_report
 from finetune.core.catalog import ProductSet, Workspace, load_set
-from finetune.core.console import say
-from finetune.core.errors import PackshotError
+from finetune.core.errors import CatalogError, PackshotError
 from finetune.core.images import write_png
 from finetune.core.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.cutting import Failure, name_failures, refusals
 from finetune.file_hashes import FileHashes
 from finetune.held_out import held_out
-from finetune.looks import Look, look_from_json
-from finetune.photo_work import FOLDERS, RECORDS, PhotoJob, PhotoRecord, prepare_photo, read_record
+from finetune.photo_runs import work_through
+from finetune.photo_work import FOLDERS, PhotoJob, prepare_photo
 from finetune.prepared_files import overview, rebuilt, take_over, write_rows
-from finetune.set_findings import Remembered
+from finetune.records import PREPARE_FORMAT, RECORDS, Known, LeftOut, PhotoRecord, known_records, write_record
+from finetune.remembered import FILE as REMEMBERED
+from finetune.remembered import Remembered, read_remembered
 from finetune.settings import DataSection
 from finetune.sources import Source, Sources, gather
-from finetune.workers import MEMORY_SHARE, Job, free_memory, run_jobs, usable_cores
+from finetune.workers import Job, usable_cores
 
-PREPARE_FORMAT = 4
-"""Raised when the same input would give other files."""
-COMPARISONS = "comparisons.json"
-"""What holding the photos side by side came to, for the next time."""
 QUICK_PIXELS = 3_000_000
 """Pixels of examples for which starting more processes takes longer than it saves."""
 
@@ -75,28 +67,42 @@ def prepare_set(
     """
     product = load_set(workspace, sku)
     hashes = _hashes(workspace, sku, trust=not force)
-    sources = gather(workspace, product, data, hashes, PREPARE_FORMAT)
-    hashes.save()
     ready = None if force else read_prepared(product.prepared_dir)
-    if ready is not None and ready.fingerprint == sources.fingerprint:
+    left_out = ready.left_out if ready else {}
+    sources = gather(workspace, product, data, hashes, PREPARE_FORMAT, left_out=left_out)
+    hashes.save()
+    if ready is not None and ready.fingerprint == sources.fingerprint(sources.left_out):
         return ready, False
     with rebuilt(product.prepared_dir) as folder:
         _make_folders(folder, sources)
-        done, failures = _photos(folder, sources, data, reuse=not force, jobs=jobs)
+        done, lost = _photos(folder, sources, data, reuse=not force, jobs=jobs)
+        failures = [failure for member in sources.members for failure in refusals(member)]
+        failures += [Failure(source.task.photo, error) for source, error in lost]
         name_failures(sku, len(done), failures)
-        found, shown = _examined(folder, product, done, failures, data.size)
+        memory = Remembered() if force else read_remembered(product.prepared_dir / REMEMBERED)
+        looked = [_looked(folder, item) for item in done]
+        found = examine(product, looked, failures, size=data.size, memory=memory)
+        memory.write(folder / REMEMBERED)
         found.warn()
-        write_check_report(folder / REPORT, found, shown)
-        _describe(folder, sources, data, done)
+        write_check_report(folder / REPORT, found, looked)
+        _describe(folder, sources, data, done, {s.photo: s.task.look.mark(PREPARE_FORMAT) for s, _ in lost})
     return require_prepared(product.prepared_dir, sku), True
 
 
 def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSection) -> str:
-    """The fingerprint the prepared set of a product would have now; nothing is made."""
+    """The fingerprint the prepared set of a product would have now; nothing is made.
+
+    Photos that could not be used when it was last prepared count as left out as long as nothing has changed that could
+    help; others count as good.
+    """
     hashes = _hashes(workspace, product.sku, trust=True)
-    wanted = gather(workspace, product, data, hashes, PREPARE_FORMAT).fingerprint
+    try:
+        ready = read_prepared(product.prepared_dir)
+    except CatalogError:  # damaged: nothing is known
+        ready = None
+    sources = gather(workspace, product, data, hashes, PREPARE_FORMAT, left_out=ready.left_out if ready else {})
     hashes.save()
-    return wanted
+    return sources.fingerprint(sources.left_out)
 
 
 def _hashes(workspace: Workspace, sku: str, *, trust: bool) -> FileHashes:
@@ -112,112 +118,62 @@ def _make_folders(folder: Path, sources: Sources) -> None:
 
 def _photos(
     folder: Path, sources: Sources, data: DataSection, *, reuse: bool, jobs: int | None
-) -> tuple[list[Done], list[Failure]]:
-    """Bring every photo's files into the new folder: taken over where the task is the same, made otherwise."""
-    known = _known(sources) if reuse else {}
+) -> tuple[list[Done], list[tuple[Source, PackshotError]]]:
+    """Bring every photo's files into the new folder: taken over where the task is the same, made otherwise.
+
+    Returns:
+        The photos whose files stand there, and those that cannot be used.
+    """
+    last = [sources.product.prepared_dir, *(s.member.prepared_dir for s in sources.photos)]  # of a category: members'
+    known = known_records(dict.fromkeys(last)) if reuse else Known()
     results: dict[int, PhotoRecord | PackshotError] = {}
     todo = []
     for index, (source, key) in enumerate(zip(sources.photos, sources.keys, strict=True)):
-        record = _taken_over(source, known.get(key), folder)
-        if record is None:
-            todo.append((index, Job(str(source.task.photo.path.name), PhotoJob(source.task, key, folder))))
+        found = _taken_over(source, key, known, folder)
+        if found is None:
+            job = PhotoJob(source.task, key, sources.look_keys[index], folder)
+            todo.append((index, Job(source.task.photo.path.name, job)))
         else:
-            results[index] = record
+            results[index] = found
     if todo:
         made = _worked_through([job for _, job in todo], len(results), data, jobs)
         results |= {todo[number][0]: result for number, result in made}
-    done, failures = [], [failure for member in sources.members for failure in refusals(member)]
+    done, lost = [], []
     for index, source in enumerate(sources.photos):
         result = results[index]
         if isinstance(result, PhotoRecord):
             done.append(Done(source, result))
         else:
-            failures.append(Failure(source.task.photo, result))
-    return done, failures
+            lost.append((source, result))
+            record = LeftOut.of(source.task.look.mark(PREPARE_FORMAT), result)
+            write_record(record, folder / RECORDS / f"{source.task.name}.json")
+    return done, lost
 
 
-def _known(sources: Sources) -> dict[str, tuple[Path, str, PhotoRecord]]:
-    """Every record of the last prepared set (of a category: of its members' too): key -> (folder, name, record)."""
-    known: dict[str, tuple[Path, str, PhotoRecord]] = {}
-    for product in dict.fromkeys([sources.product.prepared_dir, *(s.member.prepared_dir for s in sources.photos)]):
-        root = product / RECORDS
-        for path in sorted(root.rglob("*.json")):
-            record = read_record(path)
-            if record is not None:
-                known.setdefault(record.key, (product, path.relative_to(root).with_suffix("").as_posix(), record))
-    return known
-
-
-def _taken_over(source: Source, known: tuple[Path, str, PhotoRecord] | None, folder: Path) -> PhotoRecord | None:
-    if known is None:
-        return None
-    where, name, record = known
-    return record if take_over(record.paths(name), where, folder, record.paths(source.task.name)) else None
+def _taken_over(source: Source, key: str, known: Known, folder: Path) -> PhotoRecord | PackshotError | None:
+    if key in known.made:
+        where, name, record = known.made[key]
+        return record if take_over(record.paths(name), where, folder, record.paths(source.task.name)) else None
+    if known.left_out and (found := known.left_out.get(source.task.look.mark(PREPARE_FORMAT))):
+        return found.as_error()
+    return None
 
 
 def _worked_through(
     todo: list[Job[PhotoJob]], unchanged: int, data: DataSection, jobs: int | None
 ) -> Iterator[tuple[int, PhotoRecord | PackshotError]]:
-    """Prepare the photos that have to be, with a progress bar where someone looks at it."""
+    """Prepare the photos that have to be."""
     pixels = len(todo) * data.variants * data.size**2
     processes = min(jobs or usable_cores(), len(todo)) if pixels > QUICK_PIXELS else 1
     if processes > 1:
         todo = [Job(job.name, job.given, job.given.task.memory) for job in todo]
-    photos = f"{len(todo)} photo{'s' if len(todo) > 1 else ''}"
-    kept = f", {unchanged} unchanged" if unchanged else ""
-    say(f"preparing {photos}{kept}, {processes} process{'es' if processes > 1 else ''}")
-    with _progress(len(todo)) as advance:
-        for made in run_jobs(prepare_photo, todo, processes=processes, memory=int(MEMORY_SHARE * free_memory())):
-            yield made
-            advance()
+    return work_through(prepare_photo, todo, verb="preparing", unchanged=unchanged, processes=processes)
 
 
-class _Advance(Protocol):
-    def __call__(self) -> None: ...
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[_Advance]:
-    """A bar on stderr; nothing where that is no terminal."""
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("preparing", total=total)
-        yield lambda: bar.advance(task)
-
-
-def _examined(
-    folder: Path, product: ProductSet, done: Sequence[Done], failures: Sequence[Failure], size: int
-) -> tuple[CheckReport, list[Shown]]:
-    """The checks, by what the records say; a cutout is opened only to read its label."""
-    shown = [Shown(d.source.file_name, d.record.figures) for d in done]
-    if product.config.kind == "brand":
-        pictures = [
-            BrandPicture(d.source.file_name, d.source.task.content, d.record.cutout["width"],
-                         d.record.cutout["height"])
-            for d in done
-        ]  # fmt: skip
-        return examine_brand(product, pictures, failures, size=size), shown
-    looks = [_look(d) for d in done]
-    cutouts = ((d.source.file_name, _opened(folder / "cutouts" / f"{d.source.task.name}.png")) for d in done)
-    known = _comparisons(product.prepared_dir)
-    found = examine(product, looks, cutouts, failures, size=size, known=known)
-    (folder / COMPARISONS).write_text(json.dumps(known, sort_keys=True, ensure_ascii=False), encoding="utf-8")
-    return found, shown
-
-
-def _comparisons(prepared: Path) -> Remembered:
-    """What the last prepared set remembers of photos held side by side; nothing where it is damaged."""
-    try:
-        known: Remembered = json.loads((prepared / COMPARISONS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known
-
-
-def _look(done: Done) -> Look:
-    assert done.record.look is not None
-    return replace(look_from_json(done.record.look), name=done.source.file_name)
+def _looked(folder: Path, item: Done) -> Looked:
+    """What the checks need of a photo."""
+    cutout = partial(_opened, folder / "cutouts" / f"{item.source.task.name}.png")
+    return Looked(item.source.file_name, item.source.task.look.content, item.record, cutout)
 
 
 def _opened(path: Path) -> Image.Image:
@@ -225,7 +181,9 @@ def _opened(path: Path) -> Image.Image:
         return picture.convert("RGBA")
 
 
-def _describe(folder: Path, sources: Sources, data: DataSection, done: Sequence[Done]) -> None:
+def _describe(
+    folder: Path, sources: Sources, data: DataSection, done: Sequence[Done], left_out: dict[str, str]
+) -> None:
     """Write rows, contact sheet and, last, `prepared.json`."""
     product = sources.product
     variants = 1 if product.config.kind == "brand" else data.variants
@@ -247,12 +205,13 @@ def _describe(folder: Path, sources: Sources, data: DataSection, done: Sequence[
         kind=product.config.kind,
         class_noun=product.config.class_noun,
         token=product.token,
-        fingerprint=sources.fingerprint,
+        fingerprint=sources.fingerprint(left_out),
         content=sources.content,
         size=data.size,
         examples=len(rows),
         photos=tuple(photos),
         settings=data.model_dump(mode="json"),
+        left_out=left_out,
     ).write()
 
 

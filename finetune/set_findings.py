@@ -39,11 +39,11 @@ COMPARED = 8
 FORMAT = 1
 """Raised when the same looks would be judged otherwise."""
 
-Remembered = dict[str, dict[str, str] | None]
+Comparisons = dict[str, dict[str, str] | None]
 """What comparisons of colours came to, by the fingerprint of what was compared."""
 
 
-def set_findings(looks: Sequence[Look], known: Remembered | None = None) -> list[Finding]:
+def set_findings(looks: Sequence[Look], known: Comparisons | None = None) -> list[Finding]:
     """Findings that need the photos side by side: duplicates, casts, uneven light, other products, views.
 
     Args:
@@ -98,7 +98,7 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     return found
 
 
-def _colours(looks: Sequence[Look], known: Remembered) -> list[Finding]:
+def _colours(looks: Sequence[Look], known: Comparisons) -> list[Finding]:
     """Casts, uneven light and other products, by each photo's colours against those of others."""
     judged = looks[1:] if len(looks) == 2 else looks if len(looks) > 1 else []  # of two, who is the stranger?
     colours = [_fingerprint(look) for look in looks]

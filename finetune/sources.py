@@ -1,12 +1,12 @@
 """What a prepared set is made from: its photos (of a category: its members'), each with its task and its own words.
 
 Decides by content alone what the prepared set would be; reads set.yaml files, sidecars and fingerprints, decodes no
-picture and writes nothing but the memory of fingerprints. Called by the recipe `prepare`.
+picture and writes nothing but the memory of fingerprints. Called by the recipes `prepare` and `check`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from finetune.core.images import SUFFIXES
 from finetune.cutting import sidecar
 from finetune.file_hashes import FileHashes
 from finetune.matte_sources import model_fingerprint
-from finetune.photo_work import ExampleSettings, PhotoTask
+from finetune.photo_work import ExampleSettings, LookTask, PhotoTask
 from finetune.prepared_files import plain_name
 from finetune.settings import DataSection
 
@@ -69,17 +69,34 @@ class Sources:
     photos: tuple[Source, ...]
     keys: tuple[str, ...]
     """Fingerprint of each photo's task."""
+    look_keys: tuple[str, ...]
+    """Fingerprint of what each photo's cutout depends on."""
     content: str
     """Fingerprint of the sets alone, without settings: `ProductSet.fingerprint`, and that of each member."""
-    fingerprint: str
-    """Of all of it: the prepared set's."""
+    whole: str
+    """Fingerprint of all of it."""
+    left_out: frozenset[str]
+    """Photos that could not be used when they were last tried, if that would be no different now."""
+
+    def fingerprint(self, left_out: Collection[str]) -> str:
+        """The prepared set's fingerprint, by the names of the photos that cannot be used."""
+        return fingerprint.of_value([self.whole, sorted(left_out)])
 
 
-def gather(workspace: Workspace, product: ProductSet, data: DataSection, hashes: FileHashes, format: int) -> Sources:
+def gather(
+    workspace: Workspace,
+    product: ProductSet,
+    data: DataSection,
+    hashes: FileHashes,
+    format: int,
+    *,
+    left_out: Mapping[str, str],
+) -> Sources:
     """Everything the prepared set of a product, brand or category is made from.
 
     Args:
         format: of the prepared files; joins every fingerprint.
+        left_out: photos that could not be used when the set was last prepared, with `LookTask.mark` of then.
 
     Raises:
         CatalogError: a category without members, or with photos of its own.
@@ -102,6 +119,8 @@ def gather(workspace: Workspace, product: ProductSet, data: DataSection, hashes:
     if product.config.kind == "category":
         content = fingerprint.of_value([content, {m.sku: m.fingerprint(hashes.of_file) for m in members}])
     keys = tuple(source.task.key(format) for source in photos)
+    look_keys = tuple(source.task.look.key(format) for source in photos)
+    lost = {s.photo for s in photos if s.photo in left_out and left_out[s.photo] == s.task.look.mark(format)}
     whole = {
         "format": format,
         "set": content,
@@ -109,7 +128,19 @@ def gather(workspace: Workspace, product: ProductSet, data: DataSection, hashes:
         "photos": {source.photo: [key, source.description] for source, key in zip(photos, keys, strict=True)},
         "data": data.model_dump(mode="json"),
     }
-    return Sources(product, members, tuple(photos), keys, content, fingerprint.of_value(whole))
+    return Sources(
+        product, members, tuple(photos), keys, look_keys, content, fingerprint.of_value(whole), frozenset(lost)
+    )
+
+
+def look_tasks(product: ProductSet, hash_of: Callable[[Path], str]) -> tuple[LookTask, ...]:
+    """The work of looking at each photo of a set."""
+    model = model_fingerprint(product.config.cutout, product.config.cutout_model, product.folder)
+    return tuple(_look_task(product, photo, model, hash_of) for photo in product.photos)
+
+
+def _look_task(member: ProductSet, photo: Photo, model: str, hash_of: Callable[[Path], str]) -> LookTask:
+    return LookTask(photo, hash_of(photo.path), hash_of(photo.mask) if photo.mask else "", member.config, model)
 
 
 def members_of(workspace: Workspace, product: ProductSet) -> tuple[ProductSet, ...]:
@@ -146,12 +177,8 @@ def _source(
     alone = member is product
     task = PhotoTask(
         sku=member.sku,
-        photo=photo,
-        content=hash_of(photo.path),
-        mask_content=hash_of(photo.mask) if photo.mask else "",
-        config=member.config,
+        look=_look_task(member, photo, model, hash_of),
         settings=settings,
-        model=model,
         photographs=photographs,
         name=plain_name(photo.stem) if alone else f"{plain_name(member.sku)}/{plain_name(photo.stem)}",
     )

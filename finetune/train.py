@@ -41,14 +41,14 @@ class TrainResult:
     peak_mib: float
 
 
-def training_fingerprint(prepared: PreparedSet, base: ResolvedBase, config: TrainConfig) -> str:
-    """What an adapter depends on: the prepared set, the base's content, and every setting that changes weights."""
+def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig) -> str:
+    """What an adapter depends on: the prepared set's fingerprint, the base's content, settings that change weights."""
     settings = config.model_dump(mode="json", exclude={"preview", "base", "data"})
     for silent in ("trackers", "checkpoint_every", "keep_checkpoints"):
         settings["train"].pop(silent)
     for silent in ("gradient_checkpointing", "check"):  # what is computed again is the same
         settings["memory"].pop(silent)
-    return fingerprint.of_value([TRAIN_FORMAT, prepared.fingerprint, base.fingerprint, settings])
+    return fingerprint.of_value([TRAIN_FORMAT, prepared, base.fingerprint, settings])
 
 
 def check_request(config: TrainConfig) -> ResolvedBase:
@@ -83,7 +83,7 @@ def train_adapter(
         base: From `check_request`.
         now: Names a new run.
     """
-    print_of = training_fingerprint(prepared, base, config)
+    print_of = training_fingerprint(prepared.fingerprint, base, config)
     for version in reversed(versions.list_versions(workspace, prepared.sku)):
         if version.manifest.get("fingerprint") == print_of:
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0)

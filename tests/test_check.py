@@ -22,7 +22,7 @@ from finetune.check import check_set
 from finetune.core.catalog import Workspace
 from finetune.core.commands import main
 from finetune.core.errors import ConfigError
-from finetune.label_reading import is_read, label_findings
+from finetune.label_reading import Labelled, is_read, label_findings
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
@@ -150,10 +150,16 @@ def test_reading_stops_when_everything_was_read() -> None:
         calls.append(1)
         return ["NOIRE"]
 
-    cutouts = [(name, Image.new("RGBA", (40, 40))) for name in ("a", "b")]
-    assert label_findings(["noire"], cutouts, read) == []
+    cutouts = [Labelled(key, lambda: Image.new("RGBA", (40, 40))) for key in ("a", "b")]
+    known: dict[str, list[str]] = {}
+    assert label_findings(["noire"], cutouts, read, known) == []
     assert len(calls) == 1
-    assert label_findings([], cutouts, None) == []
+    assert label_findings(["noire"], cutouts, read, known) == []
+    assert len(calls) == 1, "what was read on a cutout is remembered"
+    found = label_findings(["50 ml"], cutouts, read, known)
+    assert found == label_findings(["50 ml"], cutouts, read, {})
+    assert len(calls) == 4
+    assert label_findings([], cutouts, None, known) == []
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_comparisons_are_remembered_and_few_in_large_sets(tmp_path: Path, monkey
         return real(look, others)
 
     monkeypatch.setattr(set_findings, "_colour", counted)
-    known: set_findings.Remembered = {}
+    known: set_findings.Comparisons = {}
     first = set_findings.set_findings(looks, known)
     assert asked == [set_findings.COMPARED] * 12
     assert [f.photo for f in first if f.check == "other product"] == ["99.png"]

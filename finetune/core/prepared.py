@@ -4,7 +4,8 @@ datasets/<sku>/prepared/
   prepared.json        this module's contract: fingerprint, settings, one entry a photo
   metadata.jsonl       the imagefolder's rows: file_name, mask_file_name, matte_file_name, text, variant, split, ...
   images/ masks/ mattes/   examples, <name>-<variant>.png; in a category every folder has one a SKU
-  records/<name>.json  what the work on one photo found, and by which key it is taken over
+  records/<name>.json  what the work on one photo found, or why it was left out, and by which key it is taken over
+  remembered.json      what else was found out about photos (colours held side by side, words read, scenes described)
   cutouts/<name>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
   glass/<name>.png     of transparent products: RGBA at the cutout's size, RGB transmittance, A the share that transmits
   shadows/<name>.png   of packshots: L, the soft shadow on the photo's ground, linear light, perhaps reduced
@@ -15,7 +16,7 @@ datasets/<sku>/prepared/
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class PreparedSet:
     examples: int
     photos: tuple[PreparedPhoto, ...]
     settings: dict[str, Any]
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Photos that could not be used, each with a fingerprint of the circumstances: those are not tried again."""
 
     def cutout_path(self, photo: PreparedPhoto) -> Path:
         """Full path of a photo's cutout."""
