@@ -12,7 +12,7 @@ import click
 from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, read_yaml, validate
-from finetune.core.console import say
+from finetune.core.console import is_main_process, say
 from finetune.settings import TrainConfig
 
 FROM_HELP = (
@@ -98,16 +98,18 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
     """Train an adapter for SKU; prepares the set first where its content changed, resumes by itself after a crash.
 
     \b
-    Example:
+    Examples:
       packshot train perfume01 --set train.steps=200
+      torchrun --nproc-per-node 2 --no-python packshot train perfume01    (two GPUs)
     """
+    from finetune import processes
     from finetune.prepare import prepare_set
     from finetune.train import check_request, train_adapter, workspace_path
 
     config = resolve_config(config_name, overrides)
     base = check_request(config)
     place = Workspace(workspace)
-    prepared, _ = prepare_set(place, sku, data=config.data, jobs=None)
+    prepared, _ = processes.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
     say(f"training {sku} on {base.name}")
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version
@@ -121,7 +123,8 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
     facts = {"sku": sku, "version": version.number, "made": result.made, "folder": path}
     facts |= {"steps_per_second": round(result.steps_per_second, 3), "peak_mib": round(result.peak_mib)}
-    click.echo(json.dumps(facts) if as_json else path)
+    if is_main_process():
+        click.echo(json.dumps(facts) if as_json else path)
 
 
 @click.command()

@@ -119,7 +119,7 @@ def _kohya(
         "tag_frequency": json.dumps({manifest["sku"]: {manifest["token"]: often, manifest["class_noun"]: often}}),
         "max_train_steps": train["steps"],
         "steps": train["steps"],
-        "total_batch_size": train["batch"] * train["accumulation"],
+        "total_batch_size": train["batch"] * train["accumulation"] * manifest.get("processes", 1),
         "gradient_accumulation_steps": train["accumulation"],
         "learning_rate": train["learning_rate"],
         "unet_lr": train["learning_rate"],

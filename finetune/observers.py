@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from finetune.core.console import say
+from finetune.core.console import is_main_process, say
 from finetune.loop import StepReport
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class ProgressBar:
 
     def __init__(self, steps: int, start: int, stream: Any = None) -> None:
         self.console = Console(file=stream or sys.stderr)
+        shown = self.console.is_terminal and is_main_process()
         self.steps = steps
         self.loss: float | None = None
         self.began = time.perf_counter()
@@ -40,7 +41,7 @@ class ProgressBar:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        self.bar = Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None
+        self.bar = Progress(*columns, console=self.console, transient=True) if shown else None
         self.task = self.bar.add_task("training", total=steps, completed=start, note="") if self.bar else None
 
     def __enter__(self) -> Self:

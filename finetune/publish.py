@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from finetune import modelspec, rundir
+from finetune import modelspec, processes, rundir
 from finetune.core import adapter as adapter_file
 from finetune.core import versions
 from finetune.core.basemodel import ResolvedBase
@@ -36,6 +36,7 @@ def adapter_manifest(
         "token": prepared.token,
         "prepared": prepared.fingerprint,
         "examples": prepared.examples,
+        "processes": processes.count(),
         "base": base.summary(),
         "objective": "inpainting" if base.channels == 9 else "text-to-image",
         "modules": modules,

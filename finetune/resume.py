@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune import processes
 from finetune.core.errors import RunError
 from finetune.lora import load_lora_state, lora_state
 
@@ -38,20 +39,24 @@ def save_only_the_adapter(accelerator: Accelerator) -> None:
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
-    """Write the checkpoint of a step and remove all but the newest `keep`."""
+    """Write the checkpoint of a step and remove all but the newest `keep`.
+
+    The main process writes it: the others hold the same weights and optimizer state, and nothing is drawn from a
+    process's own random state.
+    """
+    return processes.main_only(lambda: _save(accelerator, folder, step, keep))
+
+
+def _save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
     final = folder / f"step-{step:06d}"
     part = folder / f".step-{step:06d}"
-    if accelerator.is_main_process:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    accelerator.wait_for_everyone()
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     accelerator.save_state(str(part), safe_serialization=True)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
-        for old in checkpoints(folder)[:-keep]:
-            shutil.rmtree(old)
+    shutil.rmtree(final, ignore_errors=True)
+    part.rename(final)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
     return final
 
 

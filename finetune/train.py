@@ -12,14 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune import execution, plan, rundir
+from finetune import execution, plan, processes, rundir
 from finetune.core import fingerprint, versions
 from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib
-from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.errors import ConfigError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
@@ -48,6 +48,8 @@ def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig)
         settings["train"].pop(silent)
     for silent in ("gradient_checkpointing", "check"):  # what is computed again is the same
         settings["memory"].pop(silent)
+    if processes.count() > 1:  # each takes `train.batch` samples a step
+        settings["processes"] = processes.count()
     return fingerprint.of_value([TRAIN_FORMAT, prepared, base.fingerprint, settings])
 
 
@@ -84,18 +86,21 @@ def train_adapter(
         now: Names a new run.
     """
     print_of = training_fingerprint(prepared.fingerprint, base, config)
-    for version in reversed(versions.list_versions(workspace, prepared.sku)):
+    for version in processes.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
         if version.manifest.get("fingerprint") == print_of:
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0)
     if config.memory.check:
-        plan.check_memory(config, base, workspace.cache)
+        processes.main_first(lambda: plan.check_memory(config, base, workspace.cache))
     run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
-    run = rundir.open_run(workspace.runs / prepared.sku, print_of, dump_yaml(config), run_id)
+    runs = workspace.runs / prepared.sku
+    run = processes.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
     try:
         return _train(workspace, prepared, config, base, run, print_of)
     except (RuntimeError, MemoryError) as error:
         from finetune.backoff import is_out_of_memory
 
+        if processes.lost_another(error):
+            raise RunError("another process of this run has ended", "it says why; the same command goes on") from error
         if is_out_of_memory(error):
             raise OutOfMemory(
                 "the device's memory does not suffice for this run",
@@ -121,14 +126,19 @@ def _train(
     rate = _run(session)
     if config.train.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
-    session.accelerator.end_training()
+    session.close_trackers()
     peak = peak_memory_mib(session.device)
     manifest = adapter_manifest(prepared, base, config, print_of, session.size.modules, session.size.parameters)
     state = lora.lora_state(session.bare_unet)
     seconds = time.perf_counter() - began
     story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
-    version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story)
-    run.finish()
+
+    def publish() -> versions.AdapterVersion:
+        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story)
+        run.finish()
+        return version
+
+    version = processes.main_only(publish)
     return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak)
 
 

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune import execution, lora, resume, rundir
+from finetune import execution, lora, processes, resume, rundir
 from finetune.backoff import BackOff
 from finetune.core.basemodel import ResolvedBase, load_unet
 from finetune.core.catalog import Workspace
@@ -65,6 +65,11 @@ class Session:
         """The UNet without what accelerate wraps it in."""
         return self.accelerator.unwrap_model(self.unet)
 
+    def close_trackers(self) -> None:
+        """Finish what accelerate logs to; the processes stay together, since the main one has a version to write."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+
     def save(self, step: int) -> None:
         """Write the checkpoint of a step."""
         resume.save_checkpoint(self.accelerator, self.run.state, step, self.config.train.keep_checkpoints)
@@ -80,7 +85,7 @@ def open_session(
     """
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
-    examples = load_examples(workspace, prepared, base, config, device)
+    examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
     unet, scheduler = load_unet(base, dtype=dtype, device=device)
     execution.allow_tf32(device)
     execution.set_layout(unet, channels_last=config.memory.channels_last)
@@ -111,7 +116,7 @@ def open_session(
     if t.compile:
         execution.compile_blocks(accelerator.unwrap_model(unet))
     start = resume.load_newest(accelerator, run.state)
-    rundir.trim_metrics(run.metrics, start)
+    processes.main_only(lambda: rundir.trim_metrics(run.metrics, start))
     say(
         f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; {len(examples)} examples on {device}"
     )
@@ -154,6 +159,6 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     if config.train.trackers:
         accelerator.init_trackers("logs")
-        if len(accelerator.trackers) != len(config.train.trackers):
+        if accelerator.is_main_process and len(accelerator.trackers) != len(config.train.trackers):
             raise RunError("a tracker could not be started", "see train.trackers; accelerate drops those not installed")
     return accelerator, dtype

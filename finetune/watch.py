@@ -57,12 +57,14 @@ class Divergence:
             self._stop(report, f"the loss has risen from {begin:.3g} to {now:.3g}")
 
     def _stop(self, report: StepReport, why: str) -> None:
-        raise RunError(
+        error = RunError(
             f"training has diverged at step {report.step}: {why}",
             "no adapter is written; lower train.learning_rate"
             + (", or set memory.precision=bf16" if self.scaled else "")
             + f" (it was {report.learning_rate:.1e})",
         )
+        error.of_one_process = False  # the loss is the mean over all of them
+        raise error
 
 
 class StopRequest:

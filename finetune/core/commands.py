@@ -90,12 +90,13 @@ class PackshotGroup(click.Group):
         except PackshotError as error:
             if _wants_traceback(sys.argv):
                 raise
-            click.echo(f"Error: {error.message}", err=True)
-            if error.hint:
-                click.echo(f"hint: {error.hint}", err=True)
+            if console.is_main_process() or error.of_one_process:
+                click.echo(f"Error: {error.message}", err=True)
+                if error.hint:
+                    click.echo(f"hint: {error.hint}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("Stopped. Run the same command again to go on.", err=True)
+            console.say("Stopped. Run the same command again to go on.")
             ctx.exit(130)
 
 
@@ -136,4 +137,4 @@ def config_options(function: Function) -> Function:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="packshot")

@@ -25,9 +25,15 @@ NOISY_LOGGERS = (
 _EARLIER_WARNINGS: set[str] = set()
 
 
+def is_main_process() -> bool:
+    """Whether this process talks and writes for its run: the only one, or the first of those `torchrun` started."""
+    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
-    """Write one line of talk to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Write one line of talk to stderr, from a run's main process."""
+    if is_main_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:

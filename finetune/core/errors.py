@@ -9,7 +9,8 @@
     ├── AdapterError               an adapter file or version is missing or damaged
     │   └── AdapterMismatch        an adapter does not fit the base it was given
     ├── RunError                   a run cannot start, resume or write
-    │   └── OutOfMemory            the device's memory does not suffice
+    │   ├── OutOfMemory            the device's memory does not suffice
+    │   └── StateWriteError        the disk did not take what a run has to keep
     └── GateNotMet                 exit 3: a fidelity gate was not met
 
 Each carries a one-line message and, where there is a cure, a hint. Foreign exceptions are mapped to these at the
@@ -26,6 +27,8 @@ class PackshotError(Exception):
     """Something the user can mend. `message` says what is wrong, `hint` how to cure it."""
 
     exit_code = 1
+    of_one_process = False
+    """Whether it may befall one process of a run alone, which has to say so; else all do, and the main one speaks."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -67,9 +70,15 @@ class AdapterMismatch(AdapterError):
 class RunError(PackshotError):
     """A run cannot start, resume or write."""
 
+    of_one_process = True
+
 
 class OutOfMemory(RunError):
     """The device's memory does not suffice."""
+
+
+class StateWriteError(RunError):
+    """The disk did not take what a run has to keep."""
 
 
 class GateNotMet(PackshotError):
