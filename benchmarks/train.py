@@ -1,11 +1,15 @@
 """Training steps a second against diffusers' DreamBooth script and a bare loop, on the same base and pictures.
 
     python -m benchmarks.train --peer examples/dreambooth/train_dreambooth_lora_sdxl.py [--base DIR]
+    python -m benchmarks.train --peer ... --full-size --peer-flags "--use_8bit_adam"      (on a GPU)
 
-`--peer` is that script of a diffusers checkout (its code is not part of Packshot). All three train the same 4-channel
-base in fp32 at batch 1 with the same rank, pictures, resolution and number of steps, each in a process of its own, one
-after the other, `--rounds` times over; the best round of each counts, since other programs only ever slow a loop down.
-A step's time is taken from outside (`benchmarks.training.probe`), without imports, caching and saving.
+`--peer` is that script of a diffusers checkout (its code is not part of Packshot). All train the same 4-channel base at
+batch 1 with the same rank, pictures, resolution and number of steps, each in a process of its own, one after the other,
+`--rounds` times over; the best round of each counts, since other programs only ever slow a loop down. A step's time is
+taken from outside (`benchmarks.training.probe`), without imports, caching and saving.
+
+On a CPU a small base at 256 px in fp32. `--full-size`: SDXL's public configuration with random weights at 1024 px in
+bf16 on the GPU; `--peer-flags` are the script's own fastest flags there.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,12 +26,26 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.training.tiny_base import make_base
+from benchmarks.training.bases import make_full_size, make_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 SKU = "perfume01"
 WARM = 5
 """Steps not counted: the first ones allocate."""
+BARE, OURS, WHOLE, PEER = "bare loop", "packshot", "packshot, frozen-base target", "diffusers' script"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all sides train."""
+
+    base: Path
+    size: int
+    rank: int
+    steps: int
+    bf16: bool
+    device: str
+    peer_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,74 +86,76 @@ def timed_run(name: str, out: Path, command: list[str], folder: Path) -> Measure
     return Measured(name, 1 / wall, processor, time.perf_counter() - began)
 
 
-def packshot_command(base: Path, out: Path, size: int, rank: int, steps: int, extra: list[str]) -> list[str]:
+def bare_command(task: Task, out: Path) -> list[str]:
+    """The floor."""
+    numbers = ["--size", str(task.size), "--rank", str(task.rank), "--steps", str(task.steps)]
+    where = ["--base", str(task.base), "--device", task.device, *(["--bf16"] if task.bf16 else [])]
+    return ["-m", "benchmarks.training.bare_loop", str(out), *where, *numbers]
+
+
+def packshot_command(task: Task, out: Path, *extra: str) -> list[str]:
     """`packshot train` under the probe, with what the peer has: plain loss everywhere, AdamW, no validation."""
     overrides = {
-        "base.model": base,
-        "data.size": size,
+        "base.model": task.base,
+        "data.size": task.size,
         "data.variants": 4,
-        "adapter.rank": rank,
+        "adapter.rank": task.rank,
         "adapter.targets": "attention",
-        "train.steps": steps,
+        "train.steps": task.steps,
         "train.batch": 1,
         "train.optimizer": "adamw",
         "train.schedule": "constant",
         "train.warmup": 0,
         "train.checkpoint_every": 500,
-        "memory.precision": "fp32",
+        "memory.precision": "bf16" if task.bf16 else "fp32",
         "objective.elsewhere_weight": 0,
     }
-    settings = [f"{key}={value}" for key, value in overrides.items()] + extra
+    settings = [*(f"{key}={value}" for key, value in overrides.items()), *extra]
     options = [word for setting in settings for word in ("--set", setting)]
     return ["-m", "benchmarks.training.probe", str(out), "packshot", "train", SKU, "--config", "embedded", *options]
 
 
-def peer_command(
-    script: Path, pictures: Path, base: Path, out: Path, size: int, rank: int, steps: int, folder: Path
-) -> list[str]:
-    """diffusers' script under the probe."""
+def peer_command(script: Path, task: Task, out: Path, workspace: Path) -> list[str]:
+    """diffusers' script under the probe, on the pictures that Packshot trained on just before."""
     arguments = {
-        "pretrained_model_name_or_path": base,
-        "instance_data_dir": pictures,
+        "pretrained_model_name_or_path": task.base,
+        "instance_data_dir": workspace / "datasets" / SKU / "prepared" / "images",
         "instance_prompt": "a photo of prfm01 perfume bottle",
-        "output_dir": folder / "peer",
-        "resolution": size,
-        "rank": rank,
+        "output_dir": workspace / "peer",
+        "resolution": task.size,
+        "rank": task.rank,
         "train_batch_size": 1,
-        "max_train_steps": steps,
+        "max_train_steps": task.steps,
         "learning_rate": 1e-4,
         "checkpointing_steps": 500,
         "seed": 0,
+        "mixed_precision": "bf16" if task.bf16 else "no",
     }
     options = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
-    return ["-m", "benchmarks.training.probe", str(out), str(script), *options]
+    return ["-m", "benchmarks.training.probe", str(out), str(script), *options, *task.peer_flags]
 
 
 def workspace_with_the_sample_set(folder: Path) -> Path:
     """A workspace that holds the sample set alone."""
     workspace = folder / "workspace"
-    shutil.copytree(
-        ROOT / "datasets" / SKU, workspace / "datasets" / SKU, ignore=shutil.ignore_patterns("prepared", "report.html")
-    )
+    leave = shutil.ignore_patterns("prepared", "report.html")
+    shutil.copytree(ROOT / "datasets" / SKU, workspace / "datasets" / SKU, ignore=leave)
     return workspace
 
 
-def measure(
-    peer: Path, base: Path, folder: Path, *, size: int, rank: int, steps: int, rounds: int
-) -> dict[str, Measured]:
+def measure(peer: Path, task: Task, folder: Path, rounds: int) -> dict[str, Measured]:
     """The best round of each side."""
     workspace = workspace_with_the_sample_set(folder)
     out = folder / "times.json"
-    ours = packshot_command(base, out, size, rank, steps, [])
-    whole = packshot_command(base, out, size, rank, steps, ["objective.elsewhere_weight=0.5"])
+    commands = {
+        BARE: bare_command(task, out),
+        OURS: packshot_command(task, out),
+        WHOLE: packshot_command(task, out, "objective.elsewhere_weight=0.5"),
+        PEER: peer_command(peer, task, out, workspace),
+    }
     best: dict[str, Measured] = {}
     for number in range(rounds):
-        for name, command in (
-            ("bare loop", _bare(base, out, size, rank, steps)),
-            ("packshot", ours),
-            ("packshot, frozen-base target", whole),
-            ("diffusers' script", _peer(peer, base, out, size, rank, steps, workspace, folder)),
-        ):
+        for name, command in commands.items():
             for made in ("runs", "adapters"):
                 shutil.rmtree(workspace / made, ignore_errors=True)
             found = timed_run(name, out, command, workspace)
@@ -144,46 +165,46 @@ def measure(
     return best
 
 
-def _bare(base: Path, out: Path, size: int, rank: int, steps: int) -> list[str]:
-    numbers = ["--size", str(size), "--rank", str(rank), "--steps", str(steps)]
-    return ["-m", "benchmarks.training.bare_loop", str(out), "--base", str(base), *numbers]
-
-
-def _peer(
-    script: Path, base: Path, out: Path, size: int, rank: int, steps: int, workspace: Path, folder: Path
-) -> list[str]:
-    pictures = workspace / "datasets" / SKU / "prepared" / "images"  # there once Packshot has prepared them
-    return peer_command(script, pictures, base, out, size, rank, steps, folder)
+def table(task: Task, best: dict[str, Measured]) -> str:
+    """Rows as Markdown."""
+    precision = "bf16" if task.bf16 else "fp32"
+    what = f"{task.size} px, batch 1, {precision}, rank {task.rank}, {task.steps} steps, {task.device}"
+    lines = [f"| {what} | steps/s | of bare | x peer | CPU s/step | command s |", "|---|---|---|---|---|---|"]
+    bare, peer = best[BARE].rate, best[PEER].rate
+    for m in best.values():
+        shares = f"{m.rate / bare:.0%} | {m.rate / peer:.2f} | {m.processor:.3f}"
+        lines.append(f"| {m.name} | {m.rate:.2f} | {shares} | {m.seconds:.0f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, required=True, help="diffusers' train_dreambooth_lora_sdxl.py")
+    parser.add_argument("--peer-flags", default="", help="more options for it, in one string")
     parser.add_argument("--base", type=Path, help="a 4-channel SDXL in diffusers' layout (default: one made here)")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--full-size", action="store_true", help="SDXL at its full size, 1024 px, bf16, on the GPU")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--rank", type=int)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
+    size, rank, steps, rounds = (1024, 16, 40, 1) if a.full_size else (256, 8, 60, 3)
+    device = "cuda" if a.full_size else "cpu"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = a.base.resolve() if a.base else make_base(folder / "base")
-        best = measure(a.peer.resolve(), base, folder, size=a.size, rank=a.rank, steps=a.steps, rounds=a.rounds)
-    bare, peer = best["bare loop"].rate, best["diffusers' script"].rate
-    what = f"{a.size} px, batch 1, rank {a.rank}, {a.steps} steps"
-    print(f"| {what} | steps/s | of bare | x peer | CPU s/step | command s |")
-    print("|---|---|---|---|---|---|")
-    for m in best.values():
-        shares = f"{m.rate / bare:.0%} | {m.rate / peer:.2f} | {m.processor:.3f}"
-        print(f"| {m.name} | {m.rate:.2f} | {shares} | {m.seconds:.0f} |")
+        made = folder / "base"
+        base = a.base or (make_full_size(made, device=device) if a.full_size else make_tiny(made))
+        task = Task(
+            base.resolve(), a.size or size, a.rank or rank, a.steps or steps,
+            bf16=a.full_size, device=device, peer_flags=tuple(shlex.split(a.peer_flags)),
+        )  # fmt: skip
+        best = measure(a.peer.resolve(), task, folder, a.rounds or rounds)
+    print(table(task, best))
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", file=sys.stderr)
     if a.json:
-        rows = {
-            key: {"rate": found.rate, "processor": found.processor, "seconds": found.seconds}
-            for key, found in best.items()
-        }
+        rows = {key: {"rate": m.rate, "processor": m.processor, "seconds": m.seconds} for key, m in best.items()}
         a.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.train import WARM, packshot_command, step_times, timed_run, workspace_with_the_sample_set
+from benchmarks.train import WARM, Task, packshot_command, step_times, timed_run, workspace_with_the_sample_set
 from benchmarks.training import transforms
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,8 +42,8 @@ def test_the_clock_counts_the_steps_of_the_command(tmp_path: Path, tiny_base: Pa
     workspace = workspace_with_the_sample_set(tmp_path)
     for photo in sorted((workspace / "datasets" / "perfume01" / "photos").iterdir())[1:]:
         photo.unlink()
-    extra = ["data.variants=2", "memory.check=false", "data.buckets=false"]
-    command = packshot_command(tiny_base, tmp_path / "t.json", 64, 4, 9, extra)
+    task = Task(tiny_base, 64, 4, 9, bf16=False, device="cpu")
+    command = packshot_command(task, tmp_path / "t.json", "data.variants=2", "memory.check=false")
     found = timed_run("packshot", tmp_path / "t.json", command, workspace)
     assert found.rate > 0
     assert found.processor > 0
@@ -53,13 +53,36 @@ def test_the_clock_counts_the_steps_of_the_command(tmp_path: Path, tiny_base: Pa
 
 @pytest.mark.tiny
 def test_the_bare_loop_trains_a_base_made_here(tmp_path: Path) -> None:
-    from benchmarks.training.tiny_base import make_base
+    from benchmarks.training.bases import make_tiny
 
-    base = make_base(tmp_path / "base")
+    base = make_tiny(tmp_path / "base")
     numbers = ["--size", "64", "--rank", "4", "--steps", "7"]
     command = ["-m", "benchmarks.training.bare_loop", str(tmp_path / "t.json"), "--base", str(base), *numbers]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
     assert len(json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["began"]) == 7
+
+
+@pytest.mark.tiny
+def test_the_full_size_base_is_one_packshot_reads(tmp_path: Path) -> None:
+    from benchmarks.training.bases import make_full_size
+    from finetune.core.basemodel import resolve_base
+
+    text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    changes = {
+        "unet": {
+            "block_out_channels": (32, 32, 32),
+            "attention_head_dim": (2, 2, 2),
+            "layers_per_block": 1,
+            "transformer_layers_per_block": (1, 1, 1),
+            "cross_attention_dim": 128,
+            "projection_class_embeddings_input_dim": 6 * 256 + 64,
+        },
+        "vae": {"block_out_channels": (32, 32, 32, 32)},
+        "text_encoder": text,
+        "text_encoder_2": text | {"projection_dim": 64},
+    }
+    base = resolve_base(str(make_full_size(tmp_path / "base", device="cpu", changes=changes)))
+    assert (base.channels, base.size) == (4, 1024)
 
 
 def test_a_failing_peer_says_why(tmp_path: Path) -> None:
