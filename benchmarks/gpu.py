@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.checkpointing import ATTENTION, attention_flops
-from finetune import checkpointing, lora, memory, plan
+from finetune import checkpointing, lora, memory, plan, quantize
 from finetune.core.config import apply_overrides, find_config, read_yaml, validate
 from finetune.core.console import quiet_libraries
 from finetune.loop import Objective, batch_loss
@@ -33,7 +34,8 @@ from finetune.rundir import environment
 from finetune.settings import TrainConfig
 from finetune.tracing import TIMESTEPS, fake_batch
 
-PRESETS = (8, 12, 16, 24)
+PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
+"""Name -> nominal size of its card in GB."""
 WARM, TIMED = 2, 5
 TINY = {
     "block_out_channels": [32, 64, 64], "attention_head_dim": [2, 4, 4], "layers_per_block": 1, "norm_num_groups": 16,
@@ -42,13 +44,13 @@ TINY = {
 }  # fmt: skip
 
 
-def one_preset(gigabytes: int, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
+def one_preset(preset: str, device: str, tiny: bool, seconds: float) -> dict[str, Any]:
     """Train some steps of a preset and return its row."""
-    path = find_config(f"sdxl-{gigabytes}gb", "train")
+    path = find_config(preset, "train")
     overrides = ["data.size=64", "adapter.rank=4"] if tiny else []
     config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
     cuda = device == "cuda"
-    card = plan.named_device(f"{gigabytes}GB")
+    card = plan.named_device(f"{PRESETS[preset]}GB")
     where = card if cuda else plan.Device("CPU", card.memory, cuda=False, context=0)
     shape = plan.base_config(config)[0] | (TINY if tiny else {})
     setup = plan.setup_of(config, shape, where)
@@ -58,7 +60,8 @@ def one_preset(gigabytes: int, device: str, tiny: bool, seconds: float) -> dict[
         torch.cuda.set_per_process_memory_fraction(min(1.0, (card.memory - card.context) / total))
     unet, optimizer = _trainable(setup, config, device)
     step = _step(unet, optimizer, setup, config, device)
-    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION: attention_flops})
+    formulas = {ATTENTION: attention_flops, torch.ops.bitsandbytes.gemm_4bit: four_bit_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with counter:
         step()
     for _ in range(WARM):
@@ -83,7 +86,7 @@ def one_preset(gigabytes: int, device: str, tiny: bool, seconds: float) -> dict[
         "predicted_peak_mib": round(said / 2**20, 1),
         "measured_peak_mib": round(peak / 2**20, 1) if peak is not None else None,
         "off_by": round(said / peak - 1, 4) if peak else None,
-        "parameters": sum(p.numel() for n, p in unet.named_parameters() if "lora_" not in n),
+        "parameters": sum(p.numel() * (1 + (p.dtype == torch.uint8)) for p in unet.parameters() if not p.requires_grad),
     }
 
 
@@ -97,6 +100,8 @@ def _trainable(setup: memory.Setup, config: TrainConfig, device: str) -> tuple[A
     unet = unet.to_empty(device=device).requires_grad_(False)
     for parameter in unet.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
+    if setup.nf4:
+        quantize.quantize_linears(unet, dtype=dtype, device=device)
     lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
     checkpointing.set_level(unet, setup.checkpoint)
     unet.train()
@@ -145,6 +150,11 @@ def matmul_rate(device: str, side: int) -> float:
     return 2 * side**3 / best / 1e12
 
 
+def four_bit_flops(picture: Any, packed: Any, shape: Any, *_: Any, **__: Any) -> int:
+    """FLOPs of a matrix product with 4-bit weights, from the shapes of its inputs; unpacking not counted."""
+    return 2 * math.prod(picture) * int(shape[0])
+
+
 def _wait(cuda: bool) -> None:
     if cuda:
         torch.cuda.synchronize()
@@ -171,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--tiny", action="store_true", help="a small UNet: to see that the script works")
-    parser.add_argument("--preset", type=int, choices=PRESETS, help="one preset, in this process, as JSON")
+    parser.add_argument("--preset", choices=PRESETS, help="one preset, in this process, as JSON")
     parser.add_argument("--seconds", type=float, default=30, help="longest timed run of a preset")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
@@ -185,13 +195,13 @@ def main() -> None:
         return
     rate = matmul_rate(given.device, 256 if given.tiny else 8192)
     rows = []
-    for size in PRESETS:
-        command = [sys.executable, "-m", "benchmarks.gpu", "--preset", str(size), "--device", given.device]
+    for preset in PRESETS:
+        command = [sys.executable, "-m", "benchmarks.gpu", "--preset", preset, "--device", given.device]
         command += ["--seconds", str(given.seconds), *(["--tiny"] if given.tiny else [])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            rows.append({"preset": f"sdxl-{size}gb", "error": reason})
+            rows.append({"preset": preset, "error": reason})
             continue
         row = json.loads(done.stdout.strip().splitlines()[-1])
         rows.append(row | {"mfu": row["teraflop_a_step"] / row["seconds_a_step"] / rate})

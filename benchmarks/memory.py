@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from finetune import checkpointing, lora, memory
+from finetune import checkpointing, lora, memory, quantize
 from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.loop import Objective, batch_loss
@@ -28,6 +28,8 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
     """Peak bytes of torch's allocator in the second optimizer step, weights and state included."""
     dtype = getattr(torch, setup.dtype)
     unet, scheduler = load_unet(base, dtype=dtype, device="cpu")
+    if setup.nf4:
+        quantize.quantize_linears(unet, dtype=dtype, device="cpu")
     lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
     checkpointing.set_level(unet, setup.checkpoint)
     unet.train()
@@ -54,7 +56,8 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
 
     step()
     state = [v for s in optimizer.state.values() for k, v in s.items() if isinstance(v, torch.Tensor)]
-    before = {t.data_ptr(): t.untyped_storage().nbytes() for t in [*unet.parameters(), *unet.buffers(), *state]}
+    kept = [*unet.parameters(), *unet.buffers(), *quantize.scales_of(unet), *state]
+    before = {t.data_ptr(): t.untyped_storage().nbytes() for t in kept}
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     return sum(before.values()) + max(_running(profiler), default=0)
@@ -85,6 +88,8 @@ def setups(unet: dict[str, Any], size: int) -> list[memory.Setup]:
         replace(plain, optimizer="adamw", targets="attention"),
         replace(plain, dtype="bfloat16", batch=4),
         replace(plain, dtype="bfloat16", checkpoint="all", dora=True, frozen_pass=False),
+        replace(plain, nf4=True),
+        replace(plain, nf4=True, dtype="bfloat16", checkpoint="all", batch=1, accumulation=4, targets="attention"),
     ]
 
 
@@ -99,9 +104,11 @@ def main() -> None:
     for setup in setups(memory.unet_config(base), base.size):
         said = memory.budget(setup, context=0).torch_peak
         real = measured_peak(base, setup)
+        kind = (
+            f"{'nf4, ' if setup.nf4 else ''}{setup.dtype}, {setup.targets} r{setup.rank}{' DoRA' if setup.dora else ''}"
+        )
         name = (
-            f"{setup.dtype}, {setup.targets} r{setup.rank}{' DoRA' if setup.dora else ''}, batch {setup.batch} x "
-            f"{setup.accumulation}, {setup.optimizer}, checkpointing {setup.checkpoint}"
+            f"{kind}, batch {setup.batch} x {setup.accumulation}, {setup.optimizer}, checkpointing {setup.checkpoint}"
         )
         print(f"| {name} | {said / 2**20:.1f} | {real / 2**20:.1f} | {said / real - 1:+.1%} |", flush=True)
 

@@ -16,6 +16,7 @@ import torch
 from finetune import objective
 from finetune.backoff import BackOff, is_out_of_memory
 from finetune.batches import Batch
+from finetune.optimizers import learning_rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -198,7 +199,7 @@ def run_loop(
             step=step + 1,
             steps=steps,
             loss=mean_loss,
-            learning_rate=float(schedule.get_last_lr()[0]),
+            learning_rate=learning_rate(optimizer, schedule),
             grad_norm=grad_norm,
             seconds=time.perf_counter() - began,
         )

@@ -53,6 +53,8 @@ class Setup:
     frozen_pass: bool
     """Whether the frozen base's own prediction is a target (objective.elsewhere_weight above 0)."""
     cuda: bool
+    nf4: bool = False
+    """Whether the transformers' layers of the base are held in 4 bits (memory.quantize)."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,18 @@ def budget(setup: Setup, *, context: int) -> Budget:
     """
     import torch
 
-    from finetune import tracing
+    from finetune import quantize, tracing
 
     unet = tracing.unet_without_data(
-        setup.unet, dtype=getattr(torch, setup.dtype), rank=setup.rank, targets=setup.targets, dora=setup.dora
+        setup.unet,
+        dtype=getattr(torch, setup.dtype),
+        rank=setup.rank,
+        targets=setup.targets,
+        dora=setup.dora,
+        nf4=setup.nf4,
     )
     trained = [p for p in unet.parameters() if p.requires_grad]
-    frozen = [*(p for p in unet.parameters() if not p.requires_grad), *unet.buffers()]
+    frozen = [*(p for p in unet.parameters() if not p.requires_grad), *unet.buffers(), *quantize.scales_of(unet)]
     timeline = tracing.trace_step(
         unet,
         size=setup.size,
@@ -127,7 +134,12 @@ def budget(setup: Setup, *, context: int) -> Budget:
     return Budget(
         weights=bytes_of(frozen, setup.cuda),
         adapter=adapter,
-        optimizer=optimizer_state(trained, setup.optimizer, setup.min_8bit_size),
+        optimizer=optimizer_state(
+            trained,
+            setup.optimizer,
+            setup.min_8bit_size,
+            zeros=[p for n, p in unet.named_parameters() if "lora_B" in n],
+        ),
         gradients=gradients,
         activations=activations,
         workspace=workspace + (CUBLAS if setup.cuda else 0),
@@ -168,11 +180,19 @@ def bytes_of(tensors: Iterable[torch.Tensor], cuda: bool) -> int:
     return sum(-(-t.numel() * t.element_size() // unit) * unit for t in tensors)
 
 
-def optimizer_state(parameters: Iterable[torch.Tensor], optimizer: str, min_8bit_size: int) -> int:
+def optimizer_state(
+    parameters: Iterable[torch.Tensor], optimizer: str, min_8bit_size: int, zeros: Iterable[torch.Tensor] = ()
+) -> int:
     """Bytes of two moments for every element: 4 each, or 1 and a float32 scale for each block of 256.
 
     Tensors with fewer than `min_8bit_size` elements keep float32 moments. The tables of the 8-bit code are shared.
+    Prodigy keeps a sum of gradients besides, and where each element began.
+
+    Args:
+        zeros: those of the parameters that begin at zero; Prodigy then keeps one number for the whole tensor.
     """
+    if optimizer == "prodigy":
+        return sum(4 * 4 * p.numel() for p in parameters) - sum(4 * (p.numel() - 1) for p in zeros)
     total = 0
     eight = False
     for parameter in parameters:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.errors import ConfigError
@@ -11,6 +14,19 @@ if TYPE_CHECKING:
 
 SCHEDULES = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 
+BETAS = {"adamw8bit": (0.9, 0.999), "adamw": (0.9, 0.999), "prodigy": (0.9, 0.99)}
+"""Decay rates where none are given."""
+
+
+def check_optimizer(name: str) -> None:
+    """Say what is missing for an optimizer, before anything loads.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    if name == "prodigy" and importlib.util.find_spec("prodigyopt") is None:
+        raise ConfigError("prodigyopt is not installed", "pip install 'packshot[optimizers]', or train.optimizer=adamw")
+
 
 def make_optimizer(
     name: str,
@@ -18,20 +34,26 @@ def make_optimizer(
     *,
     learning_rate: float,
     weight_decay: float,
-    betas: tuple[float, float],
+    betas: tuple[float, float] | None,
     min_8bit_size: int,
 ) -> torch.optim.Optimizer:
-    """`adamw8bit` (bitsandbytes, block-wise 8-bit state, arXiv 2110.02861) or `adamw` (torch).
+    """`adamw8bit` (bitsandbytes, block-wise 8-bit state, arXiv 2110.02861), `adamw` (torch) or `prodigy` (prodigyopt).
+
+    Args:
+        betas: decay rates of the moments; None for those usual with this optimizer (`BETAS`).
 
     Raises:
-        ConfigError: an unknown name, or bitsandbytes can't be imported on this machine.
+        ConfigError: an unknown name, or its package can't be imported on this machine.
     """
     import torch
 
+    if name not in BETAS:
+        raise ConfigError(f"unknown optimizer '{name}'", f"there are {', '.join(BETAS)}")
+    betas = betas or BETAS[name]
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
-    if name != "adamw8bit":
-        raise ConfigError(f"unknown optimizer '{name}'", "there are adamw8bit and adamw")
+    if name == "prodigy":
+        return _prodigy(parameters, learning_rate, weight_decay, betas)
     try:
         from bitsandbytes.optim import AdamW8bit
     except (ImportError, RuntimeError, OSError) as error:
@@ -40,6 +62,34 @@ def make_optimizer(
         parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, min_8bit_size=min_8bit_size
     )
     return optimizer
+
+
+def _prodigy(
+    parameters: list[torch.nn.Parameter], learning_rate: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    """Prodigy (arXiv 2306.06101) as its authors advise for diffusion models: it finds the step size by itself.
+
+    Bias correction on, and the learning rate kept out of the estimate's denominator, so that a warm-up does no harm.
+    """
+    check_optimizer("prodigy")
+    from prodigyopt import Prodigy
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a line about weight decay; stdout is data
+        optimizer: torch.optim.Optimizer = Prodigy(
+            parameters,
+            lr=learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+            decouple=True,
+            use_bias_correction=True,
+            safeguard_warmup=True,
+        )
+    return optimizer
+
+
+def learning_rate(optimizer: Any, schedule: Any) -> float:
+    """The rate in force: the schedule's, for Prodigy times its own estimate of the step size."""
+    return float(schedule.get_last_lr()[0]) * float(optimizer.param_groups[0].get("d", 1.0))
 
 
 def eight_bit_share(optimizer: Any) -> float:

@@ -106,20 +106,20 @@ class TrainSection(Strict):
     """Examples a forward pass."""
     accumulation: int = Field(default=1, ge=1, le=64)
     """Forward passes an optimizer step."""
-    learning_rate: float = Field(default=1e-4, gt=0, le=1)
-    """Peak learning rate."""
+    learning_rate: float = Field(default=1e-4, gt=0, le=10)
+    """Peak learning rate; about 1 for `prodigy`, which finds the step size by itself."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """Learning-rate schedule after the warm-up."""
     warmup: int = Field(default=0, ge=0)
     """Warm-up steps."""
-    optimizer: Literal["adamw8bit", "adamw"] = "adamw8bit"
-    """bitsandbytes AdamW8bit, or torch's AdamW."""
+    optimizer: Literal["adamw8bit", "adamw", "prodigy"] = "adamw8bit"
+    """bitsandbytes AdamW8bit, torch's AdamW, or Prodigy (arXiv 2306.06101, extra `optimizers`)."""
     min_8bit_size: int = Field(default=4096, ge=1)
     """Tensors with fewer elements keep 32-bit optimizer state."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Decoupled weight decay of the LoRA matrices."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates."""
+    betas: tuple[float, float] | None = None
+    """Decay rates of the moments; left out, 0.9 and 0.999, for `prodigy` 0.9 and 0.99."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm clip."""
     seed: int = Field(default=0, ge=0)
@@ -143,6 +143,9 @@ class MemorySection(Strict):
 
     auto: bf16 on a GPU that has it, fp16 on an older one; on a CPU bf16 from batch 4 where it multiplies in bf16 (AMX),
     else fp32."""
+    quantize: Literal["none", "nf4"] = "none"
+    """The frozen base's transformer layers in 4 bits (QLoRA, arXiv 2305.14314), for cards too small for bf16: a third
+    of the weights' memory. The adapter is used on the base as it is."""
     gradient_checkpointing: Literal["none", "partial", "all"] = "none"
     """Recompute activations in the backward pass instead of keeping them: nowhere, where a byte saved costs least
     (docs/memory.md), or everywhere. `false` and `true` mean `none` and `all`."""
@@ -186,6 +189,16 @@ class TrainConfig(Strict):
     def _fits_together(self) -> TrainConfig:
         if self.train.warmup >= self.train.steps:
             raise ValueError(f"train.warmup ({self.train.warmup}) must be under train.steps ({self.train.steps})")
+        if self.train.optimizer == "prodigy" and self.train.learning_rate < 0.1:
+            raise ValueError(
+                f"prodigy scales its own step size by train.learning_rate ({self.train.learning_rate:g}); set it to 1"
+            )
+        if self.train.optimizer != "prodigy" and self.train.learning_rate > 1:
+            raise ValueError(f"train.learning_rate {self.train.learning_rate:g} is for prodigy alone; use 1 or less")
         if self.objective.ring_weight and not self.objective.ring_px:
             raise ValueError("objective.ring_weight has no effect with objective.ring_px 0; set it to 0 too")
+        if self.memory.quantize != "none" and self.adapter.dora:
+            raise ValueError(
+                "adapter.dora learns the magnitudes of the base's weights, and memory.quantize changes those; use one"
+            )
         return self

@@ -2,8 +2,8 @@
 
 The real UNet, the real adapter and the loop's own `batch_loss` run on fake tensors (shapes and dtypes, no memory); a
 dispatch mode sees every storage come and go. What CUDA does otherwise than the CPU kernels that stand in is put in:
-the casts of CUDA's autocast and the scratch of fused attention's backward. Called by the memory planner; computes no
-number of any training.
+the casts of CUDA's autocast and the scratch of fused attention's backward; and the weights that a 4-bit layer unpacks
+inside its operation. Called by the memory planner; computes no number of any training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from finetune import checkpointing
+from finetune import checkpointing, quantize
 from finetune.batches import Batch
 from finetune.loop import Objective, batch_loss
 
@@ -93,6 +93,11 @@ class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # FlashAttention 2's backward sums dq in float32 and keeps one float32 a row (arXiv 2307.08691)
             query = args[1]
             scratch = 4 * (query.numel() + query.numel() // query.shape[-1])
+            self.timeline.deltas += [scratch, -scratch]
+        if getattr(func, "namespace", "") == "bitsandbytes" and func.__name__.startswith("gemm_4bit"):
+            # the weight unpacked in the dtype of the computation, and its scales twice (codes looked up, offset added)
+            weights = args[2][0] * args[2][1]
+            scratch = weights * args[0].element_size() + 2 * 4 * (weights // quantize.BLOCK)
             self.timeline.deltas += [scratch, -scratch]
         return result
 
@@ -245,15 +250,28 @@ def trace_step(
 
 
 def unet_without_data(
-    config: dict[str, Any], *, dtype: torch.dtype, rank: int, targets: str, dora: bool, alpha: float = 1.0
+    config: dict[str, Any],
+    *,
+    dtype: torch.dtype,
+    rank: int,
+    targets: str,
+    dora: bool,
+    alpha: float = 1.0,
+    nf4: bool = False,
 ) -> Any:
-    """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory."""
+    """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory.
+
+    Args:
+        nf4: its transformers' layers in 4 bits (`finetune.quantize`).
+    """
     from diffusers import UNet2DConditionModel
 
     from finetune.lora import add_lora
 
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
+        if nf4:
+            quantize.quantize_shapes(unet, dtype=dtype)
         add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
     return unet
 
@@ -265,6 +283,7 @@ def fake_parameters(unet: Any) -> None:
             if value is not None:
                 empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
                 module._parameters[name] = torch.nn.Parameter(empty, requires_grad=value.requires_grad)
+    quantize.fake_scales(unet)
 
 
 def fake_batch(unet: Any, *, size: int, batch: int) -> Batch:

@@ -21,6 +21,7 @@ from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib
 from finetune.core.errors import ConfigError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
+from finetune.optimizers import check_optimizer
 from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
 
@@ -61,6 +62,7 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         ConfigError: the config asks for something this base can't do.
     """
     base = resolve_base(config.base.model, config.base.revision)
+    check_optimizer(config.train.optimizer)
     kinds = {k for k, share in config.data.mask_shares.items() if share}
     if base.channels == 4 and kinds != {"full"}:
         say("  base has 4 channels: plain objective, inpainting masks are not used in training")

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import execution, lora, processes, resume, rundir
 from finetune.backoff import BackOff
-from finetune.core.basemodel import ResolvedBase, load_unet
+from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
+from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
 from finetune.training_examples import load_examples
 
@@ -86,7 +87,7 @@ def open_session(
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
     examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
-    unet, scheduler = load_unet(base, dtype=dtype, device=device)
+    unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
     execution.allow_tf32(device)
     execution.set_layout(unet, channels_last=config.memory.channels_last)
     a, t = config.adapter, config.train

@@ -23,7 +23,12 @@ def test_every_preset_runs_small(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = tmp_path.glob("*.json")
     result = json.loads(file.read_text(encoding="utf-8"))
-    assert [row["preset"] for row in result["rows"]] == ["sdxl-8gb", "sdxl-12gb", "sdxl-16gb", "sdxl-24gb"]
+    names = ["sdxl-8gb-nf4", "sdxl-8gb", "sdxl-12gb", "sdxl-16gb", "sdxl-24gb"]
+    assert [row["preset"] for row in result["rows"]] == names
+    four_bit, plain = result["rows"][:2]
+    assert four_bit["parameters"] == plain["parameters"]
+    assert four_bit["teraflop_a_step"] == pytest.approx(plain["teraflop_a_step"], rel=1e-3)
+    assert four_bit["predicted_peak_mib"] < plain["predicted_peak_mib"]
     for row in result["rows"]:
         assert row["seconds_a_step"] > 0
         assert row["teraflop_a_step"] > 0

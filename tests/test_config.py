@@ -15,7 +15,9 @@ PRESETS = sorted((presets_dir() / "train").glob("*.yaml"))
 
 
 def test_all_presets_are_seen() -> None:
-    assert {p.stem for p in PRESETS} == {"embedded", "sdxl-8gb", "sdxl-12gb", "sdxl-16gb", "sdxl-24gb"}
+    assert {p.stem for p in PRESETS} == {
+        "embedded", "sdxl-8gb-nf4", "sdxl-8gb", "sdxl-12gb", "sdxl-16gb", "sdxl-24gb"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)

@@ -17,7 +17,7 @@ from finetune.core.config import find_config, read_yaml, validate
 from finetune.core.errors import ConfigError
 from finetune.settings import TrainConfig
 
-GPU_SIZES = (8, 12, 16, 24)
+GPU_PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
 
 
 def tiny_setup(base: Path, **changes: Any) -> memory.Setup:
@@ -32,8 +32,13 @@ def tiny_setup(base: Path, **changes: Any) -> memory.Setup:
 @pytest.mark.tiny
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"checkpoint": "partial", "accumulation": 2}, {"checkpoint": "all", "rank": 16, "optimizer": "adamw"}],
-    ids=["plain", "partial", "all"],
+    [
+        {},
+        {"checkpoint": "partial", "accumulation": 2},
+        {"checkpoint": "all", "rank": 16, "optimizer": "adamw"},
+        {"checkpoint": "all", "batch": 2, "nf4": True},
+    ],
+    ids=["plain", "partial", "all", "nf4"],
 )
 def test_prediction_against_a_real_step(tiny_base: Path, changes: dict[str, Any]) -> None:
     from benchmarks.memory import measured_peak
@@ -44,13 +49,16 @@ def test_prediction_against_a_real_step(tiny_base: Path, changes: dict[str, Any]
 
 
 @pytest.mark.tiny
-def test_optimizer_state_is_what_bitsandbytes_makes(tiny_base: Path) -> None:
+def test_optimizer_state_is_what_the_libraries_make(tiny_base: Path) -> None:
     import torch
 
     from finetune.optimizers import make_optimizer
 
-    parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (100, 511, 512, 5000)]
-    for name in ("adamw8bit", "adamw"):
+    for name in ("adamw8bit", "adamw", "prodigy"):
+        if name == "prodigy":
+            pytest.importorskip("prodigyopt")
+        parameters = [torch.nn.Parameter(torch.ones(n)) for n in (100, 511, 512, 5000)]
+        parameters[-1].data.zero_()
         options: dict[str, Any] = {"learning_rate": 1e-4, "weight_decay": 0.0, "betas": (0.9, 0.999)}
         optimizer = make_optimizer(name, parameters, min_8bit_size=512, **options)
         for parameter in parameters:
@@ -62,7 +70,7 @@ def test_optimizer_state_is_what_bitsandbytes_makes(tiny_base: Path) -> None:
             for key, value in state.items()
             if isinstance(value, torch.Tensor) and key != "step"
         }
-        assert memory.optimizer_state(parameters, name, 512) == sum(found.values())
+        assert memory.optimizer_state(parameters, name, 512, zeros=parameters[-1:]) == sum(found.values())
 
 
 @pytest.mark.tiny
@@ -115,16 +123,16 @@ def test_a_size_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", GPU_SIZES)
-def test_a_presets_header_says_what_the_planner_says(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preset", GPU_PRESETS)
+def test_a_presets_header_says_what_the_planner_says(preset: str, tmp_path: Path) -> None:
     import re
 
-    path = find_config(f"sdxl-{size}gb", "train")
+    path = find_config(preset, "train")
     purpose, expected, command = path.read_text(encoding="utf-8").splitlines()[:3]
     assert purpose.startswith("# Purpose: ")
-    assert command == f"# Command: packshot train SKU --config sdxl-{size}gb"
+    assert command == f"# Command: packshot train SKU --config {preset}"
     config = validate(TrainConfig, read_yaml(path), path.name)
-    device = plan.named_device(f"{size}GB")
+    device = plan.named_device(f"{GPU_PRESETS[preset]}GB")
     verdict = plan.judge(plan.setup_of(config, plan.base_config(config)[0], device), device, tmp_path)
     assert verdict.fits
     found = re.search(r"([\d.]+) GiB planned, ([\d.]+) GiB of it torch's", expected)
