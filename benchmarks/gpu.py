@@ -52,7 +52,7 @@ def one_preset(preset: str, device: str, tiny: bool, seconds: float) -> dict[str
     cuda = device == "cuda"
     card = plan.named_device(f"{PRESETS[preset]}GB")
     where = card if cuda else plan.Device("CPU", card.memory, cuda=False, context=0)
-    shape = plan.base_config(config)[0] | (TINY if tiny else {})
+    shape = memory.unet_config(plan.base_folder(config)[0]) | (TINY if tiny else {})
     setup = plan.setup_of(config, shape, where)
     said = memory.budget(setup, context=0).torch_peak
     if cuda:

@@ -9,6 +9,7 @@ that the optimizer's state is there; its largest value is the peak. Predicted: `
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -58,12 +59,13 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
     state = [v for s in optimizer.state.values() for k, v in s.items() if isinstance(v, torch.Tensor)]
     kept = [*unet.parameters(), *unet.buffers(), *quantize.scales_of(unet), *state]
     before = {t.data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    gc.collect()  # what an earlier run left behind would be counted as given back
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
-    return sum(before.values()) + max(_running(profiler), default=0)
+    return sum(before.values()) + max(running(profiler), default=0)
 
 
-def _running(profiler: Any) -> Iterator[int]:
+def running(profiler: Any) -> Iterator[int]:
     """Bytes in use after each of the profiler's memory events, in the order of time."""
     total = 0
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
@@ -101,7 +103,7 @@ def main() -> None:
     quiet_libraries()
     base = resolve_base(given.base)
     print("| setup | predicted MiB | measured MiB | off by |\n|---|---|---|---|")
-    for setup in setups(memory.unet_config(base), base.size):
+    for setup in setups(memory.unet_config(base.config), base.size):
         said = memory.budget(setup, context=0).torch_peak
         real = measured_peak(base, setup)
         kind = (

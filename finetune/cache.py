@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint, masks
-from finetune.core.basemodel import ResolvedBase, load_pipeline, part_fingerprint
+from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, part_fingerprint
 from finetune.examples import inpainting_mask
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-ENCODE_BATCH = 4
+ENCODED_PIXELS = 512 * 512
+"""Pixels the VAE encodes at a time: four pictures of 256 px, one of 1024 px (four would need 8 GB and more)."""
+NO_VAE = tuple(part for part in PARTS if part != "vae")
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,20 @@ def build_cache(
     missing_rows = [i for i, f in enumerate(latent_files) if not f.is_file()]
     missing_texts = [i for i, f in enumerate([*text_files, null_file]) if not f.is_file()]
     total = len(missing_rows) + len(missing_texts)
-    if total:
-        (folder / "latents").mkdir(parents=True, exist_ok=True)
+    if missing_texts:
         (folder / "text").mkdir(parents=True, exist_ok=True)
-        pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler"))
+        pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler", "vae"))
         prompts: list[str | None] = [*captions, None]
         files = [*text_files, null_file]
         for done, index in enumerate(missing_texts):
             _write(files[index], _encode_text(pipeline, prompts[index]))
             progress(done + 1, total)
+        del pipeline
+    if missing_rows:
+        (folder / "latents").mkdir(parents=True, exist_ok=True)
+        pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=NO_VAE)
         done = len(missing_texts)
-        for chosen in _batches([(index, rows[index].product.shape) for index in missing_rows]):
+        for chosen in _batches([(index, _size(rows[index])) for index in missing_rows]):
             for index, tensors in zip(chosen, _encode_rows(pipeline, [rows[i] for i in chosen], ring_px), strict=True):
                 _write(latent_files[index], tensors)
             done += len(chosen)
@@ -140,12 +145,23 @@ def build_cache(
     )
 
 
-def _batches(missing: list[tuple[int, tuple[int, ...]]]) -> Iterator[list[int]]:
+def encode_batch(height: int, width: int) -> int:
+    """Pictures of that size in pixels that the VAE encodes at a time."""
+    return max(1, min(4, ENCODED_PIXELS // (height * width)))
+
+
+def _batches(missing: list[tuple[int, tuple[int, int]]]) -> Iterator[list[int]]:
     """Indices to encode together, of (index, size) pairs: as many as go at once, all of one size."""
     for size in sorted({size for _, size in missing}):
         alike = [index for index, other in missing if other == size]
-        for start in range(0, len(alike), ENCODE_BATCH):
-            yield alike[start : start + ENCODE_BATCH]
+        step = encode_batch(*size)
+        for start in range(0, len(alike), step):
+            yield alike[start : start + step]
+
+
+def _size(row: Row) -> tuple[int, int]:
+    height, width = row.product.shape
+    return height, width
 
 
 def _stack(entries: Iterable[dict[str, Tensor]], key: str) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.device import gpu_memory_gib
@@ -17,7 +18,6 @@ from finetune.core.errors import OutOfMemory
 if TYPE_CHECKING:
     import torch
 
-    from finetune.core.basemodel import ResolvedBase
     from finetune.tracing import Timeline
 
 # preset -> least total memory of the GPU in GiB (cards report a little under their nominal size)
@@ -168,9 +168,9 @@ def _at_the_peak(timeline: Timeline, *, accumulates: bool) -> tuple[int, int, in
     return held, activations, rest - activations
 
 
-def unet_config(base: ResolvedBase) -> dict[str, Any]:
-    """The configuration of a base's UNet."""
-    found: dict[str, Any] = json.loads((base.config / "unet" / "config.json").read_text(encoding="utf-8"))
+def unet_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a base's UNet; `folder` holds the base's configuration files."""
+    found: dict[str, Any] = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     return found
 
 

@@ -7,7 +7,7 @@ by content, since a full-size step takes a while to trace. It loads no weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ SPARE = 0.04
 """Share of the device left free: the allocator's fragments and cuDNN's workspace, which no trace sees. Past the end of
 its memory a card on Windows spills into RAM and crawls instead of failing."""
 LIBRARIES = ("torch", "diffusers", "peft", "accelerate", "bitsandbytes")
+ENCODERS = ("text_encoder", "text_encoder_2", "vae")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -104,8 +105,8 @@ def named_device(text: str) -> Device:
     return Device(f"GPU of {size:g} GB", int((size - RESERVED) * 2**30), cuda=True, context=memory.CONTEXT)
 
 
-def base_config(config: TrainConfig) -> tuple[dict[str, Any], str]:
-    """The UNet's configuration of a config's base, and where it is from. Never asks the network.
+def base_folder(config: TrainConfig) -> tuple[Path, str]:
+    """The folder of configuration files of a config's base, and where it is from. Never asks the network.
 
     A hub id that is not on disk is planned with SDXL's public configuration.
 
@@ -120,10 +121,9 @@ def base_config(config: TrainConfig) -> tuple[dict[str, Any], str]:
             snapshot_download(model, revision=config.base.revision or None, local_files_only=True)
         except Exception:  # whatever the reason: it is not there
             folder = single_file_config(9 if "inpaint" in model.lower() else 4, model)
-            found = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
-            return found, "SDXL's public configuration (the base is not on disk)"
+            return folder, "SDXL's public configuration (the base is not on disk)"
     base = resolve_base(model, config.base.revision)
-    return memory.unet_config(base), base.name
+    return base.config, base.name
 
 
 def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device) -> Setup:
@@ -155,18 +155,50 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device) -> Setup
 
 def judge(setup: Setup, device: Device, cache: Path) -> Verdict:
     """Budget of a setup on a device, from the cache or traced."""
+    budget = _kept(cache, [1, asdict(setup)], lambda: asdict(memory.budget(setup, context=0)))
+    return Verdict(setup, replace(Budget(**budget), context=device.context), device)
+
+
+def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
+    """Peak bytes of caching latents and text embeddings, before the UNet loads; from the cache or traced.
+
+    Args:
+        folder: of the base's configuration files. size: side of the pictures in pixels.
+
+    Raises:
+        OutOfMemory: it does not fit the device.
+    """
+    from finetune.caching_memory import caching_peak
+
+    parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]
+    kept = _kept(
+        cache,
+        [1, "encoding", parts, size, device.cuda],
+        lambda: {"peak": caching_peak(folder, size, cuda=device.cuda)},
+    )
+    need = int(kept["peak"]) + device.context
+    if need > device.memory * (1 - SPARE):
+        raise OutOfMemory(
+            f"encoding pictures of {size} px needs {need / 2**30:.1f} GiB of the {device.memory / 2**30:.1f} GiB of "
+            f"{device.name}",
+            "close other programs, or use a smaller data.size",
+        )
+    return need
+
+
+def _kept(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """A result that was worked out before for this key and these libraries, or is now."""
     versions = environment(LIBRARIES)
-    key = fingerprint.of_value([1, asdict(setup), {name: versions[name] for name in LIBRARIES}])
-    file = cache / "plans" / f"{key}.json"
+    file = cache / "plans" / f"{fingerprint.of_value([*key, {name: versions[name] for name in LIBRARIES}])}.json"
     if file.is_file():
-        budget = Budget(**json.loads(file.read_text(encoding="utf-8")))
-    else:
-        budget = memory.budget(setup, context=0)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(asdict(budget)), encoding="utf-8")
-        part.replace(file)
-    return Verdict(setup, replace(budget, context=device.context), device)
+        known: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
+        return known
+    made = make()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(made), encoding="utf-8")
+    part.replace(file)
+    return made
 
 
 def smaller(setup: Setup) -> Iterator[Setup]:
@@ -219,7 +251,9 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path) -> None:
     Raises:
         OutOfMemory: it would not fit, or spill.
     """
-    verdict = judge(setup_of(config, memory.unet_config(base), device := this_device()), device, cache)
+    device = this_device()
+    encoding_peak(base.config, config.data.size, device, cache)
+    verdict = judge(setup_of(config, memory.unet_config(base.config), device), device, cache)
     if not verdict.fits:
         raise refuse(verdict, cache)
     say(f"  memory: {verdict.budget.total / 2**30:.1f} GiB planned of {device.memory / 2**30:.1f} GiB ({device.name})")

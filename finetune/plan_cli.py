@@ -42,7 +42,7 @@ def plan(
     """
     from finetune import plan as planner
     from finetune.cli import resolve_config
-    from finetune.memory import preset_for
+    from finetune.memory import preset_for, unet_config
 
     place = Workspace(workspace)
     if sku:
@@ -52,20 +52,23 @@ def plan(
         config_name, why = preset_for(device.memory / 2**30)
         say(why)
     config = planner.effective_batch(resolve_config(config_name, overrides), effective_batch)
-    unet, source = planner.base_config(config)
+    folder, source = planner.base_folder(config)
     say(f"base: {source}; tracing one training step (seconds on a free machine, kept for the next call)")
-    verdict = planner.judge(planner.setup_of(config, unet, device), device, place.cache)
+    encoding = planner.encoding_peak(folder, config.data.size, device, place.cache)
+    verdict = planner.judge(planner.setup_of(config, unet_config(folder), device), device, place.cache)
     best = planner.fastest(verdict.setup, device, place.cache)
     command = ["packshot", "train", sku or "SKU", *(["--config", config_name] if config_name else [])]
     command += [part for override in overrides for part in ("--set", override)]
     if best:
         command += [part for setting in best.settings() for part in ("--set", setting)]
-    click.echo(json.dumps(facts(verdict, best, command)) if as_json else table(verdict, best, command))
+    click.echo(
+        json.dumps(facts(verdict, best, command, encoding)) if as_json else table(verdict, best, command, encoding)
+    )
     if not verdict.fits:
         raise planner.refuse(verdict, place.cache)
 
 
-def facts(verdict: Verdict, best: Verdict | None, command: list[str]) -> dict[str, Any]:
+def facts(verdict: Verdict, best: Verdict | None, command: list[str], encoding: int) -> dict[str, Any]:
     """The plan for a machine; bytes throughout."""
     return {
         "device": {"name": verdict.device.name, "memory": verdict.device.memory, "cuda": verdict.device.cuda},
@@ -73,6 +76,7 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str]) -> dict[st
         "components": dict(verdict.budget.rows()),
         "torch_peak": verdict.budget.torch_peak,
         "total": verdict.budget.total,
+        "encoding_before": encoding,
         "fits": verdict.fits,
         "spare": verdict.spare,
         "settings": verdict.settings(),
@@ -81,12 +85,13 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str]) -> dict[st
     }
 
 
-def table(verdict: Verdict, best: Verdict | None, command: list[str]) -> str:
+def table(verdict: Verdict, best: Verdict | None, command: list[str], encoding: int) -> str:
     """The plan for a person."""
     s = verdict.setup
     lines = [f"{'component':24}{'MiB':>10}"]
     lines += [f"{name:24}{size / 2**20:10,.0f}" for name, size in verdict.budget.rows()]
     lines.append(f"{'together':24}{verdict.budget.total / 2**20:10,.0f}")
+    lines.append(f"{'encoding, before it':24}{encoding / 2**20:10,.0f}")
     lines.append(f"{verdict.device.name}: {verdict.device.memory / 2**20:,.0f} MiB")
     lines.append(
         f"{s.dtype}, fused attention (SDPA), checkpointing {s.checkpoint}, batch {s.batch} x accumulation "

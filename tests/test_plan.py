@@ -14,7 +14,7 @@ from finetune import memory, plan
 from finetune.core.basemodel import resolve_base
 from finetune.core.commands import main
 from finetune.core.config import find_config, read_yaml, validate
-from finetune.core.errors import ConfigError
+from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.settings import TrainConfig
 
 GPU_PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
@@ -22,7 +22,7 @@ GPU_PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 1
 
 def tiny_setup(base: Path, **changes: Any) -> memory.Setup:
     plain = memory.Setup(
-        unet=memory.unet_config(resolve_base(str(base))), size=64, batch=8, accumulation=1, dtype="float32",
+        unet=memory.unet_config(resolve_base(str(base)).config), size=64, batch=8, accumulation=1, dtype="float32",
         checkpoint="none", rank=4, targets="attention+feedforward", dora=False, optimizer="adamw8bit",
         min_8bit_size=512, frozen_pass=True, cuda=False,
     )  # fmt: skip
@@ -106,6 +106,7 @@ def test_the_command(tiny_base: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["fits"] is True
+    assert facts["encoding_before"] > memory.CONTEXT
     assert sum(facts["components"].values()) == facts["total"]
     assert facts["settings"][1:] == ["train.batch=1", "train.accumulation=2"]
     assert facts["components"]["context"] == memory.CONTEXT
@@ -113,6 +114,41 @@ def test_the_command(tiny_base: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "activations" in done.stdout
     assert "fits," in done.stdout
+
+
+@pytest.mark.tiny
+def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
+    import gc
+
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    from benchmarks.memory import running
+    from finetune.cache import NO_VAE, encode_batch
+    from finetune.caching_memory import caching_peak
+    from finetune.core.basemodel import load_pipeline
+
+    base = resolve_base(str(tiny_base))
+    vae = load_pipeline(base, dtype=torch.float32, device="cpu", without=NO_VAE).vae
+    pictures = torch.zeros(encode_batch(128, 128), 3, 128, 128)
+    weights = sum(p.untyped_storage().nbytes() for p in [*vae.parameters(), *vae.buffers(), pictures])
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler, torch.no_grad():
+        vae.encode(pictures)
+    assert caching_peak(base.config, 128, cuda=False) == pytest.approx(weights + max(running(profiler)), rel=0.1)
+
+
+@pytest.mark.tiny
+def test_encoding_that_does_not_fit_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    small = plan.Device("card", 2**20, cuda=True, context=0)
+    with pytest.raises(OutOfMemory, match="encoding pictures of 64 px"):
+        plan.encoding_peak(resolve_base(str(tiny_base)).config, 64, small, tmp_path)
+
+
+def test_the_vae_takes_as_many_pixels_at_any_size() -> None:
+    from finetune.cache import encode_batch
+
+    assert [encode_batch(side, side) for side in (64, 256, 512, 1024)] == [4, 4, 1, 1]
 
 
 def test_a_size_that_is_none_is_refused() -> None:
@@ -133,7 +169,9 @@ def test_a_presets_header_says_what_the_planner_says(preset: str, tmp_path: Path
     assert command == f"# Command: packshot train SKU --config {preset}"
     config = validate(TrainConfig, read_yaml(path), path.name)
     device = plan.named_device(f"{GPU_PRESETS[preset]}GB")
-    verdict = plan.judge(plan.setup_of(config, plan.base_config(config)[0], device), device, tmp_path)
+    verdict = plan.judge(
+        plan.setup_of(config, memory.unet_config(plan.base_folder(config)[0]), device), device, tmp_path
+    )
     assert verdict.fits
     found = re.search(r"([\d.]+) GiB planned, ([\d.]+) GiB of it torch's", expected)
     assert found, expected

@@ -1,0 +1,61 @@
+"""What encoding a set needs in memory, before the UNet loads; computed without data, on any machine.
+
+Called by `finetune.plan`. `finetune.cache` encodes in two parts that never meet in memory: the text encoders, then the
+VAE; each in float32, pictures as many at a time as `encode_batch` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from finetune.cache import encode_batch
+from finetune.memory import bytes_of
+
+
+def caching_peak(folder: Path, size: int, *, cuda: bool) -> int:
+    """Peak bytes of encoding, the process itself not counted.
+
+    Args:
+        folder: of a base's configuration files.
+        size: side of the pictures in pixels.
+    """
+    return max(_text_encoders(folder, cuda), _vae(folder, size, cuda))
+
+
+def _text_encoders(folder: Path, cuda: bool) -> int:
+    """Both text encoders; what a prompt of 77 tokens needs beside them is under a hundredth."""
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    total = 0
+    for name, kind in (("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)):
+        config = CLIPTextConfig.from_pretrained(str(folder / name), local_files_only=True)
+        with torch.device("meta"):
+            total += _weights(kind(config), cuda)
+    return total
+
+
+def _vae(folder: Path, size: int, cuda: bool) -> int:
+    """The VAE with the activations of its encoder on a batch of pictures, traced."""
+    import torch
+    from diffusers import AutoencoderKL
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from finetune import tracing
+
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(folder / "vae"))).requires_grad_(False)
+    with FakeTensorMode(), torch.no_grad():
+        tracing.fake_parameters(vae)
+        pictures = torch.empty(encode_batch(size, size), 3, size, size)
+        watch = tracing.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers()])
+        with watch:
+            vae.encode(pictures)
+    return _weights(vae, cuda) + bytes_of([pictures], cuda) + watch.timeline.peak()
+
+
+def _weights(model: Any, cuda: bool) -> int:
+    tensors: Iterable[Any] = [*model.parameters(), *model.buffers()]
+    return bytes_of(tensors, cuda)
