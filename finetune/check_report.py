@@ -19,6 +19,8 @@ from finetune.findings import Finding
 
 THUMBNAIL = 240
 """Longest side of the pictures on the page, pixels."""
+MARGIN = 10
+"""Ground shown around a cutout, so that its whole rim can be judged, pixels."""
 STYLE = """
 :root { color-scheme: light dark; --ground: #f6f5f3; --card: #fff; --ink: #1d1c1a; --faint: #6d6961; --line: #e4e1db;
   --error: #b3261e; --warning: #8f5b00; --note: #39617f; }
@@ -33,8 +35,8 @@ h2 { font-weight: 600; font-size: 1.05rem; margin: 0 0 .8rem; overflow-wrap: any
 p.facts { margin: .3rem 0 2rem; color: var(--faint); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.2rem;
   margin: 1.2rem 0; }
-.pictures { display: flex; flex-wrap: wrap; gap: .8rem; }
-figure { margin: 0; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(45%, 240px), 1fr)); gap: .8rem; }
+figure { margin: 0; min-width: 0; }
 figure img { display: block; border: 1px solid var(--line); border-radius: 4px; max-width: 100%; height: auto; }
 figcaption { color: var(--faint); font-size: .8rem; }
 ul { list-style: none; margin: 1rem 0 0; padding: 0; }
@@ -111,15 +113,16 @@ def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
     shown = [(_flat(picture), f"photo, {width}x{height}")]
     if cutout is not None:
         fitted = cutout.copy()
-        fitted.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        fitted.thumbnail((THUMBNAIL - 2 * MARGIN, THUMBNAIL - 2 * MARGIN), Image.Resampling.LANCZOS)
+        size = (fitted.width + 2 * MARGIN, fitted.height + 2 * MARGIN)
         grounds = {
-            f"cutout, {cutout.width}x{cutout.height}": checkerboard(fitted.size),
-            "on black": Image.new("RGB", fitted.size),
-            "on white": Image.new("RGB", fitted.size, "white"),
+            f"cutout, {cutout.width}x{cutout.height}": checkerboard(size),
+            "on black": Image.new("RGB", size),
+            "on white": Image.new("RGB", size, "white"),
         }
         for caption, ground in grounds.items():
             whole = ground.convert("RGBA")
-            whole.alpha_composite(fitted)
+            whole.alpha_composite(fitted, (MARGIN, MARGIN))
             shown.append((whole.convert("RGB"), caption))
     return "".join(
         f'<figure><img src="{_inline(picture)}" width="{picture.width}" height="{picture.height}" '

@@ -71,8 +71,8 @@ def label_findings(
         return []
     why = "a label that is not sharp in any photo is neither learned nor placed legibly"
     if reader is None:
-        what = f"label not checked: reading {_quoted(label_text)} needs the extra"
-        return [Finding("label", "note", "", what, why, "not checked: install packshot[ocr]")]
+        what = f"label not checked: reading {_quoted(label_text)} needs the extra `ocr`"
+        return [Finding("label", "note", "", what, why, "pip install 'packshot[ocr]'")]
     missing, lines = list(label_text), list[str]()
     for cutout in cutouts:
         key = f"{_version()} {cutout.key}"

@@ -16,10 +16,13 @@ from typing import Any
 
 from PIL import Image
 
+from finetune.captioner import Captioner
 from finetune.check import REPORT, Looked, examine, write_check_report
+from finetune.core import fingerprint
 from finetune.core.catalog import ProductSet, Workspace, load_set
+from finetune.core.console import say
 from finetune.core.errors import CatalogError, PackshotError
-from finetune.core.images import write_png
+from finetune.core.images import read_picture, write_png
 from finetune.core.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.cutting import Failure, name_failures, refusals
 from finetune.file_hashes import FileHashes
@@ -61,7 +64,7 @@ def prepare_set(
 
     Raises:
         CatalogError: unknown or empty set; no photo of it could be used; a category without members.
-        ConfigError: `data.backdrops` names no folder with pictures.
+        ConfigError: `data.backdrops` names no folder with pictures, `data.captioner` none with a captioner.
         PackshotError: a set of one photo, with what is wrong with that photo.
         RunError: a process died over a photo.
     """
@@ -82,10 +85,12 @@ def prepare_set(
         memory = Remembered() if force else read_remembered(product.prepared_dir / REMEMBERED)
         looked = [_looked(folder, item) for item in done]
         found = examine(product, looked, failures, size=data.size, memory=memory)
+        memory.scenes = _scenes(workspace, sources, data, done, memory.scenes)
         memory.write(folder / REMEMBERED)
         found.warn()
         write_check_report(folder / REPORT, found, looked)
-        _describe(folder, sources, data, done, {s.photo: s.task.look.mark(PREPARE_FORMAT) for s, _ in lost})
+        left_out = {s.photo: s.task.look.mark(PREPARE_FORMAT) for s, _ in lost}
+        _describe(folder, sources, data, done, left_out, memory.scenes)
     return require_prepared(product.prepared_dir, sku), True
 
 
@@ -181,8 +186,35 @@ def _opened(path: Path) -> Image.Image:
         return picture.convert("RGBA")
 
 
+def _scenes(
+    workspace: Workspace, sources: Sources, data: DataSection, done: Sequence[Done], known: dict[str, str]
+) -> dict[str, str]:
+    """A captioner's words for the surroundings of the photos that want them, by `_scene_key`; asked once a photo."""
+    asked = [item for item in done if sources.captioner and item.source.wants_scene(item.record.examples)]
+    keys = [_scene_key(sources, item) for item in asked]
+    found = {key: known[key] for key in keys if key in known}
+    todo = [(key, item.source.task.look) for key, item in zip(keys, asked, strict=True) if key not in found]
+    if todo:
+        say(f"describing the surroundings on {len(todo)} photo{'s' if len(todo) > 1 else ''}")
+        captioner = Captioner(workspace.root / data.captioner)
+        for key, look in todo:
+            picture = read_picture(look.photo.path, max_pixels=int(look.config.max_megapixels * 1e6)).picture
+            found[key] = captioner.surroundings(picture, look.config.class_noun)
+    return found
+
+
+def _scene_key(sources: Sources, item: Done) -> str:
+    look = item.source.task.look
+    return fingerprint.of_value([sources.captioner, look.content, look.config.class_noun, look.config.max_megapixels])
+
+
 def _describe(
-    folder: Path, sources: Sources, data: DataSection, done: Sequence[Done], left_out: dict[str, str]
+    folder: Path,
+    sources: Sources,
+    data: DataSection,
+    done: Sequence[Done],
+    left_out: dict[str, str],
+    scenes: dict[str, str],
 ) -> None:
     """Write rows, contact sheet and, last, `prepared.json`."""
     product = sources.product
@@ -192,7 +224,9 @@ def _describe(
     for item in done:
         name, record = item.source.task.name, item.record
         splits = ["validation" if (item.source.photo, e["variant"]) in kept else "train" for e in record.examples]
-        rows += [_row(product, item, example, split) for example, split in zip(record.examples, splits, strict=True)]
+        scene = scenes.get(_scene_key(sources, item), "")
+        texts = [item.source.text(product, example, scene) for example in record.examples]
+        rows += [_row(item, *each) for each in zip(record.examples, splits, texts, strict=True)]
         whole = "train" if "train" in splits else "validation"
         photos.append(PreparedPhoto(photo=item.source.photo, split=whole, **(record.cutout | record.layers(name))))
     write_rows(folder, rows)
@@ -225,14 +259,14 @@ def _held_out(done: Sequence[Done], variants: int, seed: int) -> set[tuple[str, 
     return kept
 
 
-def _row(product: ProductSet, item: Done, example: dict[str, Any], split: str) -> dict[str, Any]:
+def _row(item: Done, example: dict[str, Any], split: str, text: str) -> dict[str, Any]:
     """A row of metadata.jsonl."""
     ending = f"{item.source.task.name}-{example['variant']:02d}.png"
     return {
         "file_name": f"images/{ending}",
         "mask_file_name": f"masks/{ending}",
         "matte_file_name": f"mattes/{ending}",
-        "text": item.source.text(product, example),
+        "text": text,
         "variant": example["variant"],
         "split": split,
         "sku": item.source.member.sku,

@@ -38,6 +38,9 @@ class DataSection(Strict):
     """Fixes backdrop, placement and mask kind of (photo, variant)."""
     backdrops: str = ""
     """Folder of photographs, relative to the workspace, that serve as blurred backdrops beside the procedural ones."""
+    captioner: str = ""
+    """Folder of a BLIP captioner (safetensors), relative to the workspace: it names the surroundings of original photos
+    on other than plain ground that have no caption of their own; empty for none."""
     mask_shares: dict[str, float] = Field(
         default_factory=lambda: {"background": 0.4, "product": 0.25, "box": 0.25, "full": 0.1}
     )

@@ -6,11 +6,12 @@ picture and writes nothing but the memory of fingerprints. Called by the recipes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.captioner import captioner_fingerprint
 from finetune.captions import brand_caption, caption, described
 from finetune.core import fingerprint
 from finetune.core.catalog import Photo, ProductSet, Workspace, load_set
@@ -41,11 +42,16 @@ class Source:
         """How reports call it: its file's name, in a category after its SKU."""
         return self.photo.removesuffix(self.task.photo.stem) + self.task.photo.path.name
 
-    def text(self, product: ProductSet, example: dict[str, Any]) -> str:
+    def wants_scene(self, examples: Sequence[dict[str, Any]]) -> bool:
+        """Would a captioner's words be used: does an example show the photo itself, on a ground nobody has named?"""
+        return not self.description and any(e["original"] and not e["words"] for e in examples)
+
+    def text(self, product: ProductSet, example: dict[str, Any], scene: str = "") -> str:
         """The caption of one of its examples.
 
         Args:
             product: the set that is prepared. example: the entry of `PhotoRecord.examples`.
+            scene: a captioner's words for the photo's surroundings.
         """
         noun = product.config.class_noun
         if product.config.kind == "brand":
@@ -55,7 +61,7 @@ class Source:
             if self.member is not product:  # a category has its own trigger word
                 own = " ".join(product.token if w == self.member.token else w for w in own.split())
             return described(product.token, noun, own)
-        words, light = example["words"], example["light"]
+        words, light = example["words"] or (scene if example["original"] else ""), example["light"]
         return caption(product.token, noun, words, light, example["seed"], close_up=example["close_up"])
 
 
@@ -75,6 +81,8 @@ class Sources:
     """Fingerprint of the sets alone, without settings: `ProductSet.fingerprint`, and that of each member."""
     whole: str
     """Fingerprint of all of it."""
+    captioner: str
+    """Fingerprint of the captioner; empty for none."""
     left_out: frozenset[str]
     """Photos that could not be used when they were last tried, if that would be no different now."""
 
@@ -100,8 +108,9 @@ def gather(
 
     Raises:
         CatalogError: a category without members, or with photos of its own.
-        ConfigError: `data.backdrops` names no folder with pictures.
+        ConfigError: `data.backdrops` names no folder with pictures, `data.captioner` none with a captioner.
     """
+    describer = captioner_fingerprint(workspace.root / data.captioner, hashes.of_file) if data.captioner else ""
     members = members_of(workspace, product)
     settings = ExampleSettings(
         data.size, data.buckets, data.variants, data.keep_original, dict(data.mask_shares), data.seed
@@ -126,10 +135,19 @@ def gather(
         "set": content,
         "token": product.token,
         "photos": {source.photo: [key, source.description] for source, key in zip(photos, keys, strict=True)},
-        "data": data.model_dump(mode="json"),
+        "data": data.model_dump(mode="json", exclude={"captioner"}),
+        "captioner": describer,
     }
     return Sources(
-        product, members, tuple(photos), keys, look_keys, content, fingerprint.of_value(whole), frozenset(lost)
+        product,
+        members,
+        tuple(photos),
+        keys,
+        look_keys,
+        content,
+        fingerprint.of_value(whole),
+        describer,
+        frozenset(lost),
     )
 
 

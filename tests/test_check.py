@@ -124,7 +124,7 @@ def test_a_trimmed_transparent_cutout_is_not_cut_off(tmp_path: Path) -> None:
 def test_the_label_is_never_passed_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "open_reader", lambda: None)
     found = [f for f in inspected(tmp_path, views(1), label_text=["NOIRE"]).findings if f.check == "label"]
-    assert [(f.severity, f.cure) for f in found] == [("note", "not checked: install packshot[ocr]")]
+    assert [(f.severity, f.cure) for f in found] == [("note", "pip install 'packshot[ocr]'")]
 
 
 def test_words_read_are_compared_with_label_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,8 +128,21 @@ def test_frames_are_what_the_base_can_take(size: int, ratio: float) -> None:
     assert all(abs(np.log(width / height / ratio)) <= abs(np.log(w / h / ratio)) + 1e-9 for w, h in choice)
 
 
+PUBLISHED = {  # Podell et al. 2023, appendix I: the tall half of SDXL's training sizes, heights by width
+    512: (2048, 1984, 1920, 1856),
+    576: (1792, 1728, 1664),
+    640: (1600, 1536),
+    704: (1472, 1408, 1344),
+    768: (1344, 1280),
+    832: (1216, 1152),
+    896: (1152, 1088),
+    960: (1088, 1024),
+}
+
+
 def test_frames_of_1024_are_sdxls_own() -> None:
-    tall = [(768, 1344), (832, 1216), (896, 1152), (960, 1088)]
+    tall = [(width, max(heights)) for width, heights in PUBLISHED.items() if max(heights) <= 2 * width]
+    assert len(tall) == 4
     assert frames(1024, buckets=True) == (*tall, (1024, 1024), *((h, w) for w, h in tall[::-1]))
     assert frames(1024, buckets=False) == ((1024, 1024),)
 

@@ -1,0 +1,220 @@
+"""`packshot check` alone opens only photos it does not know; a photo that failed is tried again when that may help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import draw_bottle, write_set
+from PIL import Image
+from test_learned_cutout import in_the_wild, silhouette
+
+import finetune.check as checking
+import finetune.prepare as preparing
+from finetune import learned_matte, matte_sources, nightly, photo_work
+from finetune.check import check_set
+from finetune.core.catalog import Workspace, load_set
+from finetune.core.errors import CutoutError, PackshotError
+from finetune.nightly import NightlyConfig
+from finetune.photo_work import look_at_photo, prepare_photo
+from finetune.prepare import prepare_set, prepared_fingerprint
+from finetune.records import LeftOut, read_record, write_record
+from finetune.remembered import Remembered, read_remembered
+from finetune.settings import DataSection
+from finetune.train import check_request, training_fingerprint
+
+DATA = DataSection(size=64, variants=2)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Three photos that can be used, one on no plain ground, and one that is no picture; no learned model."""
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "models"))
+    learned_matte._session.cache_clear()
+    photos = {f"{number}": draw_bottle(120, shift=number) for number in range(3)}
+    folder = write_set(tmp_path, "box01", photos | {"wild": in_the_wild(160)})
+    (folder / "photos" / "torn.jpg").write_text("no picture")
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the photos that were opened to be looked at or prepared."""
+    names: list[str] = []
+
+    def looked(job: object) -> object:
+        names.append(job.task.photo.path.name)  # type: ignore[attr-defined]
+        return look_at_photo(job)  # type: ignore[arg-type]
+
+    def prepared(job: object) -> object:
+        names.append(job.task.photo.path.name)  # type: ignore[attr-defined]
+        return prepare_photo(job)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checking, "look_at_photo", looked)
+    monkeypatch.setattr(preparing, "prepare_photo", prepared)
+    return names
+
+
+def page_of(workspace: Workspace) -> tuple[dict[str, object], bytes]:
+    report, page = check_set(workspace, "box01", size=64)
+    return report.as_dict(), page.read_bytes()
+
+
+ALL = ["0.png", "1.png", "2.png", "torn.jpg", "wild.png"]
+
+
+def test_what_was_looked_at_once_is_not_opened_again(shelf: Workspace, tried: list[str]) -> None:
+    first = page_of(shelf)
+    assert sorted(tried) == ALL
+    tried.clear()
+    assert page_of(shelf) == first
+    assert tried == []
+    draw_bottle(120, colour=(30, 90, 180)).save(shelf.datasets / "box01" / "photos" / "1.png")
+    changed = page_of(shelf)
+    assert tried == ["1.png"]
+    assert changed != first
+    tried.clear()
+    check_set(shelf, "box01", size=64, force=True)
+    assert sorted(tried) == ALL
+    assert page_of(shelf) == changed
+    kept = [p.name for p in (shelf.cache / "checks" / "box01").iterdir()]
+    assert len(kept) == 5 + 1, "a record a photo, none of the photo's earlier state"
+
+
+def test_check_finds_the_same_alone_by_many_and_from_a_prepared_set(
+    shelf: Workspace, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = page_of(shelf)
+    monkeypatch.setattr(checking, "QUICK_PIXELS", 0)
+    monkeypatch.setattr(checking, "look_at_photo", look_at_photo)  # a process can't be handed the one that notes
+    report, page = check_set(shelf, "box01", size=64, force=True, jobs=2)
+    assert (report.as_dict(), page.read_bytes()) == first
+    prepared, _ = prepare_set(shelf, "box01", data=DATA)
+    assert (prepared.folder / "report.html").read_bytes() == first[1]
+    for path in (shelf.cache / "checks" / "box01").iterdir():
+        path.unlink()
+    assert page_of(shelf) == first
+    assert list((shelf.cache / "checks" / "box01").iterdir()) == [shelf.cache / "checks" / "box01" / "remembered.json"]
+
+
+def test_a_label_is_read_once_a_photo(shelf: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, int]] = []
+
+    def reader(picture: Image.Image) -> list[str]:
+        read.append(picture.size)
+        return ["NOIRE"]
+
+    monkeypatch.setattr(checking, "open_reader", lambda: reader)
+    (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: perfume bottle\nlabel_text: [NOIRE, 50 ml]\n")
+    first = page_of(shelf)
+    assert len(read) == 3
+    assert page_of(shelf) == first
+    prepare_set(shelf, "box01", data=DATA)
+    assert len(read) == 6, "another folder, once"
+    draw_bottle(120, shift=9).save(shelf.datasets / "box01" / "photos" / "1.png")
+    prepare_set(shelf, "box01", data=DATA)
+    assert len(read) == 7
+
+
+def test_a_photo_that_failed_is_left_alone_until_something_changes(shelf: Workspace, tried: list[str]) -> None:
+    first, _ = prepare_set(shelf, "box01", data=DATA)
+    assert set(first.left_out) == {"wild", "torn"}
+    assert sorted(tried) == ALL
+    tried.clear()
+    assert not prepare_set(shelf, "box01", data=DATA)[1]
+    draw_bottle(120, shift=9).save(shelf.datasets / "box01" / "photos" / "0.png")
+    assert prepare_set(shelf, "box01", data=DATA)[1]
+    assert tried == ["0.png"]
+    page = (first.folder / "report.html").read_text(encoding="utf-8")
+    assert "the ground is not plain" in page
+    assert "torn.jpg is not a picture" in page
+
+
+def test_a_model_installed_later_redoes_what_failed_without_it(
+    shelf: Workspace, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = prepare_set(shelf, "box01", data=DATA)
+    product = load_set(shelf, "box01")
+    assert prepared_fingerprint(shelf, product, DATA) == first.fingerprint
+    tried.clear()
+    model = shelf.root / "models" / "u2netp.onnx"
+    model.parent.mkdir()
+    model.write_bytes(b"no model at all")
+    assert prepared_fingerprint(shelf, product, DATA) != first.fingerprint, "a night will see to it"
+    again, made = prepare_set(shelf, "box01", data=DATA)
+    assert made
+    assert sorted(tried) == ["torn.jpg", "wild.png"]
+    assert again.fingerprint == first.fingerprint, "it failed again: an adapter made of the rest is up to date"
+    assert not prepare_set(shelf, "box01", data=DATA)[1]
+    tried.clear()
+    model.write_bytes(b"a model that works")
+    monkeypatch.setattr(matte_sources, "learned_mask", lambda picture, _: silhouette(160))  # stands for rembg's
+    better, made = prepare_set(shelf, "box01", data=DATA)
+    assert made
+    assert sorted(tried) == ["torn.jpg", "wild.png"]
+    assert {p.photo: p.source for p in better.photos}["wild"] == "learned model u2netp"
+    assert set(better.left_out) == {"torn"}
+    assert better.fingerprint != first.fingerprint
+    assert prepared_fingerprint(shelf, product, DATA) == better.fingerprint
+
+
+def test_a_set_cut_by_plain_ground_is_not_redone_for_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "models"))
+    write_set(tmp_path, "box01", {"0": draw_bottle(120)})
+    prepare_set(Workspace(tmp_path), "box01", data=DATA)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "u2netp.onnx").write_bytes(b"model")
+    assert not prepare_set(Workspace(tmp_path), "box01", data=DATA)[1]
+
+
+def test_a_night_reads_each_photo_once(shelf: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, config = nightly.training_config(NightlyConfig(config="embedded"))
+    base = check_request(config)
+    reads: list[str] = []
+    real = nightly.fingerprint.of_file
+
+    def counted(path: Path) -> str:
+        reads.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(nightly.fingerprint, "of_file", counted)
+    product = load_set(shelf, "box01")
+    wanted = nightly._wanted_fingerprint(shelf, product, config, base)
+    assert sorted(reads) == ALL
+    prepared, _ = prepare_set(shelf, "box01", data=config.data)
+    assert wanted != training_fingerprint(prepared.fingerprint, base, config), "two photos turned out to be unusable"
+    assert nightly._wanted_fingerprint(shelf, product, config, base) == training_fingerprint(
+        prepared.fingerprint, base, config
+    )
+
+
+def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.json"
+    error = CutoutError("the ground is not plain", "give a mask")
+    write_record(LeftOut.of("m", error), path)
+    back = read_record(path)
+    assert isinstance(back, LeftOut)
+    again = back.as_error()
+    assert (type(again), again.message, again.hint) == (CutoutError, error.message, error.hint)
+    assert type(LeftOut("m", "did_you_mean", "x", "").as_error()) is PackshotError
+    assert type(LeftOut("m", "Exception", "x", "").as_error()) is PackshotError
+    assert all(type(LeftOut("m", n, "x", "").as_error()).__name__ == n for n in ("ImageError", "ConfigError"))
+    path.write_text(json.dumps({"mark": "m"}))
+    assert read_record(path) is None
+    assert not list(path.parent.glob(".*")), "nothing half-written stays"
+    memory = Remembered(scenes={"a": "on a shelf"})
+    memory.write(path)
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"colours": 1')
+    assert read_remembered(tmp_path / "none.json", broken, path) == memory
+
+
+def test_circumstances_follow_the_model_only_where_it_could_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    before = {source: photo_work.circumstances(source, "", tmp_path) for source in ("auto", "learned", "plain", "mask")}
+    (tmp_path / "u2netp.onnx").write_bytes(b"model")
+    after = {source: photo_work.circumstances(source, "", tmp_path) for source in before}
+    assert {source for source in before if before[source] != after[source]} == {"auto", "learned"}
