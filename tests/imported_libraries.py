@@ -1,0 +1,28 @@
+"""Imports all that a training command does; preloaded by the server that `started_commands` forks from."""
+
+from importlib import import_module
+
+from finetune.core import console
+
+LIBRARIES = (
+    "accelerate.utils",
+    "bitsandbytes",
+    "datasets",
+    "peft",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.optimization",
+    "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint",
+    "diffusers.schedulers.scheduling_euler_discrete",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "finetune.cli",
+    "finetune.observers",
+    "finetune.preview",
+    "finetune.train",
+    "finetune.training_session",
+)
+
+console.quiet_libraries()
+for name in LIBRARIES:
+    import_module(name)
