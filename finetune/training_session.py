@@ -20,13 +20,14 @@ from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
 from finetune.settings import TrainConfig
-from finetune.training_examples import load_examples
+from finetune.training_examples import load_examples, load_held_out
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from finetune.cache import CachedExamples
+    from finetune.loop import Objective
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Session:
     dtype: torch.dtype
     """Of the frozen base and the computation."""
     examples: CachedExamples
+    held_out: CachedExamples | None
+    """Examples whose loss is watched; None without validation."""
     unet: Any
     """With its adapter, as accelerate prepared it."""
     scheduler: Any
@@ -65,6 +68,20 @@ class Session:
         """The UNet without what accelerate wraps it in."""
         return self.accelerator.unwrap_model(self.unet)
 
+    def objective(self) -> Objective:
+        """The settings of the loss."""
+        from finetune.loop import Objective
+
+        o = self.config.objective
+        return Objective(
+            alphas=self.scheduler.alphas_cumprod.to(self.device),
+            prediction_type=self.base.prediction_type,
+            snr_gamma=o.snr_gamma,
+            product_weight=o.product_weight,
+            ring_weight=o.ring_weight,
+            elsewhere_weight=o.elsewhere_weight,
+        )
+
     def save(self, step: int) -> None:
         """Write the checkpoint of a step."""
         resume.save_checkpoint(self.accelerator, self.run.state, step, self.config.train.keep_checkpoints)
@@ -81,6 +98,7 @@ def open_session(
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
     examples = load_examples(workspace, prepared, base, config, device)
+    held_out = load_held_out(workspace, prepared, base, config, device)
     unet, scheduler = load_unet(base, dtype=dtype, device=device)
     a, t = config.adapter, config.train
     lora_config, size = lora.add_lora(
@@ -121,6 +139,7 @@ def open_session(
         accelerator=accelerator,
         dtype=dtype,
         examples=examples,
+        held_out=held_out,
         unet=unet,
         scheduler=scheduler,
         optimizer=optimizer,
