@@ -23,9 +23,19 @@ TRAIN_FORMAT = 1
 
 
 def adapter_manifest(
-    prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, print_of: str, modules: int, parameters: int
+    prepared: PreparedSet,
+    base: ResolvedBase,
+    config: TrainConfig,
+    print_of: str,
+    modules: int,
+    parameters: int,
+    chosen_step: int,
 ) -> dict[str, Any]:
-    """Everything needed to make the adapter again. No times: the same inputs give the same bytes."""
+    """Everything needed to make the adapter again. No times: the same inputs give the same bytes.
+
+    Args:
+        chosen_step: the optimizer step whose weights these are; `train.steps` of the config is the run's length.
+    """
     return {
         "format": TRAIN_FORMAT,
         "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
@@ -41,6 +51,7 @@ def adapter_manifest(
         "objective": "inpainting" if base.channels == 9 else "text-to-image",
         "modules": modules,
         "parameters": parameters,
+        "chosen_step": chosen_step,
         "config": config.model_dump(mode="json"),
         "environment": rundir.environment(),
     }
@@ -80,9 +91,16 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | objective | {manifest["objective"]} |
 | LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
 | training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
+| weights of | step {manifest["chosen_step"]}{_chosen(story)} |
 | made by | {manifest["tool"]}, run {story["run"]} |
 
 It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, load
 `adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`, or write a file for A1111 and ComfyUI with
 `packshot adapters export {manifest["sku"]} --format kohya`.
 """
+
+
+def _chosen(story: dict[str, Any]) -> str:
+    """Why that step, as the card says it; what the choice measured is no claim of fidelity."""
+    choice = story.get("choice")
+    return f": {choice['why']}" if choice and choice["rule"] != "last" else ""

@@ -44,6 +44,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def validation(self) -> Path:
+        """One JSON line a validation."""
+        return self.path / "validation.jsonl"
+
+    @property
+    def candidates(self) -> Path:
+        """Adapters kept for the choice."""
+        return self.path / "candidates"
+
+    @property
     def previews(self) -> Path:
         """Pictures drawn during training."""
         return self.path / "previews"

@@ -1,4 +1,4 @@
-"""The training configuration: seven sections, strict, every field with its meaning.
+"""The training configuration: eight sections, strict, every field with its meaning.
 
 Only recipes (`prepare`, `train`, `nightly`) and the command line see these objects; parts take plain values.
 """
@@ -164,6 +164,31 @@ class MemorySection(Strict):
         return {False: "none", True: "all"}[value] if isinstance(value, bool) else value
 
 
+class ValidationSection(Strict):
+    """Loss on held-out examples, the adapters kept on the way, and which of them becomes the version."""
+
+    every: int = Field(default=50, ge=0)
+    """Optimizer steps between validations, each of which keeps the adapter of its step as a candidate; the last step is
+    always one. 0 turns all of this off."""
+    examples: int = Field(default=8, ge=1, le=1000)
+    """Held-out examples whose loss is taken, spread over all of them."""
+    timesteps: int = Field(default=4, ge=1, le=64)
+    """Timesteps of each, in the middle of as many equal parts of the noise schedule."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of their noise, which is the same at every validation."""
+    patience: int = Field(default=0, ge=0)
+    """Validations without a new lowest loss after which training ends; 0 never ends it early."""
+    candidates: int = Field(default=3, ge=1, le=20)
+    """Adapters kept for the choice: those of lowest validation loss, besides the last."""
+    choose: Literal["measured", "loss", "last"] = "measured"
+    """Which becomes the version. `measured`: all kept draw the product as for `packshot evaluate`, with other seeds;
+    gate passed, then likeness, then validation loss decide. `loss`: lowest validation loss. `last`: the last step."""
+    pictures: int = Field(default=6, ge=1, le=100)
+    """Pictures each kept adapter draws for the choice: the gate's scenes in turn, then again with the next seed."""
+    gate: str = ""
+    """Gate file of the choice; empty: the shipped configs/gate.yaml."""
+
+
 class PreviewSection(Strict):
     """Pictures drawn during training."""
 
@@ -186,6 +211,7 @@ class TrainConfig(Strict):
     objective: ObjectiveSection = ObjectiveSection()
     train: TrainSection = TrainSection()
     memory: MemorySection = MemorySection()
+    validation: ValidationSection = ValidationSection()
     preview: PreviewSection = PreviewSection()
 
     @model_validator(mode="after")
@@ -204,4 +230,6 @@ class TrainConfig(Strict):
             raise ValueError(
                 "adapter.dora learns the magnitudes of the base's weights, and memory.quantize changes those; use one"
             )
+        if not self.validation.every and (self.validation.choose != "last" or self.validation.patience):
+            raise ValueError("validation.every 0 validates nothing: set validation.choose=last and patience 0 too")
         return self

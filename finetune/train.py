@@ -28,6 +28,7 @@ from finetune.settings import TrainConfig
 if TYPE_CHECKING:
     from finetune.loop import Observer
     from finetune.training_session import Session
+    from finetune.validation import Validator
     from finetune.watch import StopRequest
 
 
@@ -44,7 +45,10 @@ class TrainResult:
 
 def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig) -> str:
     """What an adapter depends on: the prepared set's fingerprint, the base's content, settings that change weights."""
-    settings = config.model_dump(mode="json", exclude={"preview", "base", "data"})
+    from finetune.choice import weight_settings
+
+    settings = config.model_dump(mode="json", exclude={"preview", "base", "data", "validation"})
+    settings["validation"] = weight_settings(config)
     for silent in ("trackers", "checkpoint_every", "keep_checkpoints"):
         settings["train"].pop(silent)
     for silent in ("gradient_checkpointing", "check"):  # what is computed again is the same
@@ -122,18 +126,24 @@ def _train(
     from finetune import lora
     from finetune.optimizers import eight_bit_share
     from finetune.training_session import open_session
+    from finetune.training_validation import choose_step, open_validator
 
     began = time.perf_counter()
     session = open_session(workspace, prepared, config, base, run)
-    rate = _run(session)
+    validator = open_validator(session)
+    rate = _run(session, validator)
     if config.train.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
-    session.close_trackers()
     peak = peak_memory_mib(session.device)
-    manifest = adapter_manifest(prepared, base, config, print_of, session.size.modules, session.size.parameters)
+    choice = processes.main_only(lambda: choose_step(session, validator, workspace.cache / "evaluate"))
+    session.close_trackers()
+    manifest = adapter_manifest(
+        prepared, base, config, print_of, session.size.modules, session.size.parameters, choice.step
+    )
     state = lora.lora_state(session.bare_unet)
     seconds = time.perf_counter() - began
     story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
+    story |= {"choice": choice.as_dict()}
 
     def publish() -> versions.AdapterVersion:
         version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story)
@@ -144,22 +154,22 @@ def _train(
     return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak)
 
 
-def _run(session: Session) -> float:
+def _run(session: Session, validator: Validator | None) -> float:
     """Build the loop's parts from the session and run it; returns optimizer steps a second."""
     from finetune.batches import make_batch
-    from finetune.loop import Objective, run_loop
+    from finetune.loop import run_loop
     from finetune.observers import ProgressBar
+    from finetune.training_validation import until_stale
 
     t, o = session.config.train, session.config.objective
-    settings = Objective(
-        alphas=session.scheduler.alphas_cumprod.to(session.device),
-        prediction_type=session.base.prediction_type,
-        snr_gamma=o.snr_gamma,
-        product_weight=o.product_weight,
-        ring_weight=o.ring_weight,
-        elsewhere_weight=o.elsewhere_weight,
-    )
-    with ProgressBar(t.steps, session.start) as bar, _stop_request(session) as stop:
+    settings = session.objective()
+    with (
+        ProgressBar(t.steps, session.start) as bar,
+        _stop_request(session) as stop,
+        until_stale(session, validator) as early,
+    ):
+        for rule in early:
+            rule.check(session.start)
         run_loop(
             session.accelerator,
             session.unet,
@@ -180,9 +190,9 @@ def _run(session: Session) -> float:
             start=session.start,
             steps=t.steps,
             max_grad_norm=t.max_grad_norm,
-            observers=[bar, *_observers(session), stop],
+            observers=[bar, *_observers(session, validator), *early, stop],
         )
-        return bar.rate
+    return bar.rate
 
 
 def _stop_request(session: Session) -> StopRequest:
@@ -202,8 +212,11 @@ def _stop_request(session: Session) -> StopRequest:
     return StopRequest(session.save, agree)
 
 
-def _observers(session: Session) -> list[Observer]:
-    """What looks at every step, in this order: divergence before anything is kept, metrics, checkpoints, previews."""
+def _observers(session: Session, validator: Validator | None) -> list[Observer]:
+    """What looks at every step, in this order: divergence before anything is kept, metrics, checkpoints, previews.
+
+    Validation comes before the checkpoint of its step: a run that goes on from there has its record.
+    """
     from finetune.observers import Every, Metrics
     from finetune.preview import Previewer
     from finetune.watch import Divergence
@@ -212,6 +225,7 @@ def _observers(session: Session) -> list[Observer]:
     observers: list[Observer] = [
         Divergence(scaled=accelerator.mixed_precision == "fp16"),
         Metrics(session.run.metrics, accelerator),
+        *([validator] if validator else []),
         Every(config.train.checkpoint_every, session.save),
     ]
     if config.preview.every and accelerator.is_main_process:

@@ -30,18 +30,19 @@ def load_examples(
     device: str,
     *,
     split: str = "train",
+    limit: int = 0,
 ) -> CachedExamples:
     """The examples of one split, ready for the UNet.
 
     Args:
-        split: `train`, or `validation` for those held out.
+        split: `train`, or `validation` for those held out. limit: at most as many, spread over all; 0 takes all.
 
     Raises:
         RunError: the split is empty.
     """
     from finetune.cache import build_cache
 
-    rows = _rows(workspace, prepared, split)
+    rows = _rows(workspace, prepared, split, limit)
     if not rows:
         raise RunError(f"the prepared set of '{prepared.sku}' has no {split} examples", "prepare it again with --force")
     if prepared.kind == "brand":  # a style: the whole picture is what is to be learned
@@ -61,7 +62,20 @@ def load_examples(
     return build_cache(workspace.cache, base, rows, ring_px=config.objective.ring_px, device=device, progress=progress)
 
 
-def _rows(workspace: Workspace, prepared: PreparedSet, split: str) -> list[Row]:
+def load_held_out(
+    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
+) -> CachedExamples | None:
+    """The examples whose loss is watched; None where that is switched off, or the set is too small to hold some out."""
+    if not config.validation.every:
+        return None
+    if not _rows(workspace, prepared, "validation", 1):
+        say("  no held-out examples: no validation loss, the last step's adapter is taken")
+        return None
+    limit = config.validation.examples
+    return load_examples(workspace, prepared, base, config, device, split="validation", limit=limit)
+
+
+def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -> list[Row]:
     from datasets import load_dataset
 
     from finetune.cache import row_from_dataset
@@ -72,4 +86,7 @@ def _rows(workspace: Workspace, prepared: PreparedSet, split: str) -> list[Row]:
         split="train",  # the name imagefolder gives to all of it
         cache_dir=str(workspace.cache / "datasets" / prepared.fingerprint),
     )
-    return [row_from_dataset(item) for item in dataset if item["split"] == split]
+    chosen = [index for index, name in enumerate(dataset["split"]) if name == split]
+    if 0 < limit < len(chosen):
+        chosen = [chosen[position * len(chosen) // limit] for position in range(limit)]
+    return [row_from_dataset(item) for item in dataset.select(chosen)]

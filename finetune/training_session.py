@@ -21,13 +21,14 @@ from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
-from finetune.training_examples import load_examples
+from finetune.training_examples import load_examples, load_held_out
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from finetune.cache import CachedExamples
+    from finetune.loop import Objective
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Session:
     dtype: torch.dtype
     """Of the frozen base and the computation."""
     examples: CachedExamples
+    held_out: CachedExamples | None
+    """Examples whose loss is watched; None without validation."""
     unet: Any
     """With its adapter, as accelerate prepared it."""
     scheduler: Any
@@ -71,6 +74,20 @@ class Session:
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
+    def objective(self) -> Objective:
+        """The settings of the loss."""
+        from finetune.loop import Objective
+
+        o = self.config.objective
+        return Objective(
+            alphas=self.scheduler.alphas_cumprod.to(self.device),
+            prediction_type=self.base.prediction_type,
+            snr_gamma=o.snr_gamma,
+            product_weight=o.product_weight,
+            ring_weight=o.ring_weight,
+            elsewhere_weight=o.elsewhere_weight,
+        )
+
     def save(self, step: int) -> None:
         """Write the checkpoint of a step."""
         resume.save_checkpoint(self.accelerator, self.run.state, step, self.config.train.keep_checkpoints)
@@ -87,6 +104,7 @@ def open_session(
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
     examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
+    held_out = processes.main_first(lambda: load_held_out(workspace, prepared, base, config, device))
     unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
     execution.allow_tf32(device)
     execution.set_layout(unet, channels_last=config.memory.channels_last)
@@ -131,6 +149,7 @@ def open_session(
         accelerator=accelerator,
         dtype=dtype,
         examples=examples,
+        held_out=held_out,
         unet=unet,
         scheduler=scheduler,
         optimizer=optimizer,

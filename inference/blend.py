@@ -7,12 +7,14 @@ pixels go over it by true alpha, outward only: no painted pixel gets inside the 
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from finetune.core.compose import Placed
 from finetune.core.glass import composite_glass
 from finetune.core.images import Array, Floats
 from finetune.core.masks import Mask, dilate
@@ -102,3 +104,17 @@ def check_core(picture: Array, product: Array, core: Mask) -> CoreCheck:
         max_difference=int(difference.max()) if difference.size else 0,
         sha256=core_sha256(picture, core),
     )
+
+
+def core_difference(scene: Image.Image, placed: Placed, size: int) -> int:
+    """Largest change of the product's core in a preserve picture of this scene, through blending and PNG.
+
+    Uses the very functions `place` delivers with. 0 is the only value that passes anywhere.
+    """
+    under = np.asarray(bring_to_size(scene, size))
+    picture = put_product_over(placed.rgb, placed.matte, under)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    with Image.open(file) as opened:
+        delivered = np.asarray(opened.convert("RGB"))
+    return check_core(delivered, placed.rgb, placed.core).max_difference

@@ -21,22 +21,21 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.core import fingerprint
+from finetune.core import compose, fingerprint, gallery, gate, judging
 from finetune.core.adapter import check_fits
 from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.console import say, warn
 from finetune.core.contact_sheet import contact_sheet
+from finetune.core.drawings import DRAWINGS, DrawingRoom, Request, product_box, requests_for
 from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
+from finetune.core.fidelity import Score
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import MAX_PROMPT_TOKENS, Sampling, load_inpainter
 from finetune.core.masks import Box
 from finetune.core.prepared import PreparedSet, require_prepared
 from finetune.core.versions import AdapterVersion, find_version
-from inference import compose, gallery, gate, judging
-from inference.drawings import DRAWINGS, DrawingRoom, Request
-from inference.fidelity import Score
-from inference.scene import PromptSection, resolve_prompt
+from inference import blend
 
 FORMAT = 1
 REPORT, SHEET = "fidelity.json", "fidelity.png"
@@ -91,18 +90,9 @@ class Subject:
 
     def requests(self) -> list[Request]:
         """Every scene with every seed."""
-        templates, prepared = PromptSection(), self.prepared
-        words = {"token": prepared.token, "class_noun": prepared.class_noun}
-        return [
-            Request(
-                scene,
-                seed,
-                resolve_prompt(templates.scene, prompt=scene, **words),
-                resolve_prompt(templates.insert, prompt=scene, **words),
-            )
-            for scene in self.config.pictures.scenes
-            for seed in self.config.pictures.seeds
-        ]
+        pictures = self.config.pictures
+        pairs = [(scene, seed) for scene in pictures.scenes for seed in pictures.seeds]
+        return requests_for(pairs, token=self.prepared.token, class_noun=self.prepared.class_noun)
 
 
 def evaluate_adapter(
@@ -175,8 +165,7 @@ def find_subject(
         raise CatalogError(f"the prepared set of '{sku}' is empty", f"run: packshot prepare {sku}")
     cutout = open_picture(prepared.cutout_path(first)).convert("RGBA")
     pictures = config.pictures
-    scale = min(pictures.height, compose.WIDEST * cutout.height / cutout.width)
-    box = compose.placement_box(cutout.size, resolved.size, anchor=0.5, scale=scale, ground=pictures.ground)
+    box = product_box(cutout.size, resolved.size, height=pictures.height, ground=pictures.ground)
     return Subject(workspace, prepared, siblings, left_out, found, resolved, config, cutout, box)
 
 
@@ -280,7 +269,7 @@ def _core_difference(subject: Subject, judged: Sequence[judging.Judged]) -> floa
     scale = subject.box.height / subject.base.size
     box = compose.placement_box(subject.cutout.size, PRESERVE_SIZE, anchor=0.5, scale=scale, ground=pictures.ground)
     placed = compose.put_on_canvas(subject.cutout, box, PRESERVE_SIZE)
-    return float(max(judging.core_difference(j.drawing.empty, placed, PRESERVE_SIZE) for j in judged))
+    return float(max(blend.core_difference(j.drawing.empty, placed, PRESERVE_SIZE) for j in judged))
 
 
 def _write_sheet(subject: Subject, judged: Sequence[judging.Judged]) -> None:

@@ -50,7 +50,7 @@ def evaluate(
       packshot evaluate perfume01
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
-    from inference import gate
+    from finetune.core import gate
     from inference.evaluate import SHEET, evaluate_adapter, scores_of
 
     config = gate.load_gate(gate_file, overrides)

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from finetune.core import compose
 from finetune.core.console import say, warn
 from finetune.core.errors import ConfigError, PackshotError, RunError
 from finetune.core.images import Array, open_picture, write_png
 from finetune.core.inpaint import MAX_PROMPT_TOKENS, Inpainter, Sampling, load_inpainter
 from finetune.core.shadow import contact_shadow, darken
-from inference import blend, compose, provenance, report
+from inference import blend, provenance, report
 from inference.plan import PICTURES, Plan
 
 RUN_FILE = "run.json"

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.core import fingerprint
+from finetune.core import compose, fingerprint
 from finetune.core.adapter import check_fits
 from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace, load_set
@@ -22,9 +22,9 @@ from finetune.core.console import warn
 from finetune.core.errors import CatalogError, ConfigError, CutoutError, did_you_mean
 from finetune.core.images import open_picture
 from finetune.core.prepared import PreparedPhoto, PreparedSet, require_prepared
+from finetune.core.prompts import resolve_prompt
 from finetune.core.versions import AdapterVersion, find_version
-from inference import compose
-from inference.scene import PlaceConfig, resolve_prompt
+from inference.scene import PlaceConfig
 
 PICTURES = 3
 """Raised when the same settings would make other pictures: runs of before are then made again."""

@@ -6,14 +6,12 @@ of them is a scene preset (`configs/scenes/*.yaml`).
 
 from __future__ import annotations
 
-import string
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from finetune.core.config import Strict
-
-PROMPT_FIELDS = ("token", "class_noun", "prompt")
+from finetune.core.prompts import PromptSection
 
 
 class PlacementSection(Strict):
@@ -65,30 +63,6 @@ class BlendSection(Strict):
     """Standard deviation of the film grain on the scene in 8-bit steps: hides that it was upscaled; 0 draws none."""
 
 
-class PromptSection(Strict):
-    """Templates of the prompts. `{prompt}` is what the user wrote; `{token}` and `{class_noun}` are the product's."""
-
-    place: str = "a photo of {token} {class_noun} {prompt}"
-    """Preserve mode: paints the surroundings of the product."""
-    scene: str = "an empty scene, {prompt}"
-    """Insert mode, first pass: paints the scene without the product."""
-    insert: str = "a photo of {token} {class_noun} {prompt}"
-    """Insert mode, second pass: draws the product into the box."""
-
-    @field_validator("place", "scene", "insert")
-    @classmethod
-    def _known_fields(cls, value: str) -> str:
-        try:
-            fields = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
-        except ValueError as error:
-            raise ValueError(f"not a template: {error}") from error
-        if strangers := [name for name in fields if name not in PROMPT_FIELDS]:
-            raise ValueError(f"unknown field {{{strangers[0]}}}; there are {{token}}, {{class_noun}} and {{prompt}}")
-        if "prompt" not in fields:
-            raise ValueError("{prompt} is missing: what the user asks for would not be painted")
-        return value
-
-
 class PlaceConfig(Strict):
     """A placing, whole."""
 
@@ -122,8 +96,3 @@ class PlaceConfig(Strict):
         if value % 64:
             raise ValueError(f"{value} is no multiple of 64")
         return value
-
-
-def resolve_prompt(template: str, *, token: str, class_noun: str, prompt: str) -> str:
-    """Fill a template; whitespace is collapsed. The user's words may hold any signs, braces too."""
-    return " ".join(template.format(token=token, class_noun=class_noun, prompt=prompt).split())

@@ -18,18 +18,18 @@ from conftest import draw_bottle, write_set
 from PIL import Image
 
 from finetune.core import adapter as adapter_file
-from finetune.core import fingerprint
+from finetune.core import compose, fingerprint, gallery, judging
 from finetune.core.basemodel import load_unet, resolve_base
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
+from finetune.core.drawings import Drawing, Request
+from finetune.core.fidelity import Likeness
 from finetune.core.masks import Box
 from finetune.core.prepared import require_prepared
 from finetune.lora import add_lora, lora_parameters, lora_state
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-from inference import compose, gallery, judging
-from inference.drawings import Drawing, Request
-from inference.fidelity import Likeness
+from inference import blend
 
 pytestmark = pytest.mark.tiny
 
@@ -326,7 +326,7 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
     )
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     assert placed.core.sum() > 500
-    assert judging.core_difference(noise, placed, 128) == 0
+    assert blend.core_difference(noise, placed, 128) == 0
 
 
 QUICK = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")

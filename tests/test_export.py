@@ -65,7 +65,7 @@ def published(workspace: Workspace, base: ResolvedBase, **options: Any) -> tuple
         photos=(),
         settings={},
     )
-    manifest = adapter_manifest(prepared, base, config, "f" * 16, size.modules, size.parameters)
+    manifest = adapter_manifest(prepared, base, config, "f" * 16, size.modules, size.parameters, 3)
     version = write_version(workspace, "bottle01", lora_state(unet), lora_config, manifest, STORY)
     return version, output(unet.eval())
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from finetune.core.images import Array, to_linear, to_srgb8
-from inference.fidelity import (
+from finetune.core.fidelity import (
     Palette,
     compare,
     exposure_gain,
@@ -26,6 +25,7 @@ from inference.fidelity import (
     structure_similarity,
     to_lab,
 )
+from finetune.core.images import Array, to_linear, to_srgb8
 
 ORANGE, BLUE = (190, 90, 40), (40, 90, 190)
 REACH = 6

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from finetune.core.compose import placement_box
 from finetune.core.config import presets_dir, validate
 from finetune.core.errors import ConfigError
+from finetune.core.prompts import resolve_prompt
 from inference.cli import place_config
-from inference.compose import placement_box
-from inference.scene import PlaceConfig, resolve_prompt
+from inference.scene import PlaceConfig
 
 
 def test_template_takes_braces_and_spaces_of_the_user_as_they_are() -> None:

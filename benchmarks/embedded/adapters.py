@@ -22,6 +22,7 @@ from benchmarks.embedded.painting import PaintingRoom
 from benchmarks.embedded.product_reader import Packshots, ProductReader, among_products, validate
 from benchmarks.embedded.scene_reader import SceneReader
 from benchmarks.embedded.table import Line
+from finetune.core import compose
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
@@ -30,9 +31,9 @@ from finetune.core.errors import RunError
 from finetune.core.images import composite, open_picture
 from finetune.core.masks import Box, Mask, dilate
 from finetune.core.prepared import PreparedSet, require_prepared
+from finetune.core.prompts import resolve_prompt
 from finetune.core.versions import find_version
-from inference import compose
-from inference.scene import PlaceConfig, resolve_prompt
+from inference.scene import PlaceConfig
 from tools.embedded_base.world import World
 
 ADAPTER_BAR, BASE_BAR = 80.0, 25.0

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.embedded.table import Line
 from finetune.core.basemodel import ResolvedBase
+from finetune.core.compose import whole_frame
 from finetune.core.inpaint import Sampling, load_inpainter
-from inference.compose import whole_frame
 
 SECONDS_BAR, SIZE_BAR = 6.0, 24.0
 PROMPT = "a photo of a red mug on white marble in front of a brick wall, soft daylight"

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from finetune.core import fingerprint
+from finetune.core import compose, fingerprint
 from finetune.core.basemodel import ResolvedBase
+from finetune.core.compose import PaintJob
 from finetune.core.console import say
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import Inpainter, Sampling, load_inpainter
-from inference import compose
-from inference.compose import PaintJob
 
 FORMAT = 1
 

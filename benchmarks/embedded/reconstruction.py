@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 from benchmarks.embedded.painting import PaintingRoom
 from benchmarks.embedded.table import Line
 from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.compose import PaintJob, box_around
 from finetune.core.errors import PackshotError
 from finetune.core.images import SUFFIXES, Array, letterbox, open_picture
 from finetune.core.masks import Box, Mask, bounding_box, box_mask, latent_mask, to_pixels
 from finetune.matte import cut_out
-from inference.compose import PaintJob, box_around
 from tools.embedded_base.world import World
 
 BARS = {"held-out renders": 28.0, "real packshots": 24.0, "photos in the wild": 23.0, "plates": 23.0}

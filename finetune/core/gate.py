@@ -1,7 +1,8 @@
 """The gate: which pictures an adapter is judged by, what each score has to reach, and the verdict.
 
 Reads `configs/gate.yaml` (or the user's own) into strict settings and holds measured values against the bars. Measures
-nothing itself and knows no pictures: `inference.evaluate` hands it numbers by name.
+nothing itself and knows no pictures: evaluation, and training where it chooses among its candidates, hand it numbers by
+name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import Field, field_validator
 
 from finetune.core.config import Strict, apply_overrides, gate_path, read_yaml, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
-from inference.fidelity import Better, Score, judge
+from finetune.core.fidelity import Better, Score, judge
 
 
 class Measure(NamedTuple):

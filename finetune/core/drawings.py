@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core import fingerprint
+from finetune.core import compose, fingerprint
 from finetune.core.console import say, warn
 from finetune.core.errors import ImageError
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import Inpainter, Sampling
 from finetune.core.masks import Box
-from inference import compose
+from finetune.core.prompts import PromptSection, resolve_prompt
 
 DRAWINGS = 1
 """Raised when the same request would make other pictures: what the cache holds from before is then left alone."""
@@ -39,6 +39,31 @@ class Request:
     """Paints the empty scene."""
     insert_prompt: str
     """Draws the product into the box."""
+
+
+def requests_for(pairs: Sequence[tuple[str, int]], *, token: str, class_noun: str) -> list[Request]:
+    """Requests for (scene, seed) pairs, with the prompts `place --mode insert` uses by default."""
+    templates = PromptSection()
+    words = {"token": token, "class_noun": class_noun}
+    return [
+        Request(
+            scene,
+            seed,
+            resolve_prompt(templates.scene, prompt=scene, **words),
+            resolve_prompt(templates.insert, prompt=scene, **words),
+        )
+        for scene, seed in pairs
+    ]
+
+
+def product_box(cutout: tuple[int, int], size: int, *, height: float, ground: float) -> Box:
+    """Where a judged product stands: in the middle, as high as asked, less where a wide one would not fit.
+
+    Args:
+        cutout: (width, height) in its own pixels. size: side of the picture in pixels. height, ground: shares of it.
+    """
+    scale = min(height, compose.WIDEST * cutout[1] / cutout[0])
+    return compose.placement_box(cutout, size, anchor=0.5, scale=scale, ground=ground)
 
 
 @dataclass(frozen=True)
@@ -74,8 +99,12 @@ class DrawingRoom:
             margin,
         ]
 
-    def draw(self, requests: Sequence[Request]) -> list[Drawing]:
-        """Draw every request: the base's pictures first, found in the cache where they were drawn before."""
+    def draw(self, requests: Sequence[Request], *, tell: Callable[[str], object] = say) -> list[Drawing]:
+        """Draw every request: the base's pictures first, found in the cache where they were drawn before.
+
+        Args:
+            tell: is given a line for each picture of the adapter.
+        """
         self.inpainter.set_adapter_scale(0.0)
         scenes = [self._by_base(["empty", r.scene_prompt, r.seed], partial(self._empty, r)) for r in requests]
         without = [
@@ -86,7 +115,7 @@ class DrawingRoom:
         drawings = []
         for request, scene, alone in zip(requests, scenes, without, strict=True):
             drawings.append(Drawing(request, scene, alone, self._insert(request, scene)))
-            say(f"  drawn {request.scene}, seed {request.seed}")
+            tell(f"  drawn {request.scene}, seed {request.seed}")
         return drawings
 
     def _empty(self, request: Request) -> Image.Image:

@@ -1,4 +1,6 @@
-"""From drawings to numbers: every measure of a fidelity report, by name. Called by `inference.evaluate`.
+"""From drawings to numbers: every measure of a fidelity report, by name.
+
+Called by `inference.evaluate`, and by training where it chooses among its candidates.
 
 Pictures and views in, floats out; knows no bars and writes nothing. All products, siblings too, get the same freedom:
 the nearest of their views, the same search for the place, the same exposure.
@@ -6,7 +8,6 @@ the nearest of their views, the same search for the place, the same exposure.
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from finetune.core.drawings import Drawing
+from finetune.core.fidelity import Embedder, Likeness, View, compare, nearest
+from finetune.core.gallery import Frame, Gallery
 from finetune.core.images import Array
 from finetune.core.masks import Mask
-from inference import blend, compose
-from inference.drawings import Drawing
-from inference.fidelity import Embedder, Likeness, View, compare, nearest
-from inference.gallery import Frame, Gallery
 
 GREY = 128
 
@@ -111,17 +111,3 @@ def _on_grey(picture: Array, region: Mask) -> Array:
     top, left = (side - region.shape[0]) // 2, (side - region.shape[1]) // 2
     square[top : top + region.shape[0], left : left + region.shape[1]] = np.where(region[..., None], picture, GREY)
     return square
-
-
-def core_difference(scene: Image.Image, placed: compose.Placed, size: int) -> int:
-    """Largest change of the product's core in a preserve picture of this scene, through blending and PNG.
-
-    Uses the very functions `place` delivers with. 0 is the only value that passes anywhere.
-    """
-    under = np.asarray(blend.bring_to_size(scene, size))
-    picture = blend.put_product_over(placed.rgb, placed.matte, under)
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG")
-    with Image.open(file) as opened:
-        delivered = np.asarray(opened.convert("RGB"))
-    return blend.check_core(delivered, placed.rgb, placed.core).max_difference
