@@ -135,7 +135,7 @@ def _train(
     if config.train.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
     peak = peak_memory_mib(session.device)
-    choice = processes.main_only(lambda: choose_step(session, validator, workspace.cache / "evaluate"))
+    choice = choose_step(session, validator, workspace.cache / "evaluate")
     session.close_trackers()
     manifest = adapter_manifest(
         prepared, base, config, print_of, session.size.modules, session.size.parameters, choice.step

@@ -198,21 +198,24 @@ def test_order_is_a_permutation_each_epoch_and_noise_is_per_sample() -> None:
 
 
 def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
-    made: list[int] = []
+    entries: list[int] = []
     real = cache_module.build_cache
 
     def count(*arguments: Any, **named: Any) -> cache_module.CachedExamples:
         result = real(*arguments, **named)
-        made.append(result.made)
+        entries.append(result.made)
         return result
+
+    def made_by(*overrides: str) -> int:
+        entries.clear()
+        train(workspace, tiny_config(tiny_base, *overrides))
+        return sum(entries)  # of the training examples and of those held out
 
     cache_module.build_cache = count
     try:
-        train(workspace, tiny_config(tiny_base))
-        train(workspace, tiny_config(tiny_base, "train.seed=1"))
+        made = [made_by(), made_by("train.seed=1")]
         draw_bottle(colour=(30, 90, 180)).save(workspace.datasets / "bottle01" / "photos" / "front.png")
-        train(workspace, tiny_config(tiny_base))
-        train(workspace, tiny_config(tiny_base, "objective.ring_px=4"))
+        made += [made_by(), made_by("objective.ring_px=4")]
     finally:
         cache_module.build_cache = real
     assert made[0] > 4
