@@ -19,7 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.tiny
 def test_every_preset_runs_small(tmp_path: Path) -> None:
-    done = run("--device", "cpu", "--tiny", "--out", str(tmp_path))
+    done = run("--device", "cpu", "--tiny", "--presets-only", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = tmp_path.glob("*.json")
     result = json.loads(file.read_text(encoding="utf-8"))
@@ -36,6 +36,15 @@ def test_every_preset_runs_small(tmp_path: Path) -> None:
         assert row["measured_peak_mib"] is None, "a CPU's figure would not be the GPU's"
     assert result["versions"]["torch"]
     assert "not measured" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_best_batch_is_measured_compiled_too() -> None:
+    done = run("--device", "cpu", "--tiny", "--preset", "best-batch", "--seconds", "4")
+    as_it_is, compiled = json.loads(done.stdout.strip().splitlines()[-1])
+    assert compiled["preset"] == as_it_is["preset"] + ", compiled"
+    assert compiled["compile_seconds"] > 1
+    assert compiled["teraflop_a_step"] == as_it_is["teraflop_a_step"]
 
 
 @pytest.mark.tiny

@@ -93,7 +93,7 @@ class DrawingRoom:
         self._key: list[Any] = [
             DRAWINGS,
             inpainter.base.fingerprint,
-            [unet.device.type, str(unet.dtype)],
+            [inpainter.pipeline._execution_device.type, str(unet.dtype)],
             list(box),
             asdict(sampling),
             margin,
