@@ -26,6 +26,7 @@ from finetune.core.gallery import hang, make_frame
 from finetune.core.images import open_picture
 from finetune.core.inpaint import Inpainter, Sampling
 from finetune.core.prepared import PreparedSet
+from finetune.live_unet import lent_for_drawing
 from finetune.settings import TrainConfig
 from finetune.validation import Record, by_loss
 
@@ -166,8 +167,8 @@ class Judge:
 
     def measure(self) -> Measured:
         """Draw and measure with the adapter as it is now."""
-        self.room.inpainter.pipeline.unet.eval()
-        drawings = self.room.draw(self.requests, tell=lambda line: None)
+        with lent_for_drawing(self.room.inpainter.pipeline.unet):
+            drawings = self.room.draw(self.requests, tell=lambda line: None)
         judged = [judging.judge_drawing(drawing, self.views, self.frame) for drawing in drawings]
         values = {name: value for name, value in judging.values_of(judged).items() if value is not None}
         scores = gate.score(values, self.rules)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from finetune.core.console import is_main_process, say
+from finetune.core.device import peak_memory_mib
 from finetune.loop import StepReport
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Metrics:
             "learning_rate": report.learning_rate,
             "grad_norm": report.grad_norm,
             "seconds": report.seconds,
+            "memory_mib": peak_memory_mib(str(self.accelerator.device)),
         }
         self.accelerator.log(values, step=report.step)
         if self.accelerator.is_main_process:

@@ -1,23 +1,58 @@
-"""Pictures drawn during training with the live UNet, the whole frame from the prompt. Called by the train recipe."""
+"""Pictures drawn during training with the live UNet, through the inpainting pipeline as the adapter will be used.
+
+Of a product two for each scene: `place`, the packshot standing in the frame with its surroundings painted, and
+`insert`, the product drawn by the adapter into a box of an empty scene. A brand or category has no one packshot: there
+it is the whole frame. Scenes and seeds are fixed, so that from one preview to the next the adapter alone differs.
+Called by the train recipe.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from finetune.core import compose
 from finetune.core.basemodel import ResolvedBase, load_pipeline
-from finetune.core.images import write_png
+from finetune.core.glass import composite_glass
+from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import Inpainter, Sampling
+from finetune.core.prepared import PreparedSet
+from finetune.core.prompts import PromptSection, resolve_prompt
+from finetune.live_unet import lent_for_drawing
 
 if TYPE_CHECKING:
     import torch
 
+GROUND, BOX_MARGIN = 0.8, 0.08
+"""Ground line and margin of the box, shares of the frame: the defaults of `packshot place`."""
+
+
+@dataclass(frozen=True)
+class Packshot:
+    """The cutout the previews show, with its glass layer if it has one."""
+
+    cutout: Image.Image
+    glass: Image.Image | None
+
+
+def packshot_of(prepared: PreparedSet) -> Packshot | None:
+    """The first photo's cutout, as `place` takes it; None for a set that is no single product."""
+    if prepared.kind != "sku" or not prepared.photos:
+        return None
+    glass = prepared.glass_path(prepared.photos[0])
+    return Packshot(
+        open_picture(prepared.cutout_path(prepared.photos[0]), min_side=8).convert("RGBA"),
+        open_picture(glass, min_side=8).convert("RGBA") if glass else None,
+    )
+
 
 class Previewer:
-    """Draws full-frame pictures of fixed prompts and seed with the UNet that is being trained."""
+    """Draws pictures of fixed scenes and seed with the UNet that is being trained."""
 
     def __init__(
         self,
@@ -25,31 +60,75 @@ class Previewer:
         unet: Any,
         folder: Path,
         *,
-        prompts: list[str],
+        packshot: Packshot | None,
+        token: str,
+        class_noun: str,
+        scenes: Sequence[str],
         steps: int,
         seed: int,
         dtype: torch.dtype,
+        log: Callable[[dict[str, Image.Image], int], object],
     ) -> None:
-        self.base, self.unet, self.folder = base, unet, folder
-        self.prompts, self.sampling, self.seed, self.dtype = prompts, Sampling(steps=steps), seed, dtype
+        """Set the conditions; nothing is loaded before the first picture.
+
+        Args:
+            scenes: where the product stands, in the words one would give `place --prompt`.
+            log: given the pictures by name, and the step.
+        """
+        self.base, self.unet, self.folder, self.packshot, self.log = base, unet, folder, packshot, log
+        self.scenes, self.sampling, self.seed, self.dtype = scenes, Sampling(steps=steps), seed, dtype
+        self.words = {"token": token, "class_noun": class_noun}
+        self.empty: dict[str, Image.Image] = {}
 
     def draw(self, step: int) -> None:
-        """Write previews/<step>-<n>.png; the VAE and text encoders are in memory only meanwhile."""
+        """Write previews/<step>-<scene>-<kind>.png; the VAE and text encoders are in memory only meanwhile."""
         import torch
 
         self.folder.mkdir(parents=True, exist_ok=True)
         device = str(next(self.unet.parameters()).device)
         pipeline = load_pipeline(self.base, dtype=self.dtype, device=device, without=("unet",))
         pipeline.unet = self.unet
-        self.unet.eval()
+        drawn: dict[str, Image.Image] = {}
+        with lent_for_drawing(self.unet), torch.random.fork_rng():
+            painter = Inpainter(self.base, pipeline, modules=1)
+            for number, scene in enumerate(self.scenes):
+                for kind, picture in self._pictures(painter, scene).items():
+                    drawn[f"{number}-{kind}"] = picture
+                    write_png(picture, self.folder / f"{step:06d}-{number}-{kind}.png", {"scene": scene})
+        self.log(drawn, step)
+
+    def _pictures(self, painter: Inpainter, scene: str) -> dict[str, Image.Image]:
+        templates = PromptSection()
+        place = resolve_prompt(templates.place, prompt=scene, **self.words)
+        if self.packshot is None:
+            return {"frame": self._paint(painter, self._blank(), place)}
         size = self.base.size
-        ground = Image.new("RGB", (size, size), (128, 128, 128))
-        try:
-            with torch.random.fork_rng():
-                for number, prompt in enumerate(self.prompts):
-                    painted = Inpainter(self.base, pipeline).paint(
-                        ground, np.ones((size, size), dtype=bool), prompt, sampling=self.sampling, seed=self.seed
-                    )
-                    write_png(painted, self.folder / f"{step:06d}-{number}.png", {"prompt": prompt})
-        finally:
-            self.unet.train()
+        shot = self.packshot
+        box = compose.placement_box(
+            shot.cutout.size, size, anchor=0.5, scale=compose.default_scale(shot.cutout.size), ground=GROUND
+        )
+        placed = compose.put_on_canvas(shot.cutout, box, size, shot.glass)
+        around = compose.around_product(placed, size, grow=compose.default_grow(size), rng=self._rng())
+        painted = np.asarray(self._paint(painter, around, place))
+        whole = Image.fromarray(composite_glass(placed.rgb, placed.matte, painted, placed.glass))
+        into = compose.box_around(self._empty_scene(painter, scene), box, size, margin=BOX_MARGIN)
+        insert = resolve_prompt(templates.insert, prompt=scene, **self.words)
+        return {"place": whole, "insert": self._paint(painter, into, insert)}
+
+    def _empty_scene(self, painter: Inpainter, scene: str) -> Image.Image:
+        """The scene as the base alone paints it; once a process."""
+        if scene not in self.empty:
+            prompt = resolve_prompt(PromptSection().scene, prompt=scene, **self.words)
+            painter.set_adapter_scale(0.0)
+            self.empty[scene] = self._paint(painter, self._blank(), prompt)
+            painter.set_adapter_scale(1.0)
+        return self.empty[scene]
+
+    def _blank(self) -> compose.PaintJob:
+        return compose.whole_frame(self.base.size, self._rng())
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, 0])
+
+    def _paint(self, painter: Inpainter, job: compose.PaintJob, prompt: str) -> Image.Image:
+        return painter.paint(job.picture, job.mask, prompt, sampling=self.sampling, seed=self.seed)

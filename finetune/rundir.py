@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "candidates"
 
     @property
+    def choice(self) -> Path:
+        """Which candidate was taken, and why."""
+        return self.path / "choice.json"
+
+    @property
     def previews(self) -> Path:
         """Pictures drawn during training."""
         return self.path / "previews"

@@ -134,8 +134,8 @@ class TrainSection(Strict):
     compile: bool = False
     """Compile the transformer blocks (torch.compile, regional): a faster step after a minute or so of compiling. On a
     CPU 12 % at batch 8, so it pays from about 600 steps of the embedded base."""
-    trackers: tuple[Literal["tensorboard"], ...] = ("tensorboard",)
-    """Where accelerate logs besides metrics.jsonl."""
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Where accelerate logs besides metrics.jsonl; wandb and trackio come with the extra `trackers`."""
 
 
 class MemorySection(Strict):
@@ -194,8 +194,9 @@ class PreviewSection(Strict):
 
     every: int = Field(default=0, ge=0)
     """Optimizer steps between previews; 0 draws none."""
-    prompts: tuple[str, ...] = ("a photo of {token} {class_noun} on white marble, soft daylight",)
-    """Prompts; {token} and {class_noun} are filled in."""
+    scenes: tuple[str, ...] = ("on a white marble vanity, soft daylight",)
+    """Where the product stands, in the words one would give `place --prompt`; each scene is drawn as placed (the
+    packshot, its surroundings painted) and as inserted (the product drawn by the adapter)."""
     steps: int = Field(default=20, ge=1, le=200)
     """Sampler steps a preview."""
     seed: int = Field(default=0, ge=0)

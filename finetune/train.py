@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,12 @@ from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib
-from finetune.core.errors import ConfigError, OutOfMemory, RunError
+from finetune.core.errors import OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import check_optimizer
 from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
+from finetune.trackers import check_trackers
 
 if TYPE_CHECKING:
     from finetune.loop import Observer
@@ -74,11 +76,7 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         warn(f"examples of {config.data.size} px on a base made for {base.size} px")
     if config.train.compile:
         execution.check_compiler()
-    if "tensorboard" in config.train.trackers:
-        try:
-            import tensorboard  # noqa: F401
-        except ImportError as error:
-            raise ConfigError("tensorboard is not installed", "pip install tensorboard, or trackers: []") from error
+    check_trackers(config.train.trackers)
     return base
 
 
@@ -125,17 +123,19 @@ def _train(
 ) -> TrainResult:
     from finetune import lora
     from finetune.optimizers import eight_bit_share
+    from finetune.run_report import reported_if_stopped, write_report
     from finetune.training_session import open_session
     from finetune.training_validation import choose_step, open_validator
 
     began = time.perf_counter()
     session = open_session(workspace, prepared, config, base, run)
     validator = open_validator(session)
-    rate = _run(session, validator)
+    with reported_if_stopped(run, main=session.accelerator.is_main_process):
+        rate = _run(session, validator)
+        peak = peak_memory_mib(session.device)
+        choice = choose_step(session, validator, workspace.cache / "evaluate")
     if config.train.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
-    peak = peak_memory_mib(session.device)
-    choice = choose_step(session, validator, workspace.cache / "evaluate")
     session.close_trackers()
     manifest = adapter_manifest(
         prepared, base, config, print_of, session.size.modules, session.size.parameters, choice.step
@@ -147,6 +147,7 @@ def _train(
 
     def publish() -> versions.AdapterVersion:
         version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story)
+        write_report(run, f"adapter {version.number}, {seconds:.0f} s, {rate:.2f} steps/s")
         run.finish()
         return version
 
@@ -218,7 +219,8 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
     Validation comes before the checkpoint of its step: a run that goes on from there has its record.
     """
     from finetune.observers import Every, Metrics
-    from finetune.preview import Previewer
+    from finetune.preview import Previewer, packshot_of
+    from finetune.trackers import log_pictures
     from finetune.watch import Divergence
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
@@ -229,15 +231,18 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
         Every(config.train.checkpoint_every, session.save),
     ]
     if config.preview.every and accelerator.is_main_process:
-        prompts = [p.format(token=prepared.token, class_noun=prepared.class_noun) for p in config.preview.prompts]
         previewer = Previewer(
             session.base,
             session.bare_unet,
             session.run.previews,
-            prompts=prompts,
+            packshot=packshot_of(prepared),
+            token=prepared.token,
+            class_noun=prepared.class_noun,
+            scenes=config.preview.scenes,
             steps=config.preview.steps,
             seed=config.preview.seed,
             dtype=session.dtype,
+            log=partial(log_pictures, accelerator),
         )
         observers.append(Every(config.preview.every, previewer.draw))
     return observers

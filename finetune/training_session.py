@@ -16,11 +16,11 @@ from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
-from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
+from finetune.trackers import end_trackers, start_trackers
 from finetune.training_examples import load_examples, load_held_out
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Session:
 
     def close_trackers(self) -> None:
         """Finish what accelerate logs to; the processes stay together, since the main one has a version to write."""
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+        end_trackers(self.accelerator)
 
     def objective(self) -> Objective:
         """The settings of the loss."""
@@ -173,12 +172,9 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
         gradient_accumulation_steps=config.train.accumulation,
         mixed_precision=name,
         log_with=list(config.train.trackers) or None,
-        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path)),
+        project_config=ProjectConfiguration(project_dir=str(run.path), logging_dir=str(run.path / "logs")),
         cpu=device == "cpu",
     )
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    if config.train.trackers:
-        accelerator.init_trackers("logs")
-        if accelerator.is_main_process and len(accelerator.trackers) != len(config.train.trackers):
-            raise RunError("a tracker could not be started", "see train.trackers; accelerate drops those not installed")
+    start_trackers(accelerator, run.path, config.model_dump(mode="json"))
     return accelerator, dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
     candidates = _candidates(session)
     choice: list[Choice | None] = [None]
     if session.accelerator.is_main_process:
-        choice[0] = choose_of_run(
+        chosen = choose_of_run(
             session.config,
             session.prepared,
             session.base,
@@ -76,12 +77,16 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
             cache=cache,
             dtype=session.dtype,
         )
+        told = json.dumps({"step": chosen.step} | chosen.as_dict(), indent=1)
+        session.run.choice.write_text(told + "\n", encoding="utf-8")
+        choice[0] = chosen
+        session.accelerator.log({"chosen_step": chosen.step}, step=last)
     if session.accelerator.num_processes > 1:
         from accelerate.utils import broadcast_object_list
 
         broadcast_object_list(choice)
-    chosen = choice[0]
-    assert chosen is not None
-    if not session.accelerator.is_main_process and chosen.step in candidates.steps():
-        lora.load_lora_state(session.bare_unet, candidates.load(chosen.step))
-    return chosen
+    taken = choice[0]
+    assert taken is not None
+    if not session.accelerator.is_main_process and taken.step in candidates.steps():
+        lora.load_lora_state(session.bare_unet, candidates.load(taken.step))
+    return taken

@@ -166,8 +166,8 @@ def test_a_brand_set_trains_on_whole_pictures(workspace: Workspace, tiny_base: P
 
 def test_previews_are_drawn(workspace: Workspace, tiny_base: Path) -> None:
     train(workspace, tiny_config(tiny_base, "preview.every=2", "preview.steps=2"))
-    (preview,) = workspace.runs.glob("bottle01/*/previews/*.png")
-    assert preview.name == "000002-0.png"
+    previews = sorted(workspace.runs.glob("bottle01/*/previews/*.png"))
+    assert [path.name for path in previews] == ["000002-0-insert.png", "000002-0-place.png"]
 
 
 def test_order_is_a_permutation_each_epoch_and_noise_is_per_sample() -> None:
@@ -248,6 +248,8 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     assert signal.getsignal(signal.SIGINT) is before
     (state,) = workspace.runs.glob("bottle01/*/state/*")
     assert state.name == "step-000002"
+    (page,) = workspace.runs.glob("bottle01/*/report.html")
+    assert "2 of 3 steps; interrupted" in page.read_text(encoding="utf-8")
     assert versions.list_versions(workspace, "bottle01") == []
     monkeypatch.setattr(loop, "batch_loss", real)
     assert train(workspace, config).version.weights.read_bytes() == bytes_of_straight

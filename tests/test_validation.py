@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import draw_bottle, write_set
+from PIL import Image
 from safetensors.torch import load_file
 
 from finetune import choice, loop
@@ -21,6 +24,8 @@ from finetune.core.config import apply_overrides, validate
 from finetune.core.errors import ConfigError
 from finetune.core.gate import load_gate
 from finetune.prepare import prepare_set
+from finetune.run_report import make_page
+from finetune.rundir import RunFolder
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
 from finetune.validation import Record, by_loss, fixed_noise, spread_timesteps, stale
@@ -42,6 +47,7 @@ def config_of(base: Path, gate: Path, *overrides: str) -> TrainConfig:
         "objective": {"ring_px": 8},
         "memory": {"check": False},
         "validation": {"every": 2, "candidates": 2, "pictures": 2, "gate": str(gate)},
+        "preview": {"every": 3, "steps": 2},
     }
     return validate(TrainConfig, apply_overrides(data, overrides), "tiny")
 
@@ -106,6 +112,33 @@ def test_the_best_of_the_candidates_becomes_the_version(trained: tuple[Workspace
     assert "own_nearest" not in ranked[0]
 
 
+def test_the_page_of_the_run_stands_alone_and_shows_all(trained: tuple[Workspace, TrainResult]) -> None:
+    workspace, result = trained
+    page = (run_of(workspace, result) / "report.html").read_text(encoding="utf-8")
+    told = story_of(result)["choice"]["candidates"]
+    assert page.count("<svg") == 6
+    assert page.count("data:image/jpeg;base64,") == 4, "two steps, placed and inserted"
+    assert page.count('<tr class="chosen"><td>') == 1
+    assert f'<tr class="chosen"><td>{result.version.manifest["chosen_step"]}</td>' in page
+    assert f">chosen: step {result.version.manifest['chosen_step']}</text>" in page
+    assert all(f"<td>{c['validation_loss']:.4f}</td>" in page for c in told)
+    assert re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*", page) == [], "nothing is fetched"
+    for said in ("learning_rate: 0.01", "bitsandbytes", "dE00", "6 of 6 steps; adapter 0001"):
+        assert said in page
+    assert make_page(RunFolder(run_of(workspace, result)), "x") == make_page(RunFolder(run_of(workspace, result)), "x")
+
+
+def test_previews_show_the_packshot_and_what_the_adapter_draws(trained: tuple[Workspace, TrainResult]) -> None:
+    workspace, result = trained
+    folder = run_of(workspace, result) / "previews"
+    assert len(list(folder.glob("*.png"))) == 4
+    body = (slice(38, 46), slice(24, 40))
+    placed = [np.asarray(Image.open(folder / f"00000{step}-0-place.png"))[body].astype(int) for step in (3, 6)]
+    assert np.array_equal(*placed), "the packshot's own pixels, whatever the adapter"
+    inserted = [np.asarray(Image.open(folder / f"00000{step}-0-insert.png")).astype(int) for step in (3, 6)]
+    assert np.abs(inserted[0] - inserted[1]).max() > 0, "the adapter draws this one"
+
+
 class Killed(Exception):
     """Stands for a crash."""
 
@@ -158,13 +191,13 @@ def test_other_rules_take_another_candidate(
 def test_patience_ends_the_run(trained: tuple[Workspace, TrainResult], tiny_base: Path,
                                                       gate: Path) -> None:  # fmt: skip
     workspace, _ = trained
-    harmful = ("train.learning_rate=1.0", "train.steps=16", "validation.patience=2", "validation.choose=loss")
-    result = train(workspace, config_of(tiny_base, gate, *harmful))
+    idle = ("train.learning_rate=1e-30", "train.steps=16", "validation.patience=2", "validation.choose=loss")
+    result = train(workspace, config_of(tiny_base, gate, *idle))
     records = [Record(r["step"], r["loss"]) for r in records_of(run_of(workspace, result))]
-    assert records[-1].step < 16
+    assert [(r.step, r.loss == records[0].loss) for r in records] == [(0, True), (2, True), (4, True), (6, True)]
     assert stale(records, 2)
     assert not stale(records[:-1], 2)
-    assert result.version.manifest["chosen_step"] == by_loss(records)[0].step
+    assert result.version.manifest["chosen_step"] == 2
 
 
 def test_a_brand_is_ranked_by_loss(tmp_path: Path, tiny_base: Path, gate: Path) -> None:

@@ -1,0 +1,101 @@
+"""Where a run is logged besides its own folder: TensorBoard, wandb, trackio, each through accelerate.
+
+`check_trackers` says before anything loads what is not installed: accelerate drops such a tracker without a word.
+wandb sends what it is given to its service, unless told otherwise (WANDB_MODE=offline); trackio and TensorBoard write
+files. Packshot itself sends nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from finetune.core.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PROJECT = "packshot"
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Complain about trackers that are not installed.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name in names:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError as error:
+            hint = f"pip install {name}, or leave it out of train.trackers"
+            raise ConfigError(f"{name} is not installed", hint) from error
+
+
+def start_trackers(accelerator: Accelerator, run: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
+    """Start what the Accelerator was made with, under the run's name, so that a resumed run goes on in the same one.
+
+    Args:
+        run: the run's folder. config: the resolved configuration by section.
+
+    Raises:
+        RunError: a tracker does not start.
+    """
+    wanted = len(accelerator.log_with)
+    if not wanted:
+        return
+    options: dict[str, dict[str, Any]] = {
+        "wandb": {"name": run.name, "id": run.name, "resume": "allow", "dir": str(run), "settings": {"console": "off"}},
+        "trackio": {"name": run.name, "resume": "allow", "embed": False},
+    }
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is ours
+            accelerator.init_trackers(PROJECT, init_kwargs=options)
+            for tracker in accelerator.trackers:
+                if tracker.name in options:
+                    flat = {f"{s}.{k}": _plain(v) for s, section in config.items() for k, v in section.items()}
+                    tracker.store_init_configuration(flat)
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(
+            f"a tracker could not be started: {first}", "wandb wants a login, or WANDB_MODE=offline; see train.trackers"
+        ) from error
+    if accelerator.is_main_process and len(accelerator.trackers) != wanted:
+        raise RunError("a tracker could not be started", "see train.trackers; accelerate drops those not installed")
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def end_trackers(accelerator: Accelerator) -> None:
+    """Close them."""
+    with redirect_stdout(sys.stderr):
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        if accelerator.is_main_process and any(tracker.name == "trackio" for tracker in accelerator.trackers):
+            import trackio
+
+            trackio.finish()  # type: ignore[no-untyped-call]  # accelerate ends its run, but trackio would end it once more at exit, on stdout
+
+
+def log_pictures(accelerator: Accelerator, pictures: Mapping[str, Image.Image], step: int) -> None:
+    """Give every tracker the pictures of a step, by name."""
+    for tracker in accelerator.trackers:
+        named = {f"preview/{name}": picture for name, picture in pictures.items()}
+        if tracker.name == "tensorboard":
+            arrays = {name: np.asarray(picture)[None] for name, picture in named.items()}
+            tracker.log_images(arrays, step=step, dataformats="NHWC")
+        elif tracker.name == "wandb":
+            tracker.log_images({name: [picture] for name, picture in named.items()}, step=step)
+        elif tracker.name == "trackio":
+            import trackio
+
+            tracker.log({name: trackio.Image(picture) for name, picture in named.items()}, step=step)
