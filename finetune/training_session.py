@@ -19,9 +19,10 @@ from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
+from finetune.origin import Origin, read_weights
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
-from finetune.training_examples import load_examples, load_held_out
+from finetune.training_examples import load_class_examples, load_examples, load_held_out
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,8 @@ class Session:
     lora_config: dict[str, Any]
     """PEFT's."""
     size: lora.AdapterSize
+    class_examples: CachedExamples | None = None
+    """Class pictures for prior preservation; None without it."""
     start: int = 0
     """Optimizer steps done before."""
 
@@ -77,15 +80,17 @@ class Session:
     def objective(self) -> Objective:
         """The settings of the loss."""
         from finetune.loop import Objective
+        from finetune.objective import training_alphas
 
         o = self.config.objective
         return Objective(
-            alphas=self.scheduler.alphas_cumprod.to(self.device),
+            alphas=training_alphas(self.scheduler.alphas_cumprod, zero_snr=self.base.zero_snr).to(self.device),
             prediction_type=self.base.prediction_type,
             snr_gamma=o.snr_gamma,
             product_weight=o.product_weight,
             ring_weight=o.ring_weight,
             elsewhere_weight=o.elsewhere_weight,
+            prior_weight=o.prior_weight,
         )
 
     def save(self, step: int) -> None:
@@ -94,9 +99,18 @@ class Session:
 
 
 def open_session(
-    workspace: Workspace, prepared: PreparedSet, config: TrainConfig, base: ResolvedBase, run: rundir.RunFolder
+    workspace: Workspace,
+    prepared: PreparedSet,
+    config: TrainConfig,
+    base: ResolvedBase,
+    run: rundir.RunFolder,
+    *,
+    origin: Origin | None = None,
 ) -> Session:
     """Load everything a run needs, and go back to its newest checkpoint.
+
+    Args:
+        origin: the adapter whose weights a new run starts from.
 
     Raises:
         RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
@@ -105,6 +119,7 @@ def open_session(
     device = str(accelerator.device)
     examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
     held_out = processes.main_first(lambda: load_held_out(workspace, prepared, base, config, device))
+    class_examples = processes.main_first(lambda: load_class_examples(workspace, prepared, base, config, device))
     unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
     execution.allow_tf32(device)
     execution.set_layout(unet, channels_last=config.memory.channels_last)
@@ -112,6 +127,9 @@ def open_session(
     lora_config, size = lora.add_lora(
         unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=t.seed
     )
+    if origin is not None:
+        lora.load_lora_state(unet, read_weights(origin))
+        say(f"  starts from the adapter of '{origin.name}', version {origin.version}")
     optimizer = make_optimizer(
         t.optimizer,
         lora.lora_parameters(unet),
@@ -157,6 +175,7 @@ def open_session(
         memory=memory,
         lora_config=lora_config,
         size=size,
+        class_examples=class_examples,
         start=start,
     )
 
