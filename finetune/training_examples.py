@@ -17,6 +17,7 @@ from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
+from finetune.run_facts import mask_line
 from finetune.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def load_examples(
     framed = f" in frames of {shapes} shapes" if shapes > 1 else ""
     named = "training" if split == "train" else split
     say(f"  {len(rows)} {named} examples{framed}, product covers {covered:.0%} of a picture on average")
+    if base.channels == 9 and split == "train":
+        say(f"  {mask_line([row.mask_kind for row in rows])}")
     progress = _progress("caching latents and text embeddings")
     return build_cache(workspace.cache, base, rows, ring_px=config.objective.ring_px, device=device, progress=progress)
 

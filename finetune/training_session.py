@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune import execution, lora, processes, resume, rundir
+from finetune import execution, lora, processes, resume, run_facts, rundir
 from finetune.backoff import BackOff
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
@@ -120,16 +120,9 @@ def open_session(
     examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
     held_out = processes.main_first(lambda: load_held_out(workspace, prepared, base, config, device))
     class_examples = processes.main_first(lambda: load_class_examples(workspace, prepared, base, config, device))
-    unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
     execution.allow_tf32(device)
-    execution.set_layout(unet, channels_last=config.memory.channels_last)
-    a, t = config.adapter, config.train
-    lora_config, size = lora.add_lora(
-        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=t.seed
-    )
-    if origin is not None:
-        lora.load_lora_state(unet, read_weights(origin))
-        say(f"  starts from the adapter of '{origin.name}', version {origin.version}")
+    unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
+    t = config.train
     optimizer = make_optimizer(
         t.optimizer,
         lora.lora_parameters(unet),
@@ -154,9 +147,9 @@ def open_session(
         execution.compile_blocks(accelerator.unwrap_model(unet))
     start = resume.load_newest(accelerator, run.state)
     processes.main_only(lambda: rundir.trim_metrics(run.metrics, start))
-    say(
-        f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; {len(examples)} examples on {device}"
-    )
+    rank = config.adapter.rank
+    say(f"  {size.modules} modules, {size.parameters:,} parameters, rank {rank}; {len(examples)} examples on {device}")
+    _say_facts(config, examples, accelerator.num_processes)
     if start:
         say(f"  going on from step {start} of {run.path.name}")
     return Session(
@@ -178,6 +171,41 @@ def open_session(
         class_examples=class_examples,
         start=start,
     )
+
+
+def _adapted_unet(
+    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, origin: Origin | None
+) -> tuple[Any, Any, dict[str, Any], lora.AdapterSize]:
+    """The frozen UNet with its adapter, new or with the weights it starts from; the base's noise schedule; PEFT's
+    configuration and the adapter's size."""
+    unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
+    execution.set_layout(unet, channels_last=config.memory.channels_last)
+    a, seed = config.adapter, config.train.seed
+    lora_config, size = lora.add_lora(
+        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=seed
+    )
+    if origin is not None:
+        lora.load_lora_state(unet, read_weights(origin))
+        say(f"  starts from the adapter of '{origin.name}', version {origin.version}")
+    return unet, scheduler, lora_config, size
+
+
+def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> None:
+    """Say what will be trained, as it came out; `count` processes."""
+    a, o, t = config.adapter, config.objective, config.train
+    weights = {"product_weight": o.product_weight, "ring_weight": o.ring_weight, "elsewhere": o.elsewhere_weight}
+    for line in run_facts.region_lines(examples.product, examples.ring, **weights):
+        say(f"  {line}")
+    line = run_facts.step_line(
+        batch=t.batch,
+        accumulation=t.accumulation,
+        processes=count,
+        learning_rate=t.learning_rate,
+        rank=a.rank,
+        alpha=a.effective_alpha,
+        rslora=a.rslora,
+    )
+    say(f"  {line}")
 
 
 def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, torch.dtype]:
