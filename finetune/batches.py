@@ -45,6 +45,8 @@ class Batch:
     """(B, 4, h, w)"""
     timesteps: Tensor
     """(B,) int64"""
+    prior: Batch | None = None
+    """As many samples of class pictures, for prior preservation, with noise and timesteps of their own."""
 
 
 def sample_indices(first: int, count: int, examples: int, seed: int, *, bucket: int = 0) -> list[int]:

@@ -108,11 +108,12 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
     """
     from finetune import processes
     from finetune.prepare import prepare_set
-    from finetune.train import check_request, train_adapter, workspace_path
+    from finetune.train import check_request, find_training_origin, train_adapter, workspace_path
 
     config = resolve_config(config_name, overrides)
     base = check_request(config)
     place = Workspace(workspace)
+    find_training_origin(place, sku, config, base)  # what does not fit is said before photos are prepared
     prepared, _ = processes.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
     say(f"training {sku} on {base.name}")
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())

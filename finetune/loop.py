@@ -58,6 +58,8 @@ class Objective:
     product_weight: float
     ring_weight: float
     elsewhere_weight: float
+    prior_weight: float = 0.0
+    """Of `class_loss`, where batches bring class pictures."""
 
 
 def predict(unet: Any, batch: Batch, noisy: Tensor, dtype: torch.dtype) -> Tensor:
@@ -105,6 +107,15 @@ def batch_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype)
     )
 
 
+def class_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype) -> Tensor:
+    """Loss of a batch of class pictures (prior preservation): true noise everywhere, min-SNR by each one's timestep."""
+    noisy = objective.add_noise(batch.latents, batch.noise, settings.alphas, batch.timesteps)
+    true = objective.target(batch.latents, batch.noise, settings.alphas, batch.timesteps, settings.prediction_type)
+    weights = objective.snr_weights(settings.alphas, batch.timesteps, settings.snr_gamma, settings.prediction_type)
+    prediction = predict(unet, batch, noisy, dtype)
+    return objective.region_loss(prediction, [true], [torch.ones_like(batch.mask)], [1.0], weights)
+
+
 def _optimizer_step(
     accelerator: Accelerator,
     unet: Any,
@@ -130,8 +141,13 @@ def _optimizer_step(
     for micro in range(accumulation):
         first = step * per_step + (micro * accelerator.num_processes + accelerator.process_index) * batch
         with accelerator.accumulate(unet):
-            loss = batch_loss(unet, batch_at(first, batch), settings, dtype)
+            sample = batch_at(first, batch)
+            loss = batch_loss(unet, sample, settings, dtype)
             accelerator.backward(loss)
+            if sample.prior is not None:  # a pass of its own: the product's activations are gone, gradients add up
+                prior = settings.prior_weight * class_loss(unet, sample.prior, settings, dtype)
+                accelerator.backward(prior)
+                loss = loss.detach() + prior.detach()
             if accelerator.sync_gradients:
                 updating.append(step)
                 grad_norm = float(accelerator.clip_grad_norm_(trained, max_grad_norm))

@@ -97,7 +97,7 @@ def lora_state(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
 
 
 def load_lora_state(unet: UNet2DConditionModel, state: dict[str, torch.Tensor]) -> None:
-    """Put saved weights back into an adapter that is already there (resume)."""
+    """Put saved weights into an adapter of the same shape that is already there (resume, `adapter.init_from`)."""
     from peft import set_peft_model_state_dict
 
     result = set_peft_model_state_dict(unet, state, adapter_name=ADAPTER_NAME)

@@ -55,6 +55,8 @@ class Setup:
     cuda: bool
     nf4: bool = False
     """Whether the transformers' layers of the base are held in 4 bits (memory.quantize)."""
+    class_pass: bool = False
+    """Whether class pictures are trained in a pass of their own after the product's (objective.prior_weight)."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,9 @@ class Budget:
 def budget(setup: Setup, *, context: int) -> Budget:
     """Trace a step of this setup and add up; takes seconds to minutes, by the size of the UNet.
 
-    The first forward and backward pass of an accumulated step makes the gradients, the later ones add to them while
-    all are there. After the backward pass the optimizer works in place.
+    The first forward and backward pass of a step that accumulates, or that trains class pictures in a pass of their
+    own, makes the gradients, the later ones add to them while all are there. After the backward pass the optimizer
+    works in place.
 
     Args:
         context: bytes of the process itself.
@@ -127,7 +130,7 @@ def budget(setup: Setup, *, context: int) -> Budget:
         elsewhere_weight=float(setup.frozen_pass),
         cuda=setup.cuda,
     )
-    gradients, activations, workspace = _at_the_peak(timeline, accumulates=setup.accumulation > 1)
+    gradients, activations, workspace = _at_the_peak(timeline, accumulates=setup.accumulation > 1 or setup.class_pass)
     adapter = bytes_of(trained, setup.cuda)
     if timeline.at("backward") > gradients + activations + workspace:
         gradients, activations, workspace = timeline.at("backward"), 0, 0

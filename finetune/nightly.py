@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -29,6 +29,7 @@ from finetune.core.config import Strict, apply_overrides, find_config, gate_path
 from finetune.core.console import say
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.prepared import read_prepared
+from finetune.origin import Origin
 from finetune.settings import TrainConfig
 
 Outcome = Literal["up to date", "promoted", "gate not met", "failed"]
@@ -44,6 +45,9 @@ class NightlyConfig(Strict):
     """Overrides for that config, as `--set` takes them."""
     skus: tuple[str, ...] = ()
     """SKUs to look after; empty for every set of kind `sku`."""
+    follow_init_from: bool = False
+    """With adapter.init_from: is an adapter stale when the one it started from has changed since (a new or another
+    published version)? Off, a new category adapter serves whatever is trained next; on, it retrains every member."""
     timeout_minutes: float = Field(default=240, gt=0)
     """A step that takes longer is stopped and counts as failed."""
 
@@ -111,7 +115,8 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[Planned]:
     Raises:
         PackshotError: the config or the base is wrong, which would fail every SKU alike.
     """
-    from finetune.train import check_request
+    from finetune.prepare import prepared_fingerprint
+    from finetune.train import check_request, find_training_origin, training_fingerprint
 
     _, train_config = training_config(config)
     base = check_request(train_config)
@@ -121,23 +126,36 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[Planned]:
             product = load_set(workspace, sku)
             if product.config.kind != "sku":
                 continue
-            plan.append(_plan_sku(workspace, sku, _wanted_fingerprint(workspace, product, train_config, base)))
+            origin = find_training_origin(workspace, sku, train_config, base)
+            content = prepared_fingerprint(workspace, product, train_config.data)
+
+            def wanted(started_from: str, content: str = content) -> str:
+                return training_fingerprint(content, base, train_config, started_from)
+
+            plan.append(_plan_sku(workspace, sku, wanted, origin, follow=config.follow_init_from))
         except PackshotError as error:
             plan.append(Planned(sku, "train", f"its set has a problem: {error.message}"))
     return plan
 
 
-def _wanted_fingerprint(workspace: Workspace, product: Any, config: TrainConfig, base: Any) -> str:
-    """Fingerprint the adapter of this set would have now, without preparing anything."""
-    from finetune.prepare import prepared_fingerprint
-    from finetune.train import training_fingerprint
+def _plan_sku(
+    workspace: Workspace, sku: str, wanted: Callable[[str], str], origin: Origin | None, *, follow: bool
+) -> Planned:
+    """What one SKU needs.
 
-    return training_fingerprint(prepared_fingerprint(workspace, product, config.data), base, config)
-
-
-def _plan_sku(workspace: Workspace, sku: str, wanted: str) -> Planned:
+    Args:
+        wanted: fingerprint its adapter would have now, from that of the adapter it would start from.
+        follow: see `NightlyConfig.follow_init_from`.
+    """
     known = versions.list_versions(workspace, sku)
-    match = next((v for v in reversed(known) if v.manifest.get("fingerprint") == wanted), None)
+    now = wanted(origin.fingerprint if origin else "")
+    match = next((v for v in reversed(known) if v.manifest.get("fingerprint") == now), None)
+    earlier = next((v for v in reversed(known) if _same_but_for_origin(v, wanted, origin)), None)
+    if match is None and earlier is not None:
+        if follow:
+            assert origin is not None
+            return Planned(sku, "train", f"the adapter it starts from changed: '{origin.name}' {origin.version}")
+        match = earlier
     if match is None:
         return Planned(sku, "train", "nothing trained yet" if not known else "photos, settings or base changed")
     report = match.folder / "fidelity.json"
@@ -151,6 +169,14 @@ def _plan_sku(workspace: Workspace, sku: str, wanted: str) -> Planned:
     if judged.get("gate_file") != fingerprint.of_file(gate_path()):
         return Planned(sku, "evaluate", f"the gate changed since version {match.number} was judged", match.number)
     return Planned(sku, "nothing", f"version {match.number} did not pass the gate; nothing changed since", match.number)
+
+
+def _same_but_for_origin(version: versions.AdapterVersion, wanted: Callable[[str], str], origin: Origin | None) -> bool:
+    """Was this version made as it would be now, from another adapter of the same set?"""
+    began = version.manifest.get("init_from") or {}
+    if origin is None or began.get("name") != origin.name:
+        return False
+    return version.manifest.get("fingerprint") == wanted(began["fingerprint"])
 
 
 def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> NightReport:

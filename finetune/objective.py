@@ -34,10 +34,30 @@ def target(x0: Tensor, noise: Tensor, alphas: Tensor, timesteps: Tensor, predict
     raise ValueError(f"prediction type {prediction_type!r} is not known")
 
 
+def training_alphas(alphas: Tensor, *, zero_snr: bool) -> Tensor:
+    """The schedule to train with, (T,) cumulative products; its last is exactly 0 where the base ends in pure noise.
+
+    Zero terminal SNR by arXiv 2305.08891, algorithm 1: sqrt(a_t) is shifted so that the last is 0 and scaled so that
+    the first stays. diffusers' schedulers do that, but some write 2**-24 for the 0, since they divide by it in
+    sampling, and some don't know the setting at all.
+
+    Args:
+        alphas: (T,) as the base's scheduler has them. zero_snr: whether the base asks for zero terminal SNR.
+    """
+    if not zero_snr:
+        return alphas
+    if alphas[-1] <= 2**-24:
+        return torch.cat([alphas[:-1], torch.zeros_like(alphas[-1:])])
+    roots = alphas.double().sqrt()
+    scaled = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    return scaled.square().to(alphas.dtype)
+
+
 def snr_weights(alphas: Tensor, timesteps: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """Min-SNR-gamma weights, (B,): min(SNR, g)/SNR for epsilon, min(SNR, g)/(SNR + 1) for v (arXiv 2303.09556).
 
-    gamma 0 gives ones. At zero terminal SNR (a_T = 0) the epsilon weight is 1, its limit.
+    gamma 0 gives ones. At zero terminal SNR (a_T = 0) the epsilon weight is 1, its limit, and that of v is 0: both
+    weigh the picture's own error by min(SNR, g), and there SNR is 0. To train that timestep too, take gamma 0.
     """
     if gamma == 0:
         return torch.ones_like(timesteps, dtype=torch.float32)

@@ -13,6 +13,7 @@ from finetune.core import versions
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.prepared import PreparedSet
+from finetune.origin import Origin
 from finetune.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def adapter_manifest(
     modules: int,
     parameters: int,
     chosen_step: int,
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
     """Everything needed to make the adapter again. No times: the same inputs give the same bytes.
 
@@ -49,6 +51,7 @@ def adapter_manifest(
         "processes": processes.count(),
         "base": base.summary(),
         "objective": "inpainting" if base.channels == 9 else "text-to-image",
+        "init_from": origin.summary() if origin else None,
         "modules": modules,
         "parameters": parameters,
         "chosen_step": chosen_step,
@@ -81,7 +84,8 @@ def write_version(
 
 
 def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
-    config, base = manifest["config"], manifest["base"]
+    config, base, origin = manifest["config"], manifest["base"], manifest["init_from"]
+    started = f"the adapter of `{origin['name']}`, version {origin['version']}" if origin else "nothing"
     return f"""# {manifest["sku"]}: a Packshot adapter
 
 | | |
@@ -90,6 +94,7 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
 | objective | {manifest["objective"]} |
 | LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
+| starts from | {started} |
 | training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
 | weights of | step {manifest["chosen_step"]}{_chosen(story)} |
 | made by | {manifest["tool"]}, run {story["run"]} |

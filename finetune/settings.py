@@ -76,6 +76,9 @@ class AdapterSection(Strict):
     """Weight-decomposed LoRA (arXiv 2402.09353): better at low rank, slower a step."""
     targets: Literal["attention", "attention+feedforward"] = "attention"
     """`attention`: q, k, v, out of every attention; or those, the feed-forward and the block projections."""
+    init_from: str = ""
+    """Adapter whose weights this one starts from: a set's name (its published version, else its newest), `category` for
+    the set that set.yaml names, or the path of an adapter; of the same base, rank, alpha and targets. Empty: none."""
 
     @property
     def effective_alpha(self) -> float:
@@ -98,6 +101,12 @@ class ObjectiveSection(Strict):
     """Width of that ring in pixels of the training example."""
     elsewhere_weight: float = Field(default=0.5, ge=0)
     """Weight of everything else (the frozen base's prediction as target); 0 saves its forward pass."""
+    prior_weight: float = Field(default=0.0, ge=0)
+    """Weight of classic prior preservation (arXiv 2208.12242): pictures of the class noun that the base draws itself
+    are trained beside the product, each with noise, timestep and min-SNR weight of its own. A pass more each step;
+    memory stays. 0 turns it off: `elsewhere_weight` keeps to the base without pictures."""
+    prior_pictures: int = Field(default=32, ge=1, le=1000)
+    """How many of them; drawn once, kept by content. Drawing needs the memory that `packshot place` needs."""
 
 
 class TrainSection(Strict):

@@ -235,7 +235,12 @@ def trace_step(
     with fake_run(unet, dtype=dtype, checkpoint=checkpoint, cuda=cuda) as computing:
         parts = fake_batch(unet, size=size, batch=batch)
         settings = Objective(torch.empty(TIMESTEPS), prediction_type, 5.0, 1.0, 0.5, elsewhere_weight)
-        known = [*unet.parameters(), *unet.buffers(), settings.alphas, *vars(parts).values()]
+        known = [
+            *unet.parameters(),
+            *unet.buffers(),
+            settings.alphas,
+            *(part for part in vars(parts).values() if part is not None),
+        ]
         watch = StorageWatch(cuda=cuda, known=known)
         with computing, watch:
             loss = batch_loss(unet, parts, settings, dtype)

@@ -7,7 +7,7 @@ whose outcome is there already is not made again.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,11 @@ from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib
-from finetune.core.errors import OutOfMemory, RunError
+from finetune.core.errors import BaseModelError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
+from finetune.lora import TARGETS
 from finetune.optimizers import check_optimizer
+from finetune.origin import Origin, Shape, find_origin
 from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
 from finetune.trackers import check_trackers
@@ -45,8 +47,13 @@ class TrainResult:
     peak_mib: float
 
 
-def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig) -> str:
-    """What an adapter depends on: the prepared set's fingerprint, the base's content, settings that change weights."""
+def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig, origin: str = "") -> str:
+    """What an adapter depends on: the prepared set, the base's content, and every setting that changes weights.
+
+    Args:
+        prepared: fingerprint of the prepared set.
+        origin: fingerprint of the adapter it starts from; empty for none. It stands for `adapter.init_from`.
+    """
     from finetune.choice import weight_settings
 
     settings = config.model_dump(mode="json", exclude={"preview", "base", "data", "validation"})
@@ -57,6 +64,12 @@ def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig)
         settings["memory"].pop(silent)
     if processes.count() > 1:  # each takes `train.batch` samples a step
         settings["processes"] = processes.count()
+    if not config.objective.prior_weight:
+        for idle in ("prior_weight", "prior_pictures"):
+            settings["objective"].pop(idle)
+    settings["adapter"].pop("init_from")
+    if origin:
+        settings["adapter"]["origin"] = origin
     return fingerprint.of_value([TRAIN_FORMAT, prepared, base.fingerprint, settings])
 
 
@@ -64,11 +77,12 @@ def check_request(config: TrainConfig) -> ResolvedBase:
     """Resolve the base and hold the config against it.
 
     Raises:
-        BaseModelError: the base is not on disk or no SDXL model.
+        BaseModelError: the base is not on disk, no SDXL model, or its schedule can't be trained.
         ConfigError: the config asks for something this base can't do.
     """
     base = resolve_base(config.base.model, config.base.revision)
     check_optimizer(config.train.optimizer)
+    check_schedule(base)
     kinds = {k for k, share in config.data.mask_shares.items() if share}
     if base.channels == 4 and kinds != {"full"}:
         say("  base has 4 channels: plain objective, inpainting masks are not used in training")
@@ -80,6 +94,40 @@ def check_request(config: TrainConfig) -> ResolvedBase:
     return base
 
 
+def check_schedule(base: ResolvedBase) -> None:
+    """Refuse a base whose noise schedule and prediction can't be trained together.
+
+    Raises:
+        BaseModelError: it predicts neither noise nor v, or noise where its schedule ends in pure noise.
+    """
+    if base.prediction_type not in ("epsilon", "v_prediction"):
+        raise BaseModelError(
+            f"base '{base.name}' predicts '{base.prediction_type}'; Packshot trains epsilon and v_prediction",
+            "use a base of SDXL's kind",
+        )
+    if base.zero_snr and base.prediction_type == "epsilon":
+        single = "the empty tensor `v_pred` in the checkpoint"
+        where = single if base.layout == "single-file" else "prediction_type: v_prediction in scheduler_config.json"
+        raise BaseModelError(
+            f"base '{base.name}' predicts noise, but its schedule ends in pure noise (zero terminal SNR), "
+            "where the noise tells nothing of the picture",
+            f"if its UNet predicts v, say so ({where}); else take "
+            f"{'`ztsnr` out of the checkpoint' if base.layout == 'single-file' else 'rescale_betas_zero_snr out'}",
+        )
+
+
+def find_training_origin(workspace: Workspace, sku: str, config: TrainConfig, base: ResolvedBase) -> Origin | None:
+    """The adapter that a SKU's starts from by `adapter.init_from`, held against the config; None for none.
+
+    Raises:
+        PackshotError: as `finetune.origin.find_origin`.
+    """
+    a = config.adapter
+    targets = tuple(sorted(TARGETS[a.targets]))
+    shape = Shape(rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=targets)
+    return find_origin(workspace, sku, a.init_from, base, shape)
+
+
 def train_adapter(
     workspace: Workspace, prepared: PreparedSet, config: TrainConfig, *, base: ResolvedBase, now: datetime
 ) -> TrainResult:
@@ -89,7 +137,8 @@ def train_adapter(
         base: From `check_request`.
         now: Names a new run.
     """
-    print_of = training_fingerprint(prepared.fingerprint, base, config)
+    origin = find_training_origin(workspace, prepared.sku, config, base)
+    print_of = training_fingerprint(prepared.fingerprint, base, config, origin.fingerprint if origin else "")
     for version in processes.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
         if version.manifest.get("fingerprint") == print_of:
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0)
@@ -99,7 +148,7 @@ def train_adapter(
     runs = workspace.runs / prepared.sku
     run = processes.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
     try:
-        return _train(workspace, prepared, config, base, run, print_of)
+        return _train(workspace, prepared, config, base, run, print_of, origin)
     except (RuntimeError, MemoryError) as error:
         from finetune.backoff import is_out_of_memory
 
@@ -120,6 +169,7 @@ def _train(
     base: ResolvedBase,
     run: rundir.RunFolder,
     print_of: str,
+    origin: Origin | None,
 ) -> TrainResult:
     from finetune import lora
     from finetune.optimizers import eight_bit_share
@@ -128,7 +178,7 @@ def _train(
     from finetune.training_validation import choose_step, open_validator
 
     began = time.perf_counter()
-    session = open_session(workspace, prepared, config, base, run)
+    session = open_session(workspace, prepared, config, base, run, origin=origin)
     validator = open_validator(session)
     with reported_if_stopped(run, main=session.accelerator.is_main_process):
         rate = _run(session, validator)
@@ -137,9 +187,8 @@ def _train(
     if config.train.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
     session.close_trackers()
-    manifest = adapter_manifest(
-        prepared, base, config, print_of, session.size.modules, session.size.parameters, choice.step
-    )
+    size = session.size
+    manifest = adapter_manifest(prepared, base, config, print_of, size.modules, size.parameters, choice.step, origin)
     state = lora.lora_state(session.bare_unet)
     seconds = time.perf_counter() - began
     story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
@@ -157,13 +206,25 @@ def _train(
 
 def _run(session: Session, validator: Validator | None) -> float:
     """Build the loop's parts from the session and run it; returns optimizer steps a second."""
-    from finetune.batches import make_batch
+    from finetune.batches import Batch, make_batch
+    from finetune.examples import derive_seed
     from finetune.loop import run_loop
     from finetune.observers import ProgressBar
     from finetune.training_validation import until_stale
 
     t, o = session.config.train, session.config.objective
     settings = session.objective()
+
+    def batch_at(first: int, count: int) -> Batch:
+        chosen = partial(
+            make_batch, first=first, count=count, timesteps_total=len(settings.alphas), device=session.device
+        )
+        batch = chosen(session.examples, seed=t.seed, caption_dropout=o.caption_dropout)
+        if session.class_examples is None:
+            return batch
+        own = derive_seed(t.seed, "class pictures")
+        return replace(batch, prior=chosen(session.class_examples, seed=own, caption_dropout=0))
+
     with (
         ProgressBar(t.steps, session.start) as bar,
         _stop_request(session) as stop,
@@ -176,15 +237,7 @@ def _run(session: Session, validator: Validator | None) -> float:
             session.unet,
             session.optimizer,
             session.schedule,
-            batch_at=lambda first, count: make_batch(
-                session.examples,
-                first=first,
-                count=count,
-                seed=t.seed,
-                caption_dropout=o.caption_dropout,
-                timesteps_total=len(settings.alphas),
-                device=session.device,
-            ),
+            batch_at=batch_at,
             settings=settings,
             dtype=session.dtype,
             memory=session.memory,

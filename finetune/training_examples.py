@@ -6,6 +6,7 @@ Called by the training session. It changes nothing in the prepared set.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
+from finetune.run_facts import mask_line
 from finetune.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -52,14 +54,47 @@ def load_examples(
     framed = f" in frames of {shapes} shapes" if shapes > 1 else ""
     named = "training" if split == "train" else split
     say(f"  {len(rows)} {named} examples{framed}, product covers {covered:.0%} of a picture on average")
-    last = [0.0]
+    if base.channels == 9 and split == "train":
+        say(f"  {mask_line([row.mask_kind for row in rows])}")
+    progress = _progress("caching latents and text embeddings")
+    return build_cache(workspace.cache, base, rows, ring_px=config.objective.ring_px, device=device, progress=progress)
+
+
+def load_class_examples(
+    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
+) -> CachedExamples | None:
+    """Class pictures drawn by the base, ready for the UNet; None where `objective.prior_weight` is 0."""
+    from finetune.cache import build_cache
+    from finetune.class_pictures import class_rows
+
+    if not config.objective.prior_weight:
+        return None
+    rows = class_rows(
+        workspace.cache / "class",
+        base,
+        class_noun=prepared.class_noun,
+        count=config.objective.prior_pictures,
+        size=config.data.size,
+        precision=config.memory.precision,
+        device=device,
+        progress=_progress(f"the base draws pictures of '{prepared.class_noun}'"),
+    )
+    say(f"  {len(rows)} class pictures for prior preservation, weight {config.objective.prior_weight:g}")
+    progress = _progress("caching class pictures")
+    return build_cache(workspace.cache, base, rows, ring_px=0, device=device, progress=progress)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Says how far something is, every ten seconds and at its end."""
+    last = 0.0
 
     def progress(done: int, total: int) -> None:
-        if done == total or time.monotonic() - last[0] > 10:
-            last[0] = time.monotonic()
-            say(f"  caching latents and text embeddings: {done}/{total}")
+        nonlocal last
+        if done == total or time.monotonic() - last > 10:
+            last = time.monotonic()
+            say(f"  {what}: {done}/{total}")
 
-    return build_cache(workspace.cache, base, rows, ring_px=config.objective.ring_px, device=device, progress=progress)
+    return progress
 
 
 def load_held_out(

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune import execution, lora, processes, resume, rundir
+from finetune import execution, lora, processes, resume, run_facts, rundir
 from finetune.backoff import BackOff
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
@@ -18,10 +18,11 @@ from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
+from finetune.origin import Origin, read_weights
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
 from finetune.trackers import end_trackers, start_trackers
-from finetune.training_examples import load_examples, load_held_out
+from finetune.training_examples import load_class_examples, load_examples, load_held_out
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,8 @@ class Session:
     lora_config: dict[str, Any]
     """PEFT's."""
     size: lora.AdapterSize
+    class_examples: CachedExamples | None = None
+    """Class pictures for prior preservation; None without it."""
     start: int = 0
     """Optimizer steps done before."""
 
@@ -76,15 +79,17 @@ class Session:
     def objective(self) -> Objective:
         """The settings of the loss."""
         from finetune.loop import Objective
+        from finetune.objective import training_alphas
 
         o = self.config.objective
         return Objective(
-            alphas=self.scheduler.alphas_cumprod.to(self.device),
+            alphas=training_alphas(self.scheduler.alphas_cumprod, zero_snr=self.base.zero_snr).to(self.device),
             prediction_type=self.base.prediction_type,
             snr_gamma=o.snr_gamma,
             product_weight=o.product_weight,
             ring_weight=o.ring_weight,
             elsewhere_weight=o.elsewhere_weight,
+            prior_weight=o.prior_weight,
         )
 
     def save(self, step: int) -> None:
@@ -93,9 +98,18 @@ class Session:
 
 
 def open_session(
-    workspace: Workspace, prepared: PreparedSet, config: TrainConfig, base: ResolvedBase, run: rundir.RunFolder
+    workspace: Workspace,
+    prepared: PreparedSet,
+    config: TrainConfig,
+    base: ResolvedBase,
+    run: rundir.RunFolder,
+    *,
+    origin: Origin | None = None,
 ) -> Session:
     """Load everything a run needs, and go back to its newest checkpoint.
+
+    Args:
+        origin: the adapter whose weights a new run starts from.
 
     Raises:
         RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
@@ -104,13 +118,10 @@ def open_session(
     device = str(accelerator.device)
     examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
     held_out = processes.main_first(lambda: load_held_out(workspace, prepared, base, config, device))
-    unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
+    class_examples = processes.main_first(lambda: load_class_examples(workspace, prepared, base, config, device))
     execution.allow_tf32(device)
-    execution.set_layout(unet, channels_last=config.memory.channels_last)
-    a, t = config.adapter, config.train
-    lora_config, size = lora.add_lora(
-        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=t.seed
-    )
+    unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
+    t = config.train
     optimizer = make_optimizer(
         t.optimizer,
         lora.lora_parameters(unet),
@@ -135,9 +146,9 @@ def open_session(
         execution.compile_blocks(accelerator.unwrap_model(unet))
     start = resume.load_newest(accelerator, run.state)
     processes.main_only(lambda: rundir.trim_metrics(run.metrics, start))
-    say(
-        f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; {len(examples)} examples on {device}"
-    )
+    rank = config.adapter.rank
+    say(f"  {size.modules} modules, {size.parameters:,} parameters, rank {rank}; {len(examples)} examples on {device}")
+    _say_facts(config, examples, accelerator.num_processes)
     if start:
         say(f"  going on from step {start} of {run.path.name}")
     return Session(
@@ -156,8 +167,44 @@ def open_session(
         memory=memory,
         lora_config=lora_config,
         size=size,
+        class_examples=class_examples,
         start=start,
     )
+
+
+def _adapted_unet(
+    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, origin: Origin | None
+) -> tuple[Any, Any, dict[str, Any], lora.AdapterSize]:
+    """The frozen UNet with its adapter, new or with the weights it starts from; the base's noise schedule; PEFT's
+    configuration and the adapter's size."""
+    unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
+    execution.set_layout(unet, channels_last=config.memory.channels_last)
+    a, seed = config.adapter, config.train.seed
+    lora_config, size = lora.add_lora(
+        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=seed
+    )
+    if origin is not None:
+        lora.load_lora_state(unet, read_weights(origin))
+        say(f"  starts from the adapter of '{origin.name}', version {origin.version}")
+    return unet, scheduler, lora_config, size
+
+
+def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> None:
+    """Say what will be trained, as it came out; `count` processes."""
+    a, o, t = config.adapter, config.objective, config.train
+    weights = {"product_weight": o.product_weight, "ring_weight": o.ring_weight, "elsewhere": o.elsewhere_weight}
+    for line in run_facts.region_lines(examples.product, examples.ring, **weights):
+        say(f"  {line}")
+    line = run_facts.step_line(
+        batch=t.batch,
+        accumulation=t.accumulation,
+        processes=count,
+        learning_rate=t.learning_rate,
+        rank=a.rank,
+        alpha=a.effective_alpha,
+        rslora=a.rslora,
+    )
+    say(f"  {line}")
 
 
 def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, torch.dtype]:

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from finetune.core import compose, fingerprint
-from finetune.core.adapter import check_fits
+from finetune.core.adapter import check_fits, check_objective
 from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.console import warn
@@ -29,6 +29,8 @@ from inference.scene import PlaceConfig
 PICTURES = 3
 """Raised when the same settings would make other pictures: runs of before are then made again."""
 NO_ADAPTER = "none"
+MASKS = {"preserve": "background", "insert": "box"}
+"""Which of the masks that adapters are trained with each mode paints."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def plan_placing(
     cutout, glass, sha256 = _read_cutout(prepared, chosen)
     version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
     resolved = _resolve(version, base)
+    if version is not None and (missing := check_objective(version.manifest, resolved, MASKS[config.mode])):
+        warn(missing)
     prompts = {
         name: resolve_prompt(
             getattr(config.prompts, name), token=prepared.token, class_noun=prepared.class_noun, prompt=prompt

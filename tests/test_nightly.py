@@ -22,6 +22,8 @@ from finetune.core.catalog import Workspace
 from finetune.core.config import gate_path
 from finetune.core.errors import AdapterError, RunError
 from finetune.nightly import NightlyConfig, plan_night, run_night
+from finetune.prepare import prepared_fingerprint
+from finetune.train import check_request, training_fingerprint
 
 pytestmark = pytest.mark.tiny
 NOW = datetime(2026, 1, 2, 3, 4, 5)
@@ -71,9 +73,8 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, N
     for entry in ("alpha", "beta"):
         product = nightly.load_set(workspace, entry)
         _, train_config = nightly.training_config(config)
-        from finetune.train import check_request
-
-        wanted[entry] = nightly._wanted_fingerprint(workspace, product, train_config, check_request(train_config))
+        content = prepared_fingerprint(workspace, product, train_config.data)
+        wanted[entry] = training_fingerprint(content, check_request(train_config), train_config)
     steps = Steps(workspace, wanted)
     monkeypatch.setattr(nightly, "_command", steps)
     return workspace, config, steps

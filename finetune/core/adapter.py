@@ -133,6 +133,39 @@ def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
         )
 
 
+def check_objective(manifest: dict[str, Any], base: ResolvedBase, mask_kind: str) -> str:
+    """Hold what an adapter was trained for against what it is to do.
+
+    Args:
+        mask_kind: what will be painted: `background` (around a kept product), `box` (the product into a box).
+
+    Returns:
+        What it has not learned of that, for a warning; empty where it has.
+
+    Raises:
+        AdapterMismatch: its objective is for a UNet with another number of input channels.
+    """
+    objective = manifest.get("objective")
+    if objective is None:
+        if base.channels == 9:
+            return "this LoRA says nothing of masks: most are trained without, and do less on a base that paints masks"
+        return ""
+    if (objective == "inpainting") != (base.channels == 9):
+        raise AdapterMismatch(
+            f"adapter was trained on the {objective} objective, and '{base.name}' has {base.channels} input channels",
+            "inpainting goes with 9, text-to-image with 4",
+        )
+    if objective == "text-to-image":
+        return (
+            "this adapter was trained on whole pictures (4 channels), never with a mask: what it paints may not meet "
+            "what is kept; on a 9-channel base it would learn that"
+        )
+    shares = manifest.get("config", {}).get("data", {}).get("mask_shares") or {mask_kind: 1}
+    if shares.get(mask_kind) or shares.get("full"):
+        return ""
+    return f"this adapter was trained without {mask_kind} masks (data.mask_shares), which are painted here"
+
+
 def attach(unet: UNet2DConditionModel, path: Path) -> int:
     """Load an adapter file into a UNet under the name `packshot`, checked module by module.
 

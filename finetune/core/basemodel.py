@@ -58,6 +58,8 @@ class ResolvedBase:
     """`fp16` where only such weight files are there."""
     fingerprint: str
     """Content of the configurations and (sampled) of the weights."""
+    zero_snr: bool = False
+    """Does its noise schedule end in pure noise (`rescale_betas_zero_snr`, arXiv 2305.08891)?"""
 
     @property
     def name(self) -> str:
@@ -136,6 +138,7 @@ def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         variant="fp16" if all(".fp16." in f.name for files in weights.values() for f in files) else None,
         fingerprint=_folder_fingerprint(folder, weights),
+        zero_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
     )
 
 
@@ -209,6 +212,7 @@ def resolve_single_file(model: str, path: Path, config: Path | None = None) -> R
         prediction_type=_marked_prediction_type(header),
         variant=None,
         fingerprint=_sampled(path),
+        zero_snr=ZERO_SNR_KEY in header,
     )
 
 
@@ -315,7 +319,7 @@ def _load_single_file(
     scheduler = EulerDiscreteScheduler.from_pretrained(str(base.config), subfolder="scheduler", local_files_only=True)
     if base.prediction_type == "v_prediction":
         settings: dict[str, Any] = {"prediction_type": "v_prediction"}
-        if ZERO_SNR_KEY in safetensors_header(base.path, base.model):
+        if base.zero_snr:
             # the last step then is pure noise, and has to be among those that sampling takes
             settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         scheduler = EulerDiscreteScheduler.from_config(scheduler.config, **settings)

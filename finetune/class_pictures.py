@@ -1,0 +1,95 @@
+"""Pictures of the class, drawn by the base itself, for classic prior preservation (DreamBooth, arXiv 2208.12242).
+
+Trained beside the product with their own noise, they hold the adapter to what the base already draws for the class
+noun. Called by the training session. Each is kept under a key of all that decides it (base, prompt, seed, sampler,
+size), so none is drawn twice, by whatever run or product asks for it. It knows nothing of the product.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from finetune.cache import Row
+from finetune.core import fingerprint
+from finetune.core.basemodel import ResolvedBase
+from finetune.core.images import write_png
+from finetune.core.inpaint import Sampling, load_inpainter
+from finetune.core.masks import Box, Mask, box_mask
+from finetune.examples import derive_seed
+
+FORMAT = 1
+PROMPT = "a photo of {class_noun}"
+SAMPLING = Sampling()
+
+
+def class_rows(
+    folder: Path,
+    base: ResolvedBase,
+    *,
+    class_noun: str,
+    count: int,
+    size: int,
+    precision: str,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> list[Row]:
+    """The first `count` pictures of a class as rows for the latent cache; those that are missing are drawn first.
+
+    The base paints its whole frame, at its own size, so 4- and 9-channel bases draw alike. As training examples every
+    second one has a box for its inpainting mask and the others the full frame, which only 9-channel bases look at.
+
+    Args:
+        folder: where the pictures are kept, as `<key>.png`.
+        size: side of the training examples in pixels; pictures are scaled to it.
+        progress: called with (done, total) as pictures are drawn.
+
+    Raises:
+        OutOfMemory: the whole base with its text encoders and VAE does not fit the device.
+    """
+    prompt = PROMPT.format(class_noun=class_noun)
+    files = [folder / f"{_key(base, prompt, seed)}.png" for seed in range(count)]
+    missing = [seed for seed, file in enumerate(files) if not file.is_file()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        inpainter = load_inpainter(base, None, precision=precision, device=device)
+        blank = Image.new("RGB", (base.size, base.size), (128, 128, 128))
+        everything = np.ones((base.size, base.size), dtype=bool)
+        for done, seed in enumerate(missing, 1):
+            drawn = inpainter.paint(blank, everything, prompt, sampling=SAMPLING, seed=seed)
+            part = files[seed].with_name(f".{files[seed].stem}-{os.getpid()}.png")
+            write_png(drawn, part)
+            part.replace(files[seed])
+            progress(done, len(missing))
+    return [_row(file, prompt, seed, size) for seed, file in enumerate(files)]
+
+
+def _key(base: ResolvedBase, prompt: str, seed: int) -> str:
+    return fingerprint.of_value([FORMAT, base.fingerprint, prompt, seed, asdict(SAMPLING), base.size])
+
+
+def _row(file: Path, prompt: str, seed: int, size: int) -> Row:
+    with Image.open(file) as opened:
+        picture = opened.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+    return Row(
+        picture=np.asarray(picture),
+        product=_somewhere(size, seed),
+        text=prompt,
+        mask_kind="box" if seed % 2 else "full",
+        seed=derive_seed("class picture", seed),
+        time_ids=(size, size, 0, 0, size, size),
+    )
+
+
+def _somewhere(size: int, seed: int) -> Mask:
+    """A box of a third to two thirds of each side; nobody knows where in a drawn picture the product is."""
+    rng: Any = np.random.default_rng([seed, 1])
+    width, height = (int(size * share) for share in rng.uniform(1 / 3, 2 / 3, 2))
+    left, top = int(rng.uniform(0, size - width)), int(rng.uniform(0, size - height))
+    return box_mask(Box(left, top, left + width, top + height), (size, size))

@@ -1,0 +1,136 @@
+"""The adapter another one starts from (`adapter.init_from`): found, held against the request, loaded.
+
+A SKU's adapter may start from its category's, which knows the kind of product already. Called by the training recipe,
+which refuses what does not fit before anything loads, by the night job, and by the session for the weights. It never
+changes the adapter it starts from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.core import fingerprint, versions
+from finetune.core.adapter import PREFIX, WEIGHTS, check_fits, read_header
+from finetune.core.basemodel import ResolvedBase
+from finetune.core.catalog import Workspace, load_set
+from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError, did_you_mean
+from finetune.core.foreign import is_foreign
+
+if TYPE_CHECKING:
+    import torch
+
+CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What has to be the same in both adapters, as plain values."""
+
+    rank: int
+    alpha: float
+    rslora: bool
+    dora: bool
+    targets: tuple[str, ...]
+    """Endings of the adapted modules' names."""
+
+    def __str__(self) -> str:
+        kind = "".join([" rsLoRA" if self.rslora else "", " DoRA" if self.dora else ""])
+        return f"rank {self.rank}, alpha {self.alpha:g}{kind}, on {' '.join(sorted(self.targets))}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An adapter to start from, that fits."""
+
+    name: str
+    """Of the set it was trained on."""
+    version: str
+    """`0001`, or the name of the folder or file for an adapter outside the workspace."""
+    fingerprint: str
+    """Of the file's content."""
+    weights: Path
+
+    def summary(self) -> dict[str, str]:
+        """What manifests record of it."""
+        return {key: value for key, value in asdict(self).items() if key != "weights"}
+
+
+def find_origin(workspace: Workspace, sku: str, wanted: str, base: ResolvedBase, shape: Shape) -> Origin | None:
+    """The adapter that `adapter.init_from` means; None where it is empty. Reads headers only.
+
+    Args:
+        sku: whose adapter is to be trained.
+        wanted: name of a set (its published version, else its newest), `category` for the set that set.yaml names,
+            or the path of an adapter file or of a version's folder.
+        shape: of the adapter to be trained.
+
+    Raises:
+        ConfigError: `category` where set.yaml names none, the SKU itself, or a name that is neither set nor file.
+        AdapterError: the set has no adapter yet, or the file is damaged.
+        AdapterMismatch: it was trained on another base, by another trainer, or is of another shape; both are named.
+    """
+    if not wanted:
+        return None
+    version = _find(workspace, sku, wanted)
+    if is_foreign(version.weights):
+        raise AdapterMismatch(
+            f"'{version.weights.name}' is another program's LoRA; a Packshot adapter can't start from it",
+            "adapter.init_from takes adapters that `packshot train` made",
+        )
+    lora_config, manifest, _ = read_header(version.weights)
+    check_fits(manifest, base)
+    found = _shape_of(lora_config)
+    if found != shape:
+        raise AdapterMismatch(
+            f"the adapter to start from has {found}; the one asked for has {shape}",
+            "make the section `adapter` the same for both",
+        )
+    name = str(manifest.get("sku") or version.sku)
+    return Origin(name, version.number, fingerprint.of_file(version.weights), version.weights)
+
+
+def _find(workspace: Workspace, sku: str, wanted: str) -> versions.AdapterVersion:
+    path = Path(wanted).expanduser()
+    if path.is_file() or (path / WEIGHTS).is_file():
+        return versions.find_version(workspace, sku, wanted)
+    if wanted == CATEGORY:
+        wanted = load_set(workspace, sku).config.category
+        if not wanted:
+            raise ConfigError(
+                f"adapter.init_from is `category`, but '{sku}' names none",
+                f"write `category: NAME` into datasets/{sku}/set.yaml, or leave adapter.init_from empty",
+            )
+    if wanted == sku:
+        raise ConfigError(
+            f"'{sku}' can't start from its own newest adapter: it would never be up to date",
+            f"name one of its versions: adapter.init_from=adapters/{sku}/0001",
+        )
+    known = workspace.skus()
+    if "/" in wanted or (wanted not in known and not (workspace.adapters / wanted).is_dir()):
+        raise ConfigError(
+            f"adapter.init_from is '{wanted}', which is no set and no adapter file",
+            did_you_mean(wanted, known) or "give a set's name, `category`, or the path of an adapter",
+        )
+    try:
+        return versions.find_version(workspace, wanted)
+    except AdapterError as error:
+        raise AdapterError(f"{error.message}, and adapter.init_from wants it", error.hint) from error
+
+
+def _shape_of(lora_config: dict[str, Any]) -> Shape:
+    return Shape(
+        rank=int(lora_config["r"]),
+        alpha=float(lora_config["lora_alpha"]),
+        rslora=bool(lora_config.get("use_rslora")),
+        dora=bool(lora_config.get("use_dora")),
+        targets=tuple(sorted(lora_config.get("target_modules") or ())),
+    )
+
+
+def read_weights(origin: Origin) -> dict[str, torch.Tensor]:
+    """Its tensors by PEFT key (`<module>.lora_A.weight`)."""
+    from safetensors.torch import load_file
+
+    return {key.removeprefix(PREFIX): tensor for key, tensor in load_file(str(origin.weights)).items()}
