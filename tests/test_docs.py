@@ -46,3 +46,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_changelog_has_the_packages_version_or_an_unreleased_part() -> None:
     assert "## Unreleased" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_settings_page_is_fresh() -> None:
+    from tools.settings_reference import PAGE, page
+
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.settings_reference"
