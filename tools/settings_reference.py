@@ -85,8 +85,9 @@ def page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `python -m tools.settings_reference` from the classes' own docstrings; do not edit. Unknown keys are",
-        "errors. A key is set in YAML under its section, or by `--set key=value`; `packshot config show` prints what holds.",
+        "Written by `python -m tools.settings_reference` from the classes' own docstrings; do not edit.",
+        "Unknown keys are errors. A key is set in YAML under its section, or by `--set key=value`;",
+        "`packshot config show` prints what holds.",
     ]
     for title, where, model in CLASSES:
         lines += ["", f"## {title}", "", where, "", "| key | default | limits | meaning |", "|---|---|---|---|"]
