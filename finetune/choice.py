@@ -10,6 +10,7 @@ nothing: fidelity is what `packshot evaluate` measures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,10 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """The lower the better: gate, likeness, validation loss, the later step."""
+        """The lower the better: gate, likeness, validation loss, the earlier step."""
         if self.measured is None:
-            return (self.loss, -self.step)
-        return (self.measured.passed is False, self.measured.distance, self.loss, -self.step)
+            return (not math.isfinite(self.loss), self.loss, self.step)
+        return (self.measured.passed is False, self.measured.distance, self.loss, self.step)
 
     def as_dict(self) -> dict[str, Any]:
         """What the manifest and the run's page say of it."""

@@ -132,7 +132,7 @@ def test_previews_show_the_packshot_and_what_the_adapter_draws(trained: tuple[Wo
     workspace, result = trained
     folder = run_of(workspace, result) / "previews"
     assert len(list(folder.glob("*.png"))) == 4
-    body = (slice(38, 46), slice(24, 40))
+    body = (slice(34, 46), slice(28, 36))
     placed = [np.asarray(Image.open(folder / f"00000{step}-0-place.png"))[body].astype(int) for step in (3, 6)]
     assert np.array_equal(*placed), "the packshot's own pixels, whatever the adapter"
     inserted = [np.asarray(Image.open(folder / f"00000{step}-0-insert.png")).astype(int) for step in (3, 6)]
