@@ -18,7 +18,7 @@ from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
-from finetune.core.device import peak_memory_mib
+from finetune.core.device import peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import check_optimizer
@@ -72,6 +72,8 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         say("  base has 4 channels: plain objective, inpainting masks are not used in training")
     if config.data.size != base.size:
         warn(f"examples of {config.data.size} px on a base made for {base.size} px")
+    if config.memory.precision == "fp16":
+        pick_dtype("fp16", pick_device())
     if config.train.compile:
         execution.check_compiler()
     if "tensorboard" in config.train.trackers:
@@ -135,7 +137,7 @@ def _train(
     if config.train.optimizer == "adamw8bit":
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
     peak = peak_memory_mib(session.device)
-    choice = processes.main_only(lambda: choose_step(session, validator, workspace.cache / "evaluate"))
+    choice = choose_step(session, validator, workspace.cache / "evaluate")
     session.close_trackers()
     manifest = adapter_manifest(
         prepared, base, config, print_of, session.size.modules, session.size.parameters, choice.step
@@ -164,7 +166,7 @@ def _run(session: Session, validator: Validator | None) -> float:
     t, o = session.config.train, session.config.objective
     settings = session.objective()
     with (
-        ProgressBar(t.steps, session.start) as bar,
+        ProgressBar(t.steps, session.start, session.device) as bar,
         _stop_request(session) as stop,
         until_stale(session, validator) as early,
     ):
@@ -223,7 +225,7 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
     observers: list[Observer] = [
-        Divergence(scaled=accelerator.mixed_precision == "fp16"),
+        Divergence(scaled=accelerator.mixed_precision == "fp16", last_good=session.last_good),
         Metrics(session.run.metrics, accelerator),
         *([validator] if validator else []),
         Every(config.train.checkpoint_every, session.save),

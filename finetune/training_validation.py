@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune import lora
+from finetune import lora, processes
 from finetune.candidates import Candidates
 from finetune.choice import Choice, choose_of_run
 from finetune.core.console import say
@@ -63,9 +63,9 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
     records = validator.records if validator else []
     last = records[-1].step if records else session.config.train.steps
     candidates = _candidates(session)
-    choice: list[Choice | None] = [None]
-    if session.accelerator.is_main_process:
-        choice[0] = choose_of_run(
+
+    def choose() -> Choice:
+        return choose_of_run(
             session.config,
             session.prepared,
             session.base,
@@ -76,12 +76,8 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
             cache=cache,
             dtype=session.dtype,
         )
-    if session.accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
 
-        broadcast_object_list(choice)
-    chosen = choice[0]
-    assert chosen is not None
+    chosen = processes.main_only(choose)
     if not session.accelerator.is_main_process and chosen.step in candidates.steps():
         lora.load_lora_state(session.bare_unet, candidates.load(chosen.step))
     return chosen
