@@ -7,7 +7,6 @@ touches weights or optimizer state.
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import checkpointing
 from finetune.core.console import say
+from finetune.core.device import release_memory
 from finetune.core.errors import OutOfMemory
+from finetune.writing import kept
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -90,8 +91,7 @@ class BackOff:
         checkpointing.set_level(self.unet, self.level)
         optimizer.zero_grad()
         self.accelerator.step = 0  # micro steps are counted from the start of the optimizer step
-        gc.collect()
-        _empty_cache(str(self.accelerator.device))
+        release_memory(str(self.accelerator.device))
         say(f"  out of memory at step {step} with {before}: going on with {self}")
         self._keep()
         self.save(step)
@@ -108,14 +108,6 @@ class BackOff:
     def _keep(self) -> None:
         steps = self.accelerator.gradient_accumulation_steps
         values = {"gradient_checkpointing": self.level, "batch": self.batch, "accumulation": steps}
-        part = self.file.with_suffix(".part")
-        part.write_text(json.dumps(values) + "\n", encoding="utf-8")
-        part.replace(self.file)
-
-
-def _empty_cache(device: str) -> None:
-    """Give what torch's allocator holds back to the device, so that larger pieces can be had."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.empty_cache()
+        with kept("the memory settings in force", self.file.with_suffix(".part")) as part:
+            part.write_text(json.dumps(values) + "\n", encoding="utf-8")
+            part.replace(self.file)

@@ -1,8 +1,9 @@
 """Latents and text embeddings on disk, keyed by the content of everything that made them. They can't go stale.
 
-A latent entry is keyed by the bytes of picture and mask, the inpainting mask's recipe, the ring's width, and the
-autoencoder; a text entry by the prompt, both tokenizers and both text encoders. Change one byte and exactly those
-entries are made again. Training reads nothing but this cache, so the VAE and the text encoders leave memory first.
+A latent entry is keyed by the pixels of picture and mask (so by crop, backdrop and all that made them), the inpainting
+mask's recipe, the ring's width, the autoencoder and the dtype; a text entry by the prompt, both tokenizers, both text
+encoders and the dtype. Change one byte and exactly those entries are made again. Training reads nothing but this cache,
+by memory map; the VAE and the text encoders leave memory first.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from PIL import Image
 
 from finetune.core import fingerprint, masks
 from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, part_fingerprint
+from finetune.core.device import release_memory
 from finetune.examples import inpainting_mask
+from finetune.writing import kept
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +32,8 @@ FORMAT = 1
 ENCODED_PIXELS = 512 * 512
 """Pixels the VAE encodes at a time: four pictures of 256 px, one of 1024 px (four would need 8 GB and more)."""
 NO_VAE = tuple(part for part in PARTS if part != "vae")
+DTYPE = "float32"
+"""In which VAE and text encoders compute and entries are kept, whatever the run's own precision."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +103,24 @@ def build_cache(
         progress: Called with (done, total) as entries are made.
     """
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # maps the file: a tensor is read when the loop first asks for it
 
     vae = part_fingerprint(base, "vae")
-    text = part_fingerprint(base, "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
     latent_files = [folder / "latents" / f"{_latent_key(row, vae, ring_px)}.safetensors" for row in rows]
     captions = sorted({row.text for row in rows})
-    text_files = [folder / "text" / f"{fingerprint.of_value([FORMAT, text, c])}.safetensors" for c in captions]
-    null_file = folder / "text" / f"{fingerprint.of_value([FORMAT, text, None])}.safetensors"
+    text_files = [folder / "text" / f"{key}.safetensors" for key in _text_keys(base, captions)]
     missing_rows = [i for i, f in enumerate(latent_files) if not f.is_file()]
-    missing_texts = [i for i, f in enumerate([*text_files, null_file]) if not f.is_file()]
+    missing_texts = [i for i, f in enumerate(text_files) if not f.is_file()]
     total = len(missing_rows) + len(missing_texts)
     if missing_texts:
         (folder / "text").mkdir(parents=True, exist_ok=True)
         pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler", "vae"))
         prompts: list[str | None] = [*captions, None]
-        files = [*text_files, null_file]
         for done, index in enumerate(missing_texts):
-            _write(files[index], _encode_text(pipeline, prompts[index]))
+            _write(text_files[index], _encode_text(pipeline, prompts[index]))
             progress(done + 1, total)
         del pipeline
+        release_memory(device)
     if missing_rows:
         (folder / "latents").mkdir(parents=True, exist_ok=True)
         pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=NO_VAE)
@@ -128,8 +131,9 @@ def build_cache(
             done += len(chosen)
             progress(done, total)
         del pipeline
+        release_memory(device)
     entries = [load_file(str(f)) for f in latent_files]
-    texts = [load_file(str(f)) for f in [*text_files, null_file]]
+    texts = [load_file(str(f)) for f in text_files]
     position = {caption: index for index, caption in enumerate(captions)}
     return CachedExamples(
         latents=[entry["latents"] for entry in entries],
@@ -170,18 +174,28 @@ def _stack(entries: Iterable[dict[str, Tensor]], key: str) -> Tensor:
     return torch.stack([entry[key] for entry in entries])
 
 
+def _text_keys(base: ResolvedBase, captions: list[str]) -> list[str]:
+    """Keys of the captions' entries and, last, of the null's: whether that is of zeros is the base's index to say."""
+    text = part_fingerprint(base, "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+    index = base.config / "model_index.json"
+    null = fingerprint.of_file(index) if index.is_file() else ""
+    keys = [fingerprint.of_value([FORMAT, DTYPE, text, caption]) for caption in captions]
+    return [*keys, fingerprint.of_value([FORMAT, DTYPE, text, None, null])]
+
+
 def _latent_key(row: Row, vae: str, ring_px: int) -> str:
     pixels = fingerprint.of_bytes(row.picture.tobytes())
     product = fingerprint.of_bytes(np.packbits(row.product).tobytes())
-    return fingerprint.of_value([FORMAT, vae, pixels, product, row.picture.shape, row.mask_kind, row.seed, ring_px])
+    drawn = [pixels, product, row.picture.shape, row.mask_kind, row.seed, ring_px]
+    return fingerprint.of_value([FORMAT, DTYPE, vae, *drawn])
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, str(part))
-    part.replace(path)
+    with kept("an entry of the cache", path.with_name(f".{path.name}.{os.getpid()}")) as part:
+        save_file(tensors, str(part))
+        part.replace(path)
 
 
 def _encode_text(pipeline: StableDiffusionXLInpaintPipeline, prompt: str | None) -> dict[str, Tensor]:

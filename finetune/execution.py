@@ -1,14 +1,17 @@
 """How the UNet's arithmetic is carried out: memory format, TF32, regional compilation. Never what is computed.
 
-Called by the training session before the adapter is added (`set_layout`) and after it (`compile_blocks`).
+Called by the training session: first of all `set_deterministic`, `set_layout` before the adapter is added, and
+`compile_blocks` after it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from typing import Any
 
+from finetune.core.console import say
 from finetune.core.errors import ConfigError
 
 
@@ -22,6 +25,24 @@ def allow_tf32(device: str) -> None:
 
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
+
+
+def set_deterministic(wanted: bool, device: str) -> None:
+    """Have torch take only algorithms that give the same bits every time, or, as by default, the fastest ones.
+
+    On a GPU sums are otherwise made in the order in which they come in, and a resumed run is not bit-equal to one never
+    interrupted. On a CPU, with one number of threads, torch gives the same bits anyway: there it changes nothing.
+    To be called before anything is computed on the device: cuBLAS reads its setting once.
+    """
+    import torch
+
+    if wanted and device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        say("  deterministic algorithms only: bit-equal on this GPU, and slower")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
+    if wanted:
+        torch.backends.cudnn.benchmark = False  # it chooses by stopwatch
 
 
 def set_layout(unet: Any, *, channels_last: bool) -> None:

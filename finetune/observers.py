@@ -16,17 +16,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from finetune.core.console import is_main_process, say
 from finetune.core.device import peak_memory_mib
 from finetune.loop import StepReport
+from finetune.writing import kept
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
 class ProgressBar:
-    """Loss, rate and time left on stderr: a bar on a terminal, a line every tenth of the run elsewhere."""
+    """Loss, rate, peak memory and time left on stderr: a bar on a terminal, a line every tenth of the run elsewhere."""
 
     SMOOTHING = 0.05
 
-    def __init__(self, steps: int, start: int, stream: Any = None) -> None:
+    def __init__(self, steps: int, start: int, device: str, stream: Any = None) -> None:
+        self.device = device
         self.console = Console(file=stream or sys.stderr)
         shown = self.console.is_terminal and is_main_process()
         self.steps = steps
@@ -70,12 +72,14 @@ class ProgressBar:
         self.done = report.step - self.start
         smooth = self.SMOOTHING
         self.loss = report.loss if self.loss is None else (1 - smooth) * self.loss + smooth * report.loss
-        note = f"loss {self.loss:.4f}  {self.rate:.2f} steps/s"
         if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=report.step, note=note)
+            self.bar.update(self.task, completed=report.step, note=self._note())
         elif report.step == self.steps or report.step % max(1, self.steps // 10) == 0:
             left = (self.steps - report.step) / max(self.rate, 1e-9)
-            say(f"  step {report.step}/{self.steps}  {note}  {left:.0f} s left")
+            say(f"  step {report.step}/{self.steps}  {self._note()}  {left:.0f} s left")
+
+    def _note(self) -> str:
+        return f"loss {self.loss:.4f}  {self.rate:.2f} steps/s  {peak_memory_mib(self.device):,.0f} MiB"
 
 
 class Metrics:
@@ -94,11 +98,12 @@ class Metrics:
             "seconds": report.seconds,
             "memory_mib": peak_memory_mib(str(self.accelerator.device)),
         }
-        self.accelerator.log(values, step=report.step)
-        if self.accelerator.is_main_process:
-            line = {"step": report.step} | {k: float(f"{v:.6g}") for k, v in values.items()}
-            with self.path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(line) + "\n")
+        line = {"step": report.step} | {k: float(f"{v:.6g}") for k, v in values.items()}
+        with kept("the run's metrics", self.path.with_name(f".{self.path.name}")):
+            self.accelerator.log(values, step=report.step)
+            if self.accelerator.is_main_process:
+                with self.path.open("a", encoding="utf-8") as handle:
+                    handle.write(json.dumps(line) + "\n")
 
 
 class Every:

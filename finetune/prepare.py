@@ -76,6 +76,8 @@ def prepare_set(
     hashes.save()
     if ready is not None and ready.fingerprint == sources.fingerprint(sources.left_out):
         return ready, False
+    if ready is not None and (changes := ready.changes(product, hashes.of_file)):
+        say(f"{sku} since it was prepared: {changes}")
     with rebuilt(product.prepared_dir) as folder:
         _make_folders(folder, sources)
         done, lost = _photos(folder, sources, data, reuse=not force, jobs=jobs)
@@ -241,6 +243,7 @@ def _describe(
         token=product.token,
         fingerprint=sources.fingerprint(left_out),
         content=sources.content,
+        contents=sources.contents,
         size=data.size,
         examples=len(rows),
         photos=tuple(photos),

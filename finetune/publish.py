@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from finetune.core.catalog import Workspace
 from finetune.core.prepared import PreparedSet
 from finetune.origin import Origin
 from finetune.settings import TrainConfig
+from finetune.writing import kept, settle
 
 if TYPE_CHECKING:
     import torch
@@ -68,19 +68,21 @@ def write_version(
     manifest: dict[str, Any],
     story: dict[str, Any],
 ) -> versions.AdapterVersion:
-    """Write the version's files in a hidden folder and give it its number."""
-    part = workspace.adapters / sku / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    """Write the version's files in a hidden folder and give it its number.
+
+    Raises:
+        StateWriteError: the disk did not take them.
+    """
+    with kept("the adapter", workspace.adapters / sku / f".part-{story['run']}") as part:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
         labels = modelspec.labels(manifest, state, lora_config)
         adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest, labels)
         text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
         (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
         (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
+        settle(part)
         return versions.add_version(workspace, sku, part)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from finetune import processes
 from finetune.core.errors import RunError
 from finetune.lora import load_lora_state, lora_state
+from finetune.writing import kept, settle
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,21 +44,40 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int
 
     The main process writes it: the others hold the same weights and optimizer state, and nothing is drawn from a
     process's own random state.
+
+    Raises:
+        StateWriteError: the disk did not take it; the checkpoints before are as they were.
     """
     return processes.main_only(lambda: _save(accelerator, folder, step, keep))
 
 
 def _save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
     final = folder / f"step-{step:06d}"
-    part = folder / f".step-{step:06d}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    accelerator.save_state(str(part), safe_serialization=True)
-    shutil.rmtree(final, ignore_errors=True)
-    part.rename(final)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    with kept(f"the checkpoint of step {step}", folder / f".step-{step:06d}") as part:
+        for left in folder.glob(".step-*"):  # of a process that was killed as it wrote
+            shutil.rmtree(left)
+        part.mkdir(parents=True)
+        accelerator.save_state(str(part), safe_serialization=True)
+        settle(part)
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+        for old in checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
     return final
+
+
+def drop_after(folder: Path, step: int) -> Path | None:
+    """Remove the checkpoints of later steps; the newest of those left, None without any."""
+    for path in checkpoints(folder):
+        if _step(path) > step:
+            shutil.rmtree(path)
+    return next(reversed(checkpoints(folder)), None)
+
+
+def _step(path: Path) -> int:
+    match = STEP.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -86,6 +106,4 @@ def load_newest(accelerator: Accelerator, folder: Path) -> int:
             f"checkpoint {found[-1].name} can't be read ({type(error).__name__}: {error})",
             f"delete {found[-1]} to go on from the one before",
         ) from error
-    match = STEP.fullmatch(found[-1].name)
-    assert match is not None
-    return int(match[1])
+    return _step(found[-1])

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from finetune.writing import kept
+
 PACKAGES = (
     "packshot",
     "torch",
@@ -84,13 +86,13 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
     path, again = folder / run_id, 1
     while path.exists():  # a finished run of this second, whose version was taken away
         path, again = folder / f"{run_id}-{again + 1}", again + 1
-    part = folder / f".{path.name}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
-    info = {"fingerprint": fingerprint, "environment": environment()}
-    (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
-    part.rename(path)
+    with kept("the run's folder", folder / f".{path.name}") as part:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        info = {"fingerprint": fingerprint, "environment": environment()}
+        (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        part.rename(path)
     return RunFolder(path)
 
 
@@ -106,8 +108,17 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def trim_metrics(path: Path, step: int) -> None:
-    """Drop metric lines after `step`: a resumed run writes them again."""
+    """Drop metric lines after `step`, which a resumed run writes again, and one cut short by a full disk."""
     if not path.is_file():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+    with kept("metrics.jsonl", path.with_name(f".{path.name}")) as part:
+        part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        part.replace(path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

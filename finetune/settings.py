@@ -5,7 +5,7 @@ Only recipes (`prepare`, `train`, `nightly`) and the command line see these obje
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -130,7 +130,7 @@ class TrainSection(Strict):
     """Tensors with fewer elements keep 32-bit optimizer state."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Decoupled weight decay of the LoRA matrices."""
-    betas: tuple[float, float] | None = None
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = None
     """Decay rates of the moments; left out, 0.9 and 0.999, for `prodigy` 0.9 and 0.99."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm clip."""
@@ -140,6 +140,9 @@ class TrainSection(Strict):
     """Optimizer steps between checkpoints for resume."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints kept."""
+    deterministic: bool = False
+    """Only algorithms that give the same bits every time, so that on a GPU too a resumed run equals one never
+    interrupted; slower there. On a CPU runs are bit-equal without it, and it changes nothing."""
     compile: bool = False
     """Compile the transformer blocks (torch.compile, regional): a faster step after a minute or so of compiling. On a
     CPU 12 % at batch 8, so it pays from about 600 steps of the embedded base."""

@@ -85,6 +85,8 @@ class Sources:
     """Fingerprint of the captioner; empty for none."""
     left_out: frozenset[str]
     """Photos that could not be used when they were last tried, if that would be no different now."""
+    contents: dict[str, str]
+    """Fingerprints of the set's own files (`ProductSet.contents`)."""
 
     def fingerprint(self, left_out: Collection[str]) -> str:
         """The prepared set's fingerprint, by the names of the photos that cannot be used."""
@@ -148,6 +150,7 @@ def gather(
         fingerprint.of_value(whole),
         describer,
         frozenset(lost),
+        product.contents(hashes.of_file),
     )
 
 

@@ -19,7 +19,7 @@ from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
-from finetune.core.device import peak_memory_mib
+from finetune.core.device import peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import BaseModelError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.lora import TARGETS
@@ -88,6 +88,8 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         say("  base has 4 channels: plain objective, inpainting masks are not used in training")
     if config.data.size != base.size:
         warn(f"examples of {config.data.size} px on a base made for {base.size} px")
+    if config.memory.precision == "fp16":
+        pick_dtype("fp16", pick_device())
     if config.train.compile:
         execution.check_compiler()
     check_trackers(config.train.trackers)
@@ -226,7 +228,7 @@ def _run(session: Session, validator: Validator | None) -> float:
         return replace(batch, prior=chosen(session.class_examples, seed=own, caption_dropout=0))
 
     with (
-        ProgressBar(t.steps, session.start) as bar,
+        ProgressBar(t.steps, session.start, session.device) as bar,
         _stop_request(session) as stop,
         until_stale(session, validator) as early,
     ):
@@ -278,7 +280,7 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
     observers: list[Observer] = [
-        Divergence(scaled=accelerator.mixed_precision == "fp16"),
+        Divergence(scaled=accelerator.mixed_precision == "fp16", last_good=session.last_good),
         Metrics(session.run.metrics, accelerator),
         *([validator] if validator else []),
         Every(config.train.checkpoint_every, session.save),

@@ -19,6 +19,7 @@ from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.run_facts import mask_line
 from finetune.settings import TrainConfig
+from finetune.writing import kept
 
 if TYPE_CHECKING:
     from finetune.cache import CachedExamples, Row
@@ -115,12 +116,14 @@ def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -
 
     from finetune.cache import row_from_dataset
 
-    dataset = load_dataset(
-        "imagefolder",
-        data_dir=str(prepared.folder),
-        split="train",  # the name imagefolder gives to all of it
-        cache_dir=str(workspace.cache / "datasets" / prepared.fingerprint),
-    )
+    folder = workspace.cache / "datasets" / prepared.fingerprint
+    with kept("the table of examples", folder.with_name(f".{folder.name}"), at=folder):
+        dataset = load_dataset(
+            "imagefolder",
+            data_dir=str(prepared.folder),
+            split="train",  # the name imagefolder gives to all of it
+            cache_dir=str(folder),
+        )
     chosen = [index for index, name in enumerate(dataset["split"]) if name == split]
     if 0 < limit < len(chosen):
         chosen = [chosen[position * len(chosen) // limit] for position in range(limit)]

@@ -23,6 +23,7 @@ from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
 from finetune.trackers import end_trackers, start_trackers
 from finetune.training_examples import load_class_examples, load_examples, load_held_out
+from finetune.writing import kept
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,15 @@ class Session:
 
     def close_trackers(self) -> None:
         """Finish what accelerate logs to; the processes stay together, since the main one has a version to write."""
-        end_trackers(self.accelerator)
+        with kept("the trackers' logs", self.run.path / ".trackers"):
+            end_trackers(self.accelerator)
+
+    def last_good(self, step: int) -> str:
+        """The newest checkpoint up to a step, in words, once the later ones, which are no good, are gone."""
+        newest = processes.main_only(lambda: resume.drop_after(self.run.state, step))
+        if newest is None:
+            return "there is no good state from before"
+        return f"the last good state is {newest.name} in {self.run.path.name}"
 
     def objective(self) -> Objective:
         """The settings of the loss."""
@@ -213,6 +222,7 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
     from accelerate.utils import ProjectConfiguration
 
     device = pick_device()
+    execution.set_deterministic(config.train.deterministic, device)
     dtype = pick_dtype(config.memory.precision, device, batch=config.train.batch)
     name = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(dtype), "no")
     accelerator = Accelerator(

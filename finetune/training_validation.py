@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune import lora
+from finetune import lora, processes
 from finetune.candidates import Candidates
 from finetune.choice import Choice, choose_of_run
 from finetune.core.console import say
@@ -64,8 +64,8 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
     records = validator.records if validator else []
     last = records[-1].step if records else session.config.train.steps
     candidates = _candidates(session)
-    choice: list[Choice | None] = [None]
-    if session.accelerator.is_main_process:
+
+    def choose() -> Choice:
         chosen = choose_of_run(
             session.config,
             session.prepared,
@@ -79,14 +79,10 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
         )
         told = json.dumps({"step": chosen.step} | chosen.as_dict(), indent=1)
         session.run.choice.write_text(told + "\n", encoding="utf-8")
-        choice[0] = chosen
         session.accelerator.log({"chosen_step": chosen.step}, step=last)
-    if session.accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
+        return chosen
 
-        broadcast_object_list(choice)
-    taken = choice[0]
-    assert taken is not None
+    taken = processes.main_only(choose)
     if not session.accelerator.is_main_process and taken.step in candidates.steps():
         lora.load_lora_state(session.bare_unet, candidates.load(taken.step))
     return taken

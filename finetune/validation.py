@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from finetune import objective
+from finetune import objective, writing
 from finetune.batches import Batch
 from finetune.core.console import say
 from finetune.loop import Objective, StepReport, predict
@@ -203,10 +203,10 @@ class Validator:
 
     def _write(self) -> None:
         if self.accelerator.is_main_process:
-            part = self.file.with_name(f".{self.file.name}")
             lines = [json.dumps({"step": r.step, "loss": r.loss}) + "\n" for r in self.records]
-            part.write_text("".join(lines), encoding="utf-8")
-            part.replace(self.file)
+            with writing.kept("the validation record", self.file.with_name(f".{self.file.name}")) as part:
+                part.write_text("".join(lines), encoding="utf-8")
+                part.replace(self.file)
 
 
 class EarlyStop:

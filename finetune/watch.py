@@ -28,13 +28,14 @@ base's own; one that has come to predict three times worse than no adapter at al
 class Divergence:
     """Stops a run whose loss is no number, or has grown far beyond what the base alone reaches."""
 
-    def __init__(self, *, scaled: bool) -> None:
+    def __init__(self, *, scaled: bool, last_good: Callable[[int], str]) -> None:
         """Start watching.
 
         Args:
             scaled: is there a gradient scaler (fp16)? It skips steps with infinite gradients by itself.
+            last_good: given the last step whose weights can be trusted, drops what was kept later, says what is left.
         """
-        self.scaled = scaled
+        self.scaled, self.last_good = scaled, last_good
         self.first: list[float] = []
         self.last: deque[float] = deque(maxlen=WINDOW)
 
@@ -44,24 +45,25 @@ class Divergence:
         Raises:
             RunError: the run has diverged.
         """
-        if not math.isfinite(report.loss):
-            self._stop(report, f"the loss is {report.loss}")
+        if not math.isfinite(report.loss):  # the loss of what the step before left
+            self._stop(report, f"the loss is {report.loss}", trusted=report.step - 2)
         if not math.isfinite(report.grad_norm) and not self.scaled:
-            self._stop(report, f"the gradient's norm is {report.grad_norm}")
+            self._stop(report, f"the gradient's norm is {report.grad_norm}", trusted=report.step - 1)
         if len(self.first) < WINDOW:
             self.first.append(report.loss)
             return
         self.last.append(report.loss)
         begin, now = statistics.fmean(self.first), statistics.fmean(self.last)
         if len(self.last) == WINDOW and now > EXPLODED * begin:
-            self._stop(report, f"the loss has risen from {begin:.3g} to {now:.3g}")
+            why = f"the loss has risen from {begin:.3g} to {now:.3g}"
+            self._stop(report, why, trusted=report.step - WINDOW)
 
-    def _stop(self, report: StepReport, why: str) -> None:
+    def _stop(self, report: StepReport, why: str, trusted: int) -> None:
         error = RunError(
-            f"training has diverged at step {report.step}: {why}",
-            "no adapter is written; lower train.learning_rate"
+            f"training has diverged at step {report.step}: {why}; {self.last_good(max(trusted, 0))}",
+            f"lower train.learning_rate (it was {report.learning_rate:.1e})"
             + (", or set memory.precision=bf16" if self.scaled else "")
-            + f" (it was {report.learning_rate:.1e})",
+            + ": changed settings start a new run; the same ones would diverge again. No adapter was written",
         )
         error.of_one_process = False  # the loss is the mean over all of them
         raise error

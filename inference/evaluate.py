@@ -149,8 +149,8 @@ def find_subject(
             f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) has packshots to match"
         )
     prepared = require_prepared(product.prepared_dir, sku)
-    if prepared.content != product.fingerprint():
-        warn(f"photos or set.yaml of '{sku}' changed since it was prepared; `packshot prepare {sku}` takes them in")
+    if changes := prepared.changes(product):
+        warn(f"'{sku}' since it was prepared: {changes}; `packshot prepare {sku}` takes that in")
     found = find_version(workspace, sku, version)
     trained = found.manifest.get("base", {})
     resolved = resolve_base(base) if base else resolve_base(trained.get("model", EMBEDDED), trained.get("revision", ""))

@@ -101,8 +101,8 @@ def plan_placing(
     if product.config.kind != "sku":
         raise CatalogError(f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) can be placed")
     prepared = require_prepared(product.prepared_dir, sku)
-    if prepared.content != product.fingerprint():
-        warn(f"photos or set.yaml of '{sku}' changed since it was prepared; `packshot prepare {sku}` takes them in")
+    if changes := prepared.changes(product):
+        warn(f"'{sku}' since it was prepared: {changes}; `packshot prepare {sku}` takes that in")
     chosen = _choose_photo(prepared, photo)
     cutout, glass, sha256 = _read_cutout(prepared, chosen)
     version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)

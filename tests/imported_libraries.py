@@ -21,6 +21,7 @@ LIBRARIES = (
     "finetune.preview",
     "finetune.train",
     "finetune.training_session",
+    "finetune.training_validation",
 )
 
 console.quiet_libraries()

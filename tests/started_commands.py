@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -49,21 +51,42 @@ class Started:
         while not happened():
             assert self.process.is_alive(), self.said()
             assert time.monotonic() < end, self.said()
-            time.sleep(0.001)
+            time.sleep(0.005)
 
 
-def start(output: Path, *arguments: str, kill: At | None = None, **environment: str) -> Started:
+def start(
+    output: Path, *arguments: str, kill: At | None = None, largest_file: int | None = None, **environment: str
+) -> Started:
     """Start `packshot` with these arguments.
 
     Args:
-        output: file for its stdout and stderr. kill: where it shall kill itself (SIGKILL). environment: added to ours.
+        output: file for its stdout and stderr. kill: where it shall kill itself (SIGKILL). largest_file: bytes after
+            which the system refuses to write on in a file. environment: added to ours.
     """
-    process = CONTEXT.Process(target=_run, args=(output, arguments, kill, environment))
+    process = CONTEXT.Process(target=_run, args=(output, arguments, kill, largest_file, environment))
+    _ensure_server()
     process.start()
     return Started(process, output)
 
 
-def _run(output: Path, arguments: tuple[str, ...], kill: At | None, environment: dict[str, str]) -> None:
+def _ensure_server() -> None:
+    """Start the server; it finds modules by PYTHONPATH alone, and what it can't preload it leaves out in silence."""
+    before = os.environ.get("PYTHONPATH")
+    here = Path(__file__).parent
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parent), *([before] if before else [])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def _run(
+    output: Path, arguments: tuple[str, ...], kill: At | None, largest_file: int | None, environment: dict[str, str]
+) -> None:
+    assert "imported_libraries" in sys.modules, "the server has preloaded nothing"
     import torch
 
     from finetune.core.commands import main
@@ -74,6 +97,8 @@ def _run(output: Path, arguments: tuple[str, ...], kill: At | None, environment:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
     torch.set_num_threads(1)
+    if largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if kill:
         sys.addaudithook(_killer(kill))
     main(list(arguments), prog_name="packshot")

@@ -194,7 +194,7 @@ def test_photos_that_changed_since_preparing_are_said(shelf: Workspace, gates: d
     draw_bottle(colour=(90, 190, 40)).save(root / "datasets" / "mug01" / "photos" / "front.png")
     result = evaluate(Workspace(root), "mug01", "--gate", gates["open"])
     assert result.exit_code == 0, result.output
-    assert "photos or set.yaml of 'mug01' changed since it was prepared" in result.stderr
+    assert "'mug01' since it was prepared: photos/front.png changed" in result.stderr
 
 
 def test_a_vision_model_is_used_where_it_is_on_disk(shelf: Workspace, gates: dict[str, str], tmp_path: Path) -> None:

@@ -246,8 +246,8 @@ def test_photos_changed_since_prepare_are_said(shop: Workspace, tmp_path: Path, 
     shutil.copytree(shop.root, tmp_path / "copy")
     copy = Workspace(tmp_path / "copy")
     plan_placing(copy, "bottle01", "on marble", config=settings())
-    assert "changed since it was prepared" not in capsys.readouterr().err
+    assert "since it was prepared" not in capsys.readouterr().err
     photo = next((copy.datasets / "bottle01" / "photos").iterdir())
     draw_bottle(colour=(10, 80, 160)).save(photo)
     plan_placing(copy, "bottle01", "on marble", config=settings())
-    assert "changed since it was prepared" in capsys.readouterr().err
+    assert f"since it was prepared: photos/{photo.name} changed;" in capsys.readouterr().err

@@ -26,6 +26,7 @@ adapter: {rank: 4}
 train:
   {steps: 5, batch: 2, learning_rate: 1.0e-2, checkpoint_every: 2, optimizer: adamw, schedule: cosine, trackers: []}
 objective: {ring_px: 8}
+validation: {every: 2, examples: 2, timesteps: 1, choose: loss}
 memory: {check: false}
 """
 

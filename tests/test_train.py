@@ -255,11 +255,40 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     assert train(workspace, config).version.weights.read_bytes() == bytes_of_straight
 
 
-def test_a_run_that_diverges_stops_and_writes_no_adapter(workspace: Workspace, tiny_base: Path) -> None:
+def test_a_run_that_diverges_stops_at_the_last_good_state(
+    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from finetune import loop
+
+    real, calls, config = loop.batch_loss, [], tiny_config(tiny_base, "train.steps=9", "train.keep_checkpoints=3")
+
+    def no_number_at_step_five(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(*arguments) * (float("nan") if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(loop, "batch_loss", no_number_at_step_five)
+    with pytest.raises(
+        RunError, match=r"diverged at step 5: the loss is nan; the last good state is step-000003"
+    ) as one:
+        train(workspace, config)
+    assert "lower train.learning_rate" in one.value.hint
+    assert "changed settings start a new run" in one.value.hint
+    states = sorted(path.name for path in workspace.runs.glob("bottle01/*/state/*"))
+    assert states == ["step-000002", "step-000003"], "step 4 left the weights whose loss was none"
+    assert versions.list_versions(workspace, "bottle01") == []
+    monkeypatch.setattr(loop, "batch_loss", real)
+    capsys.readouterr()
+    assert train(workspace, config).made, "the state that was kept is a good one"
+    assert "going on from step 3" in capsys.readouterr().err
+    assert train(workspace, tiny_config(tiny_base, "train.steps=9", "train.learning_rate=1e-3")).made
+    assert "going on" not in capsys.readouterr().err, "other settings begin anew"
+
+
+def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path) -> None:
     wild = tiny_config(tiny_base, "train.learning_rate=1", "train.steps=80", "adapter.alpha=4000")
-    with pytest.raises(RunError, match="diverged at step") as caught:
-        train(workspace, wild)
-    assert "lower train.learning_rate" in caught.value.hint
+    with pytest.raises(RunError, match=r"diverged at step \d+: the loss has risen .*; there is no good state"):
+        train(workspace, wild)  # a checkpoint every step, so both that are kept are of the rise
+    assert list(workspace.runs.glob("bottle01/*/state/*")) == []
     assert versions.list_versions(workspace, "bottle01") == []
 
 
@@ -268,7 +297,7 @@ def report(step: int, loss: float, grad_norm: float = 1.0) -> StepReport:
 
 
 def test_divergence_is_told_from_scatter() -> None:
-    watch, draws = Divergence(scaled=False), np.random.default_rng(0)
+    watch, draws = Divergence(scaled=False, last_good=str), np.random.default_rng(0)
     for step in range(200):  # losses of single steps scatter by a factor of ten
         watch.after_step(report(step, float(draws.uniform(0.02, 0.2))))
     for step in range(200, 211):
@@ -276,10 +305,10 @@ def test_divergence_is_told_from_scatter() -> None:
     with pytest.raises(RunError, match="risen from"):
         watch.after_step(report(211, 0.5))
     with pytest.raises(RunError, match="loss is nan"):
-        Divergence(scaled=True).after_step(report(1, float("nan")))
+        Divergence(scaled=True, last_good=str).after_step(report(1, float("nan")))
     with pytest.raises(RunError, match="norm is inf"):
-        Divergence(scaled=False).after_step(report(1, 0.1, float("inf")))
-    Divergence(scaled=True).after_step(report(1, 0.1, float("inf")))  # the scaler skips that step
+        Divergence(scaled=False, last_good=str).after_step(report(1, 0.1, float("inf")))
+    Divergence(scaled=True, last_good=str).after_step(report(1, 0.1, float("inf")))  # the scaler skips that step
 
 
 @pytest.mark.slow

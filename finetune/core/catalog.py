@@ -84,16 +84,21 @@ class ProductSet:
         """Where the prepared set of this SKU stands."""
         return self.folder / "prepared"
 
+    def contents(self, hash_of: Callable[[Path], str] = fingerprint.of_file) -> dict[str, str]:
+        """Fingerprint of set.yaml, as understood, and of each photo and mask, by the path in the set's folder."""
+        return {"set.yaml": fingerprint.of_value(self.config.model_dump(mode="json"))} | self._files(hash_of)
+
     def fingerprint(self, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
         """Fingerprint of the set's content: `set.yaml` as understood, the bytes of every photo and mask.
 
         Args:
             hash_of: gives a file's fingerprint, for a caller that remembers them.
         """
+        return fingerprint.of_value({"config": self.config.model_dump(mode="json"), "files": self._files(hash_of)})
+
+    def _files(self, hash_of: Callable[[Path], str]) -> dict[str, str]:
         files = [p.path for p in self.photos] + [p.mask for p in self.photos if p.mask]
-        return fingerprint.of_value(
-            {"config": self.config.model_dump(mode="json"), "files": fingerprint.of_files(files, self.folder, hash_of)}
-        )
+        return fingerprint.of_files(files, self.folder, hash_of)
 
 
 @dataclass(frozen=True)

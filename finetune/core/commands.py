@@ -7,6 +7,7 @@ into `Error: ...` and `hint: ...` on stderr.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Callable
@@ -48,6 +49,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("finetune.cli:config", "Show or check the resolved configuration, every problem at once."),
 }
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What any command may meet wherever it writes; other errors of the system are mapped where they arise."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -95,6 +98,12 @@ class PackshotGroup(click.Group):
                 if error.hint:
                     click.echo(f"hint: {error.hint}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in DISK_FULL or _wants_traceback(sys.argv):
+                raise
+            click.echo(f"Error: can't write {error.filename or 'to the disk'}: {error.strerror}", err=True)
+            click.echo("hint: make room, then run the same command again", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
             console.say("Stopped. Run the same command again to go on.")
             ctx.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,15 @@ def gpu_memory_gib() -> float:
     if not torch.cuda.is_available():
         return 0.0
     return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+
+
+def release_memory(device: str) -> None:
+    """Free what nothing refers to any more, cycles included, and hand torch's reserve back to a GPU."""
+    gc.collect()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def peak_memory_mib(device: str) -> float:

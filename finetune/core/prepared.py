@@ -16,14 +16,21 @@ datasets/<sku>/prepared/
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune.core.errors import CatalogError
+from finetune.core.fingerprint import of_file
+
+if TYPE_CHECKING:
+    from finetune.core.catalog import ProductSet
 
 FORMAT = 3
 FILE = "prepared.json"
+MOST_CHANGES = 5
+"""Changed files that are named."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,23 @@ class PreparedSet:
     settings: dict[str, Any]
     left_out: dict[str, str] = field(default_factory=dict)
     """Photos that could not be used, each with a fingerprint of the circumstances: those are not tried again."""
+
+    contents: dict[str, str] = field(default_factory=dict)
+    """The same file by file (`ProductSet.contents`), to tell which changed."""
+
+    def changes(self, product: ProductSet, hash_of: Callable[[Path], str] = of_file) -> str:
+        """What changed in a set since it was prepared: `photos/front.png changed, photos/top.png is new`; or nothing.
+
+        Args:
+            hash_of: gives a file's fingerprint, for a caller that remembers them.
+        """
+        now, before = product.contents(hash_of), self.contents
+        if not before:  # prepared by an earlier Packshot
+            return "photos or set.yaml changed" if self.content != product.fingerprint(hash_of) else ""
+        names = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        said = [f"{n} {'is new' if n not in before else 'is gone' if n not in now else 'changed'}" for n in names]
+        more = [f"{len(said) - MOST_CHANGES} more"] if len(said) > MOST_CHANGES else []
+        return ", ".join(said[:MOST_CHANGES] + more)
 
     def cutout_path(self, photo: PreparedPhoto) -> Path:
         """Full path of a photo's cutout."""

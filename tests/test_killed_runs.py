@@ -1,0 +1,109 @@
+"""A run killed by SIGKILL anywhere and started again by the same command ends in the bytes of one never interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import draw_bottle, write_set
+from started_commands import At, Started, start
+
+pytestmark = pytest.mark.tiny
+STEPS = 6
+CONFIG = """
+base: {model: BASE}
+data: {size: 64, variants: 4}
+adapter: {rank: 4}
+train: {steps: 6, batch: 1, learning_rate: 1.0e-2, checkpoint_every: 2, min_8bit_size: 64, trackers: []}
+validation: {every: 3, examples: 1, timesteps: 1, choose: loss}
+objective: {ring_px: 8}
+memory: {check: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one prepared product, its cache filled, and `straight`: the adapter of a run left in peace."""
+    folder = tmp_path_factory.mktemp("killed")
+    write_set(folder, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
+    (folder / "tiny.yaml").write_text(CONFIG.replace("BASE", str(tiny_base)), encoding="utf-8")
+    done = train(folder, "straight")
+    assert done.wait() == 0, done.said()
+    adapter(folder).rename(folder / "straight")
+    shutil.rmtree(folder / "adapters")
+    shutil.rmtree(folder / "runs")
+    return folder
+
+
+def train(folder: Path, name: str, kill: At | None = None) -> Started:
+    line = ["train", "bottle01", "--config", str(folder / "tiny.yaml"), "--workspace", str(folder)]
+    return start(folder / f"{name}.txt", *line, kill=kill)
+
+
+def adapter(folder: Path) -> Path:
+    (found,) = folder.glob("adapters/bottle01/0*/adapter.safetensors")
+    return found
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps in the run's metrics, as far as they are written."""
+    files = folder.glob("runs/bottle01/*/metrics.jsonl")
+    return [json.loads(line)["step"] for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def goes_on(folder: Path, name: str, start_step: int | None) -> None:
+    """The same command once more ends in the bytes of the straight run, and leaves nothing half-written."""
+    again = train(folder, f"{name}-again")
+    assert again.wait() == 0, again.said()
+    if start_step is not None:
+        assert (f"going on from step {start_step} " in again.said()) == (start_step > 0), again.said()
+    assert adapter(folder).read_bytes() == (folder / "straight").read_bytes()
+    assert steps(folder) == list(range(1, STEPS + 1))
+    assert not [path for part in ("runs", "adapters") for path in (folder / part).rglob(".*")]
+    shutil.rmtree(folder / "adapters")
+    shutil.rmtree(folder / "runs")
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_killed_from_outside_at_a_step(shop: Path, step: int) -> None:
+    victim = train(shop, f"at-{step}")
+    victim.wait_until(lambda: len(steps(shop)) >= step)
+    assert victim.process.pid is not None
+    os.kill(victim.process.pid, signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert not list(shop.glob("adapters/bottle01/0*"))
+    goes_on(shop, f"at-{step}", None)
+
+
+@pytest.mark.parametrize(
+    ("place", "start_step"),
+    [
+        (At("os.mkdir", ".step-000002"), 0),
+        (At("open", ".step-000004/optimizer"), 2),
+        (At("os.rename", ".step-000004"), 2),
+        (At("open", "metrics.jsonl", number=4), 2),
+        (At("os.remove", "lora.safetensors"), 6),
+        (At("os.rename", ".part-"), 6),
+        (At("open", "/done"), None),
+    ],
+    ids=[
+        "before a checkpoint's first byte",
+        "as a checkpoint is brought to the disk",
+        "before it gets its name",
+        "before a line of the metrics",
+        "amid the removal of an old checkpoint",
+        "before the version gets its number",
+        "before the run is marked as done",
+    ],
+)
+def test_killed_at_an_exact_place(
+    shop: Path, request: pytest.FixtureRequest, place: At, start_step: int | None
+) -> None:
+    name = request.node.name.replace(" ", "-")
+    victim = train(shop, name, kill=place)
+    assert victim.wait() == -signal.SIGKILL, victim.said()
+    goes_on(shop, name, start_step)

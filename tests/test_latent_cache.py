@@ -1,0 +1,176 @@
+"""The cache of latents and embeddings: only what is changed is made again; it is read by memory map; models leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from finetune import cache
+from finetune.cache import CachedExamples, Row, build_cache
+from finetune.core.basemodel import resolve_base
+
+pytestmark = pytest.mark.tiny
+
+
+def example(number: int, size: int = 64) -> Row:
+    picture = np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    product = np.zeros((size, size), dtype=bool)
+    product[size // 4 : size // 2, size // 4 : size // 2] = True
+    return Row(picture, product, f"a photo of thing {number % 2}", "background", number, (size, size, 0, 0, size, size))
+
+
+ROWS = [example(number) for number in range(4)]
+
+
+def build(folder: Path, base: Path, rows: list[Row] = ROWS, ring_px: int = 8) -> CachedExamples:
+    return build_cache(folder, resolve_base(str(base)), rows, ring_px=ring_px, device="cpu", progress=lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def filled(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with four latent entries, two captions and the null."""
+    folder = tmp_path_factory.mktemp("cache")
+    assert build(folder, tiny_base).made == 7
+    assert build(folder, tiny_base).made == 0
+    return folder
+
+
+def one_pixel(row: Row) -> Row:
+    picture = row.picture.copy()
+    picture[0, 0, 0] ^= 1
+    return replace(row, picture=picture)
+
+
+def one_mask_pixel(row: Row) -> Row:
+    product = row.product.copy()
+    product[0, 0] = True
+    return replace(row, product=product)
+
+
+@pytest.mark.parametrize(
+    ("change", "latents", "texts"),
+    [
+        (one_pixel, 1, 0),
+        (one_mask_pixel, 1, 0),
+        (lambda row: replace(row, text="a photo of another thing"), 0, 1),
+        (lambda row: replace(row, mask_kind="box"), 1, 0),
+        (lambda row: replace(row, seed=99), 1, 0),
+        (lambda row: replace(row, time_ids=(9, 9, 0, 0, 9, 9)), 0, 0),
+    ],
+    ids=["one byte", "one byte of the mask", "one caption", "kind of mask", "its seed", "time ids, which are not kept"],
+)
+def test_a_changed_example(
+    filled: Path, tiny_base: Path, tmp_path: Path, change: Callable[[Row], Row], latents: int, texts: int
+) -> None:
+    shutil.copytree(filled, tmp_path / "cache")
+    build(tmp_path / "cache", tiny_base, [change(ROWS[0]), *ROWS[1:]])
+    assert new(tmp_path / "cache", filled) == (latents, texts)
+
+
+def new(folder: Path, before: Path) -> tuple[int, int]:
+    """Entries that came to the cache: latents, texts."""
+    latents, texts = (
+        len({p.name for p in (folder / kind).iterdir()} - {p.name for p in (before / kind).iterdir()})
+        for kind in ("latents", "text")
+    )
+    return latents, texts
+
+
+def test_a_changed_setting(filled: Path, tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled, tmp_path / "cache")
+    build(tmp_path / "cache", tiny_base, ring_px=4)
+    assert new(tmp_path / "cache", filled) == (4, 0)
+
+
+def one_weight(base: Path, part: str) -> None:
+    (file,) = (base / part).glob("*.safetensors")
+    state = load_file(str(file))
+    name = min(state)
+    save_file(state | {name: state[name] + 1e-4}, str(file), metadata={"format": "pt"})
+
+
+def another_null(base: Path) -> None:
+    index = base / "model_index.json"
+    settings = json.loads(index.read_text(encoding="utf-8"))
+    assert settings["force_zeros_for_empty_prompt"]
+    index.write_text(json.dumps(settings | {"force_zeros_for_empty_prompt": False}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "latents", "texts"),
+    [
+        (lambda base: one_weight(base, "vae"), 4, 0),
+        (lambda base: one_weight(base, "text_encoder"), 0, 3),
+        (lambda base: one_weight(base, "text_encoder_2"), 0, 3),
+        (another_null, 0, 1),
+        (lambda base: one_weight(base, "unet"), 0, 0),
+    ],
+    ids=["vae", "first text encoder", "second text encoder", "what the null is", "unet, which encodes nothing"],
+)
+def test_a_changed_base(
+    filled: Path, tiny_base: Path, tmp_path: Path, change: Callable[[Path], None], latents: int, texts: int
+) -> None:
+    shutil.copytree(filled, tmp_path / "cache")
+    shutil.copytree(tiny_base, tmp_path / "base")
+    change(tmp_path / "base")
+    found = build(tmp_path / "cache", tmp_path / "base")
+    assert new(tmp_path / "cache", filled) == (latents, texts)
+    if change is another_null:
+        assert float(found.embeds[-1].abs().max()) > 0, "the null is now the empty prompt's embedding"
+
+
+def test_models_leave_memory_before_the_cache_is_handed_over(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[Any]] = []
+    real = cache.load_pipeline
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        pipeline = real(*arguments, **named)
+        loaded.extend(weakref.ref(part) for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2))
+        return pipeline
+
+    monkeypatch.setattr(cache, "load_pipeline", watched)
+    assert build(tmp_path, tiny_base).made == 7
+    assert len(loaded) == 3
+    assert [part() for part in loaded] == [None, None, None]
+
+
+def resident() -> int:
+    """Bytes of this process in memory, mapped files included."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+def test_hundreds_of_entries_are_mapped_and_not_read(filled: Path, tiny_base: Path, tmp_path: Path) -> None:
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("no /proc here")
+    shutil.copytree(filled, tmp_path / "cache")
+    entry = {"latents": (4, 128, 128), "masked": (4, 128, 128)} | dict.fromkeys(
+        ("mask", "product", "ring"), (1, 128, 128)
+    )
+    rows = [replace(ROWS[0], seed=1000 + number) for number in range(300)]
+    base = resolve_base(str(tiny_base))
+    vae = cache.part_fingerprint(base, "vae")
+    first = tmp_path / "entry.safetensors"
+    save_file({name: torch.rand(shape) for name, shape in entry.items()}, str(first))
+    for row in rows:  # as large as SDXL's at 1024 px
+        os.link(first, tmp_path / "cache" / "latents" / f"{cache._latent_key(row, vae, 8)}.safetensors")
+    total = 300 * first.stat().st_size
+    before = resident()
+    found = build(tmp_path / "cache", tiny_base, rows)
+    grown = resident() - before
+    assert (found.made, len(found)) == (0, 300)
+    assert total > 200_000_000
+    assert grown < 0.1 * total, f"{grown / 2**20:.0f} of {total / 2**20:.0f} MiB"
+    assert float(found.latents[299].mean()) == pytest.approx(0.5, abs=0.01)
