@@ -45,6 +45,8 @@ class Batch:
     """(B, 4, h, w)"""
     timesteps: Tensor
     """(B,) int64"""
+    text: Tensor
+    """(B,) int64 on the CPU: index of the caption among the examples', the one after the last for the base's null."""
 
 
 def sample_indices(first: int, count: int, examples: int, seed: int, *, bucket: int = 0) -> list[int]:
@@ -121,6 +123,7 @@ def make_batch(
         time_ids=examples.time_ids[chosen].to(device),
         noise=torch.stack(noise).to(device),
         timesteps=torch.tensor(timesteps, device=device),
+        text=text,
     )
 
 

@@ -230,5 +230,5 @@ def preset_for(memory_gib: float) -> tuple[str, str]:
             return name, f"GPU with {memory_gib:.1f} GiB: preset {name}"
     raise OutOfMemory(
         f"the GPU has {memory_gib:.1f} GiB; SDXL needs {SDXL_PRESETS[-1][1]:.0f}",
-        "use a larger GPU, or --config embedded to try Packshot out",
+        "try --config sdxl-8gb-nf4 (base in 4 bits), a larger GPU, or --config embedded to try Packshot out",
     )

@@ -236,8 +236,11 @@ def refuse(verdict: Verdict, cache: Path) -> OutOfMemory:
     """The error of a run that does not fit, with the nearest settings that do."""
     need, have = verdict.budget.total / 2**30, verdict.device.memory / 2**30
     better = fastest(verdict.setup, verdict.device, cache)
+    less = "" if verdict.setup.nf4 or verdict.setup.dora else "memory.quantize=nf4, "
     hint = (
-        "--set " + " --set ".join(better.settings()) if better else "a lower adapter.rank, a smaller data.size or base"
+        "--set " + " --set ".join(better.settings())
+        if better
+        else f"{less}a lower adapter.rank, a smaller data.size or base"
     )
     return OutOfMemory(
         f"this run needs {need:.1f} GiB of the {have:.1f} GiB of {verdict.device.name} ({SPARE:.0%} stay free)",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import modelspec, processes, rundir
 from finetune.core import adapter as adapter_file
-from finetune.core import versions
+from finetune.core import token_embeddings, versions
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.prepared import PreparedSet
@@ -64,14 +64,21 @@ def write_version(
     lora_config: dict[str, Any],
     manifest: dict[str, Any],
     story: dict[str, Any],
+    tokens: dict[str, torch.Tensor] | None = None,
 ) -> versions.AdapterVersion:
-    """Write the version's files in a hidden folder and give it its number."""
+    """Write the version's files in a hidden folder and give it its number.
+
+    Args:
+        tokens: embeddings of the adapter's own tokens, which the manifest names too.
+    """
     part = workspace.adapters / sku / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         labels = modelspec.labels(manifest, state, lora_config)
         adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest, labels)
+        if tokens:
+            adapter_file.write_tensors(part / token_embeddings.FILE, tokens, {"format": "pt"})
         text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
         (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
         (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")

@@ -21,11 +21,13 @@ from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib
 from finetune.core.errors import ConfigError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
+from finetune.core.token_embeddings import ENTRY, manifest_entry
 from finetune.optimizers import check_optimizer
 from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
 
 if TYPE_CHECKING:
+    from finetune.batches import Batch
     from finetune.loop import Observer
     from finetune.training_session import Session
     from finetune.validation import Validator
@@ -145,8 +147,12 @@ def _train(
     story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
     story |= {"choice": choice.as_dict()}
 
+    tokens = session.tokens.tensors() if session.tokens else None
+    if tokens:
+        manifest[ENTRY] = manifest_entry(prepared.token, tokens)
+
     def publish() -> versions.AdapterVersion:
-        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story)
+        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story, tokens)
         run.finish()
         return version
 
@@ -163,6 +169,18 @@ def _run(session: Session, validator: Validator | None) -> float:
 
     t, o = session.config.train, session.config.objective
     settings = session.objective()
+
+    def batch_at(first: int, count: int) -> Batch:
+        return make_batch(
+            session.examples,
+            first=first,
+            count=count,
+            seed=t.seed,
+            caption_dropout=o.caption_dropout,
+            timesteps_total=len(settings.alphas),
+            device=session.device,
+        )
+
     with (
         ProgressBar(t.steps, session.start) as bar,
         _stop_request(session) as stop,
@@ -175,15 +193,7 @@ def _run(session: Session, validator: Validator | None) -> float:
             session.unet,
             session.optimizer,
             session.schedule,
-            batch_at=lambda first, count: make_batch(
-                session.examples,
-                first=first,
-                count=count,
-                seed=t.seed,
-                caption_dropout=o.caption_dropout,
-                timesteps_total=len(settings.alphas),
-                device=session.device,
-            ),
+            batch_at=session.tokens.fill(batch_at) if session.tokens else batch_at,
             settings=settings,
             dtype=session.dtype,
             memory=session.memory,
@@ -222,10 +232,13 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
     from finetune.watch import Divergence
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
+    watching: list[Observer] = [validator] if validator else []
+    if session.tokens:
+        watching = [session.tokens, *session.tokens.after_pivot(validator)]
     observers: list[Observer] = [
         Divergence(scaled=accelerator.mixed_precision == "fp16"),
         Metrics(session.run.metrics, accelerator),
-        *([validator] if validator else []),
+        *watching,
         Every(config.train.checkpoint_every, session.save),
     ]
     if config.preview.every and accelerator.is_main_process:
@@ -238,6 +251,7 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
             steps=config.preview.steps,
             seed=config.preview.seed,
             dtype=session.dtype,
+            tokens=session.tokens.put_into if session.tokens else None,
         )
         observers.append(Every(config.preview.every, previewer.draw))
     return observers

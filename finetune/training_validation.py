@@ -75,6 +75,7 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
             last=last,
             cache=cache,
             dtype=session.dtype,
+            tokens=session.tokens.put_into if session.tokens else None,
         )
     if session.accelerator.num_processes > 1:
         from accelerate.utils import broadcast_object_list
