@@ -55,6 +55,8 @@ class Setup:
     cuda: bool
     nf4: bool = False
     """Whether the transformers' layers of the base are held in 4 bits (memory.quantize)."""
+    text_encoders: int = 0
+    """Bytes of the text encoders, where they stay for the first half (adapter.token_embeddings)."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def budget(setup: Setup, *, context: int) -> Budget:
     if timeline.at("backward") > gradients + activations + workspace:
         gradients, activations, workspace = timeline.at("backward"), 0, 0
     return Budget(
-        weights=bytes_of(frozen, setup.cuda),
+        weights=bytes_of(frozen, setup.cuda) + setup.text_encoders,
         adapter=adapter,
         optimizer=optimizer_state(
             trained,

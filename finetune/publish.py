@@ -87,6 +87,13 @@ def write_version(
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _tokens_line(manifest: dict[str, Any]) -> str:
+    entry = manifest.get(token_embeddings.ENTRY)
+    return (
+        f"`{entry['file']}` beside it holds {entry['count']} tokens of the trigger word: copy both. " if entry else ""
+    )
+
+
 def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
     config, base = manifest["config"], manifest["base"]
     return f"""# {manifest["sku"]}: a Packshot adapter
@@ -101,7 +108,7 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | weights of | step {manifest["chosen_step"]}{_chosen(story)} |
 | made by | {manifest["tool"]}, run {story["run"]} |
 
-It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, load
+It fits that base and no other. {_tokens_line(manifest)}Place the product with `packshot place {manifest["sku"]} --prompt "..."`, load
 `adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`, or write a file for A1111 and ComfyUI with
 `packshot adapters export {manifest["sku"]} --format kohya`.
 """
