@@ -87,10 +87,10 @@ def write_version(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _tokens_line(manifest: dict[str, Any]) -> str:
+def _tokens_row(manifest: dict[str, Any]) -> str:
     entry = manifest.get(token_embeddings.ENTRY)
     return (
-        f"`{entry['file']}` beside it holds {entry['count']} tokens of the trigger word: copy both. " if entry else ""
+        f"\n| tokens | {entry['count']} for the trigger word, in `{entry['file']}`: copy both files |" if entry else ""
     )
 
 
@@ -103,12 +103,12 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | product | {manifest["class_noun"]}, trigger word `{manifest["token"]}` |
 | base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
 | objective | {manifest["objective"]} |
-| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
+| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |{_tokens_row(manifest)}
 | training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
 | weights of | step {manifest["chosen_step"]}{_chosen(story)} |
 | made by | {manifest["tool"]}, run {story["run"]} |
 
-It fits that base and no other. {_tokens_line(manifest)}Place the product with `packshot place {manifest["sku"]} --prompt "..."`, load
+It fits that base and no other. Place the product with `packshot place {manifest["sku"]} --prompt "..."`, load
 `adapter.safetensors` in diffusers with `pipeline.load_lora_weights(...)`, or write a file for A1111 and ComfyUI with
 `packshot adapters export {manifest["sku"]} --format kohya`.
 """
