@@ -96,7 +96,7 @@ def _tokens_row(manifest: dict[str, Any]) -> str:
 
 def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
     config, base = manifest["config"], manifest["base"]
-    tokens = _tokens_row(manifest)
+    rank, tokens = config["adapter"]["rank"], _tokens_row(manifest)
     return f"""# {manifest["sku"]}: a Packshot adapter
 
 | | |
@@ -104,7 +104,7 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | product | {manifest["class_noun"]}, trigger word `{manifest["token"]}` |
 | base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
 | objective | {manifest["objective"]} |
-| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |{tokens}
+| LoRA | rank {rank}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |{tokens}
 | training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
 | weights of | step {manifest["chosen_step"]}{_chosen(story)} |
 | made by | {manifest["tool"]}, run {story["run"]} |
