@@ -26,6 +26,7 @@ from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, resolve_
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
 from finetune.core.kohya_names import kohya_name
+from finetune.core.token_embeddings import ENTRY
 from finetune.core.versions import AdapterVersion
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def export_adapter(
     part = output.with_name(f".{output.stem}-{os.getpid()}.part.safetensors")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        if tokens and beside:
+            manifest = manifest | {ENTRY: manifest[ENTRY] | {"file": beside.name}}
         _write(version, layout, part, lora_config, manifest, base)
         where = pick_device(device)
         dtype = pick_dtype(precision, where)

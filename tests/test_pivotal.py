@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ from finetune.export import export_adapter
 from finetune.pivotal import TokenTraining
 
 pytestmark = pytest.mark.tiny
-PIVOTAL = ("adapter.token_embeddings=2", "adapter.token_learning_rate=0.01", "memory.check=false", "train.steps=4")
+PIVOTAL = (
+    "adapter.token_embeddings=2", "adapter.token_learning_rate=0.01", "memory.check=false", "train.steps=4",
+    "validation.every=1", "validation.choose=loss",
+)  # fmt: skip
 
 
 @dataclass
@@ -36,6 +40,9 @@ class Run:
     kept: dict[str, torch.Tensor]
     """Embeddings of its captions as the second half was trained on."""
     captions: tuple[str, ...]
+    raw_held_out: Any
+    """The held-out examples as they were encoded without tokens, and as they were validated on."""
+    held_out: Any
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +51,17 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     quiet_libraries()
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("pivotal")
-    write_set(root, "bottle01", {"front": draw_bottle()}, token="bttl01")
+    write_set(root, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)}, token="bttl01")
     seen: list[TokenTraining] = []
+    raw: list[Any] = []
     real, patch = TokenTraining.begin, pytest.MonkeyPatch()
-    patch.setattr(TokenTraining, "begin", lambda self, start: (seen.append(self), real(self, start))[1])
+
+    def watched(self: TokenTraining, start: int) -> None:
+        seen.append(self)
+        raw.append(self.held_out)
+        real(self, start)
+
+    patch.setattr(TokenTraining, "begin", watched)
     try:
         config = tiny_config(tiny_base, *PIVOTAL, "preview.every=2", "preview.steps=2")
         version = train(Workspace(root), config).version
@@ -56,7 +70,7 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     (tokens,) = seen
     assert tokens.pipeline is None, "the text encoders have left memory"
     captions = tuple(caption.replace("bttl01_0 bttl01_1", "bttl01") for caption in tokens.captions)
-    return Run(Workspace(root), version, tokens.kept, captions)
+    return Run(Workspace(root), version, tokens.kept, captions, raw[0], tokens.held_out)
 
 
 @pytest.fixture
@@ -83,6 +97,17 @@ def test_the_file_lies_beside_the_adapter_and_the_manifest_names_it(run: Run, ti
         assert float(moved.max()) > 1e-3, "they were trained"
         assert float(moved.max()) < 0.05, "from the class noun on, for two steps of 0.01"
     assert len(list(run.workspace.runs.glob("bottle01/*/previews/*.png"))) == 2
+
+
+def test_validation_begins_when_the_tokens_are_frozen(run: Run) -> None:
+    """Before, every candidate would have tokens of its own; its captions are read with them too."""
+    (file,) = run.workspace.runs.glob("bottle01/*/validation.jsonl")
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [record["step"] for record in records] == [0, 2, 3, 4]
+    assert run.version.manifest["chosen_step"] == min(records[1:], key=lambda record: record["loss"])["step"]
+    assert run.held_out is not None
+    assert torch.equal(run.held_out.embeds[-1], run.raw_held_out.embeds[-1]), "the null"
+    assert not torch.equal(run.held_out.embeds[0], run.raw_held_out.embeds[0])
 
 
 def test_placing_reads_the_captions_as_training_did_and_other_rows_are_untouched(run: Run, tiny_base: Path) -> None:
@@ -195,9 +220,17 @@ def test_tokens_that_cannot_be_added_are_refused(tiny_base: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["kohya", "diffusers"])
-def test_exported_they_come_along_as_a_file_other_programs_read(layout: str, run: Run, tmp_path: Path) -> None:
+def test_exported_they_come_along_as_a_file_other_programs_read(
+    layout: str, run: Run, tiny_base: Path, tmp_path: Path
+) -> None:
     done = export_adapter(run.version, layout, tmp_path / "out.safetensors", device="cpu")
     assert done.embeddings == tmp_path / "bttl01.safetensors"
     found, own = load_file(done.embeddings), load_file(run.version.folder / "embeddings.safetensors")
     assert set(found) == {"clip_l", "clip_g"}
     assert all(torch.equal(found[key], own[key]) for key in own)
+    base = resolve_base(str(tiny_base))
+    inpainter = load_inpainter(base, done.path, device="cpu")
+    assert inpainter.prompt_tokens("bttl01") == 2 + 2, "placing with the exported file reads them"
+    done.embeddings.unlink()
+    with pytest.raises(AdapterError, match=r"no bttl01\.safetensors beside out\.safetensors"):
+        load_inpainter(base, done.path, device="cpu")

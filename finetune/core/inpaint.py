@@ -136,19 +136,18 @@ def load_inpainter(
     """
     where = pick_device(device)
     other = foreign.read_foreign(weights) if weights is not None and foreign.is_foreign(weights) else None
+    manifest = other.manifest() if other else adapter_file.read_header(weights)[1] if weights is not None else None
+    if manifest is not None:
+        adapter_file.check_fits(manifest, base)
     if other is not None:
-        adapter_file.check_fits(other.manifest(), base)
         foreign.check_foreign(other, base)
         if other.text_encoder:
             warn(
                 f"{other.text_encoder} layers of text encoders in {other.path.name} are left out: Packshot adapts the "
                 "UNet alone, so pictures may differ from those of other programs"
             )
-    embeddings = None
-    if other is None and weights is not None:
-        manifest = adapter_file.read_header(weights)[1]
-        adapter_file.check_fits(manifest, base)
-        embeddings = token_embeddings.read_embeddings(weights, manifest)
+    # a file that Packshot exported names its tokens too
+    embeddings = token_embeddings.read_embeddings(weights, manifest) if weights is not None and manifest else None
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device=where)
     if other is not None:
         modules = foreign.attach_foreign(pipeline.unet, other, base.name)
