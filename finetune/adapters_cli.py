@@ -18,6 +18,7 @@ from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
+from finetune.core.token_embeddings import read_embeddings
 
 
 @click.group()
@@ -86,13 +87,15 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
             "it is checked when it is placed with",
         )
     _, manifest, modules = read_header(found.weights)
+    tokens = read_embeddings(found.weights, manifest)
     if manifest["sku"] != sku:
         raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not '{sku}'")
     if len(modules) != manifest["modules"]:
         raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}")
     base = resolve_base(manifest["base"]["model"], manifest["base"]["revision"])
     check_fits(manifest, base)
-    click.echo(f"ok: {sku} {found.number}, {len(modules)} modules, fits {base.name}")
+    beside = f", {len(tokens[1]['clip_l'])} tokens for '{tokens[0]}'" if tokens else ""
+    click.echo(f"ok: {sku} {found.number}, {len(modules)} modules{beside}, fits {base.name}")
 
 
 @adapters.command()
@@ -127,6 +130,12 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, devi
         f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; read back by diffusers, max difference "
         f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )
+    if done.embeddings:
+        word = done.embeddings.stem
+        say(
+            f"the trigger word's tokens are in {done.embeddings.name}: put it into the folder `embeddings`, and write "
+            f"`{word}` (in ComfyUI `embedding:{word}`)"
+        )
     click.echo(str(done.path))
 
 

@@ -45,6 +45,8 @@ class Batch:
     """(B, 4, h, w)"""
     timesteps: Tensor
     """(B,) int64"""
+    text: Tensor
+    """(B,) int64 on the CPU: index of the caption among the examples', the one after the last for the base's null."""
     prior: Batch | None = None
     """As many samples of class pictures, for prior preservation, with noise and timesteps of their own."""
 
@@ -123,6 +125,7 @@ def make_batch(
         time_ids=examples.time_ids[chosen].to(device),
         noise=torch.stack(noise).to(device),
         timesteps=torch.tensor(timesteps, device=device),
+        text=text,
     )
 
 

@@ -75,6 +75,8 @@ class CachedExamples:
     """(N, 6)."""
     made: int
     """Entries that were not in the cache."""
+    captions: tuple[str, ...] = ()
+    """The K captions of `embeds`."""
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -146,6 +148,7 @@ def build_cache(
         pooled=_stack(texts, "pooled"),
         time_ids=torch.tensor([row.time_ids for row in rows], dtype=torch.float32),
         made=total,
+        captions=tuple(captions),
     )
 
 

@@ -21,11 +21,11 @@ def caching_peak(folder: Path, size: int, *, cuda: bool) -> int:
         folder: of a base's configuration files.
         size: side of the pictures in pixels.
     """
-    return max(_text_encoders(folder, cuda), _vae(folder, size, cuda))
+    return max(text_encoders(folder, cuda), _vae(folder, size, cuda))
 
 
-def _text_encoders(folder: Path, cuda: bool) -> int:
-    """Both text encoders; what a prompt of 77 tokens needs beside them is under a hundredth."""
+def text_encoders(folder: Path, cuda: bool) -> int:
+    """Both text encoders in float32; what a prompt of 77 tokens needs beside them is under a hundredth."""
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 

@@ -11,7 +11,7 @@ nothing: fidelity is what `packshot evaluate` measures.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from finetune.core.gallery import hang, make_frame
 from finetune.core.images import open_picture
 from finetune.core.inpaint import Inpainter, Sampling
 from finetune.core.prepared import PreparedSet
+from finetune.core.token_embeddings import Tokens
 from finetune.live_unet import lent_for_drawing
 from finetune.settings import TrainConfig
 from finetune.validation import Record, by_loss
@@ -145,6 +146,7 @@ class Judge:
         pictures: int,
         cache: Path,
         dtype: torch.dtype,
+        tokens: Callable[[Any], Tokens] | None = None,
     ) -> None:
         """Load what drawing needs besides the UNet.
 
@@ -163,7 +165,7 @@ class Judge:
         pipeline = load_pipeline(base, dtype=dtype, device=str(unet.device), without=("unet",))
         pipeline.unet = unet
         sampling = Sampling(steps=p.steps, guidance=p.guidance)
-        painter = Inpainter(base, pipeline, modules=1)
+        painter = Inpainter(base, pipeline, modules=1, tokens=tokens(pipeline) if tokens else None)
         self.room = DrawingRoom(painter, box, sampling=sampling, margin=p.box_margin, cache=cache)
 
     def measure(self) -> Measured:
@@ -218,18 +220,20 @@ def choose_of_run(
     last: int,
     cache: Path,
     dtype: torch.dtype,
+    tokens: Callable[[Any], Tokens] | None = None,
 ) -> Choice:
     """The choice of a run that is through; the UNet holds the chosen step's weights afterwards.
 
     Args:
         unet: bare, with the last step's adapter. records: of the validations. cache: folder of base pictures.
+        tokens: puts the trigger word's own tokens into a pipeline, where they were trained.
     """
     v = config.validation
     found = open_candidates(records, candidates) if records else []
     judge, why_not = None, ""
     if v.choose == "measured" and len(found) > 1:
         try:
-            judge, why_not = _judge(config, prepared, base, unet, cache, dtype)
+            judge, why_not = _judge(config, prepared, base, unet, cache, dtype, tokens)
         except PackshotError as error:
             why_not = error.message
             warn(f"candidates are ranked by validation loss alone: {error.message}")
@@ -246,10 +250,17 @@ def choose_of_run(
 
 
 def _judge(
-    config: TrainConfig, prepared: PreparedSet, base: ResolvedBase, unet: Any, cache: Path, dtype: torch.dtype
+    config: TrainConfig,
+    prepared: PreparedSet,
+    base: ResolvedBase,
+    unet: Any,
+    cache: Path,
+    dtype: torch.dtype,
+    tokens: Callable[[Any], Tokens] | None,
 ) -> tuple[Judge | None, str]:
     if prepared.kind != "sku" or not prepared.photos:
         return None, f"a {prepared.kind} set has no product to compare with"
     bars = gate.load_gate(config.validation.gate or None)
     say(f"  judging candidates on {config.validation.pictures} pictures each")
-    return Judge(base, unet, prepared, bars, pictures=config.validation.pictures, cache=cache, dtype=dtype), ""
+    pictures = config.validation.pictures
+    return Judge(base, unet, prepared, bars, pictures=pictures, cache=cache, dtype=dtype, tokens=tokens), ""

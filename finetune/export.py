@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import modelspec
 from finetune.core import adapter as adapter_file
+from finetune.core import token_embeddings
 from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, resolve_base
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
 from finetune.core.kohya_names import kohya_name
+from finetune.core.token_embeddings import ENTRY
 from finetune.core.versions import AdapterVersion
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Exported:
     effect: float
     """Largest difference the adapter makes to the base."""
     dtype: str
+    embeddings: Path | None = None
+    """The trigger word's own tokens, for an adapter that has such."""
 
 
 def export_adapter(
@@ -79,9 +83,15 @@ def export_adapter(
     adapter_file.check_fits(manifest, base)
     if output.resolve() == version.weights.resolve():
         raise AdapterError("the export would replace the version itself", "give another --output")
+    tokens = token_embeddings.read_embeddings(version.weights, manifest)
+    beside = output.with_name(f"{tokens[0]}.safetensors") if tokens else None
+    if beside == output:
+        raise AdapterError(f"{output.name} is to hold the trigger word's tokens", "give another --output")
     part = output.with_name(f".{output.stem}-{os.getpid()}.part.safetensors")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        if tokens and beside:
+            manifest = manifest | {ENTRY: manifest[ENTRY] | {"file": beside.name}}
         _write(version, layout, part, lora_config, manifest, base)
         where = pick_device(device)
         dtype = pick_dtype(precision, where)
@@ -93,12 +103,28 @@ def export_adapter(
                 f"is {effect:.3g}; it was not written",
                 "this is a defect of Packshot or of diffusers' loader: please report it",
             )
+        if tokens and beside:
+            _write_tokens(beside, tokens[1])
         part.replace(output)
     except OSError as error:
         raise RunError(f"can't write {output}: {error.strerror or error}", "give another --output") from error
     finally:
         part.unlink(missing_ok=True)
-    return Exported(output, len(modules), difference, effect, str(dtype).removeprefix("torch."))
+    return Exported(output, len(modules), difference, effect, str(dtype).removeprefix("torch."), beside)
+
+
+def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
+    """Tokens as A1111 and ComfyUI read them: a file named as the word, with `clip_l` and `clip_g`; read back."""
+    from safetensors.torch import load_file
+
+    part = path.with_name(f".{path.stem}-{os.getpid()}.part.safetensors")
+    try:
+        adapter_file.write_tensors(part, tokens, {"format": "pt"})
+        if token_embeddings.content(load_file(str(part))) != token_embeddings.content(tokens):
+            raise AdapterError(f"{path.name} read back holds other numbers; it was not written", "is the disk sound?")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _write(

@@ -57,6 +57,8 @@ class Setup:
     """Whether the transformers' layers of the base are held in 4 bits (memory.quantize)."""
     class_pass: bool = False
     """Whether class pictures are trained in a pass of their own after the product's (objective.prior_weight)."""
+    text_encoders: int = 0
+    """Bytes of the text encoders, where they stay for the first half (adapter.token_embeddings)."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def budget(setup: Setup, *, context: int) -> Budget:
     if timeline.at("backward") > gradients + activations + workspace:
         gradients, activations, workspace = timeline.at("backward"), 0, 0
     return Budget(
-        weights=bytes_of(frozen, setup.cuda),
+        weights=bytes_of(frozen, setup.cuda) + setup.text_encoders,
         adapter=adapter,
         optimizer=optimizer_state(
             trained,
@@ -233,5 +235,5 @@ def preset_for(memory_gib: float) -> tuple[str, str]:
             return name, f"GPU with {memory_gib:.1f} GiB: preset {name}"
     raise OutOfMemory(
         f"the GPU has {memory_gib:.1f} GiB; SDXL needs {SDXL_PRESETS[-1][1]:.0f}",
-        "use a larger GPU, or --config embedded to try Packshot out",
+        "try --config sdxl-8gb-nf4 (base in 4 bits), a larger GPU, or --config embedded to try Packshot out",
     )

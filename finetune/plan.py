@@ -126,8 +126,13 @@ def base_folder(config: TrainConfig) -> tuple[Path, str]:
     return base.config, base.name
 
 
-def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device) -> Setup:
-    """What decides memory in a config, on a device."""
+def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device, folder: Path | None = None) -> Setup:
+    """What decides memory in a config, on a device.
+
+    Args:
+        folder: of the base's configuration files; looked into where text encoders stay in memory.
+    """
+    from finetune.caching_memory import text_encoders
     from finetune.core.device import pick_dtype
 
     m, t, a = config.memory, config.train, config.adapter
@@ -135,6 +140,7 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device) -> Setup
         dtype = DTYPES[m.precision if m.precision != "auto" else "bf16" if device.bf16 else "fp16"]
     else:
         dtype = str(pick_dtype(m.precision, "cpu", batch=t.batch)).removeprefix("torch.")
+    text = text_encoders(folder, device.cuda) if folder and a.token_embeddings else 0
     return Setup(
         unet=unet,
         size=config.data.size,
@@ -151,6 +157,7 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device) -> Setup
         class_pass=config.objective.prior_weight > 0,
         cuda=device.cuda,
         nf4=m.quantize == "nf4",
+        text_encoders=text if dtype == "float32" else text // 2,
     )
 
 
@@ -237,8 +244,11 @@ def refuse(verdict: Verdict, cache: Path) -> OutOfMemory:
     """The error of a run that does not fit, with the nearest settings that do."""
     need, have = verdict.budget.total / 2**30, verdict.device.memory / 2**30
     better = fastest(verdict.setup, verdict.device, cache)
+    less = "" if verdict.setup.nf4 or verdict.setup.dora else "memory.quantize=nf4, "
     hint = (
-        "--set " + " --set ".join(better.settings()) if better else "a lower adapter.rank, a smaller data.size or base"
+        "--set " + " --set ".join(better.settings())
+        if better
+        else f"{less}a lower adapter.rank, a smaller data.size or base"
     )
     return OutOfMemory(
         f"this run needs {need:.1f} GiB of the {have:.1f} GiB of {verdict.device.name} ({SPARE:.0%} stay free)",
@@ -254,7 +264,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path) -> None:
     """
     device = this_device()
     encoding_peak(base.config, config.data.size, device, cache)
-    verdict = judge(setup_of(config, memory.unet_config(base.config), device), device, cache)
+    verdict = judge(setup_of(config, memory.unet_config(base.config), device, base.config), device, cache)
     if not verdict.fits:
         raise refuse(verdict, cache)
     say(f"  memory: {verdict.budget.total / 2**30:.1f} GiB planned of {device.memory / 2**30:.1f} GiB ({device.name})")

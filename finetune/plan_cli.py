@@ -55,7 +55,7 @@ def plan(
     folder, source = planner.base_folder(config)
     say(f"base: {source}; tracing one training step (seconds on a free machine, kept for the next call)")
     encoding = planner.encoding_peak(folder, config.data.size, device, place.cache)
-    verdict = planner.judge(planner.setup_of(config, unet_config(folder), device), device, place.cache)
+    verdict = planner.judge(planner.setup_of(config, unet_config(folder), device, folder), device, place.cache)
     best = planner.fastest(verdict.setup, device, place.cache)
     command = ["packshot", "train", sku or "SKU", *(["--config", config_name] if config_name else [])]
     command += [part for override in overrides for part in ("--set", override)]

@@ -23,6 +23,7 @@ from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import Inpainter, Sampling
 from finetune.core.prepared import PreparedSet
 from finetune.core.prompts import PromptSection, resolve_prompt
+from finetune.core.token_embeddings import Tokens
 from finetune.live_unet import lent_for_drawing
 
 if TYPE_CHECKING:
@@ -68,13 +69,16 @@ class Previewer:
         seed: int,
         dtype: torch.dtype,
         log: Callable[[dict[str, Image.Image], int], object],
+        tokens: Callable[[Any], Tokens] | None = None,
     ) -> None:
         """Set the conditions; nothing is loaded before the first picture.
 
         Args:
             scenes: where the product stands, in the words one would give `place --prompt`.
             log: given the pictures by name, and the step.
+            tokens: puts the tokens that are being trained into a pipeline.
         """
+        self.tokens = tokens
         self.base, self.unet, self.folder, self.packshot, self.log = base, unet, folder, packshot, log
         self.scenes, self.sampling, self.seed, self.dtype = scenes, Sampling(steps=steps), seed, dtype
         self.words = {"token": token, "class_noun": class_noun}
@@ -88,9 +92,10 @@ class Previewer:
         device = str(next(self.unet.parameters()).device)
         pipeline = load_pipeline(self.base, dtype=self.dtype, device=device, without=("unet",))
         pipeline.unet = self.unet
+        tokens = self.tokens(pipeline) if self.tokens else None
         drawn: dict[str, Image.Image] = {}
         with lent_for_drawing(self.unet), torch.random.fork_rng():
-            painter = Inpainter(self.base, pipeline, modules=1)
+            painter = Inpainter(self.base, pipeline, modules=1, tokens=tokens)
             for number, scene in enumerate(self.scenes):
                 for kind, picture in self._pictures(painter, scene).items():
                     drawn[f"{number}-{kind}"] = picture

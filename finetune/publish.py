@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import modelspec, processes, rundir
 from finetune.core import adapter as adapter_file
-from finetune.core import versions
+from finetune.core import token_embeddings, versions
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.prepared import PreparedSet
@@ -67,8 +67,12 @@ def write_version(
     lora_config: dict[str, Any],
     manifest: dict[str, Any],
     story: dict[str, Any],
+    tokens: dict[str, torch.Tensor] | None = None,
 ) -> versions.AdapterVersion:
     """Write the version's files in a hidden folder and give it its number.
+
+    Args:
+        tokens: embeddings of the adapter's own tokens, which the manifest names too.
 
     Raises:
         StateWriteError: the disk did not take them.
@@ -78,6 +82,8 @@ def write_version(
         part.mkdir(parents=True)
         labels = modelspec.labels(manifest, state, lora_config)
         adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest, labels)
+        if tokens:
+            adapter_file.write_tensors(part / token_embeddings.FILE, tokens, {"format": "pt"})
         text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
         (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
         (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
@@ -85,9 +91,17 @@ def write_version(
         return versions.add_version(workspace, sku, part)
 
 
+def _tokens_row(manifest: dict[str, Any]) -> str:
+    entry = manifest.get(token_embeddings.ENTRY)
+    return (
+        f"\n| tokens | {entry['count']} for the trigger word, in `{entry['file']}`: copy both files |" if entry else ""
+    )
+
+
 def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
     config, base, origin = manifest["config"], manifest["base"], manifest["init_from"]
     started = f"the adapter of `{origin['name']}`, version {origin['version']}" if origin else "nothing"
+    rank, tokens = config["adapter"]["rank"], _tokens_row(manifest)
     return f"""# {manifest["sku"]}: a Packshot adapter
 
 | | |
@@ -95,7 +109,7 @@ def _card(manifest: dict[str, Any], story: dict[str, Any]) -> str:
 | product | {manifest["class_noun"]}, trigger word `{manifest["token"]}` |
 | base | `{base["model"]}` ({base["channels"]} channels, {base["size"]} px, content {base["fingerprint"]}) |
 | objective | {manifest["objective"]} |
-| LoRA | rank {config["adapter"]["rank"]}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |
+| LoRA | rank {rank}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |{tokens}
 | starts from | {started} |
 | training | {config["train"]["steps"]} steps in {story["seconds"]} s ({story["steps_per_second"]} steps/s) |
 | weights of | step {manifest["chosen_step"]}{_chosen(story)} |

@@ -74,6 +74,11 @@ class AdapterSection(Strict):
     """Scale by alpha / sqrt(rank) instead (arXiv 2312.03732)."""
     dora: bool = False
     """Weight-decomposed LoRA (arXiv 2402.09353): better at low rank, slower a step."""
+    token_embeddings: int = Field(default=0, ge=0, le=8)
+    """New tokens that the trigger word stands for, trained with the LoRA for the first half of the steps (pivotal
+    tuning); 2 is usual, 0 turns it off. They lie beside the adapter and belong to it."""
+    token_learning_rate: float = Field(default=3e-4, gt=0, le=1)
+    """Learning rate of these tokens."""
     targets: Literal["attention", "attention+feedforward"] = "attention"
     """`attention`: q, k, v, out of every attention; or those, the feed-forward and the block projections."""
     init_from: str = ""
@@ -235,6 +240,8 @@ class TrainConfig(Strict):
             raise ValueError(
                 f"prodigy scales its own step size by train.learning_rate ({self.train.learning_rate:g}); set it to 1"
             )
+        if self.train.optimizer == "prodigy" and self.adapter.token_embeddings:
+            raise ValueError("prodigy knows one learning rate, adapter.token_embeddings has its own; use adamw8bit")
         if self.train.optimizer != "prodigy" and self.train.learning_rate > 1:
             raise ValueError(f"train.learning_rate {self.train.learning_rate:g} is for prodigy alone; use 1 or less")
         if self.objective.ring_weight and not self.objective.ring_px:

@@ -22,6 +22,7 @@ from finetune.core.console import say, warn
 from finetune.core.device import peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import BaseModelError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
+from finetune.core.token_embeddings import ENTRY, manifest_entry
 from finetune.lora import TARGETS
 from finetune.optimizers import check_optimizer
 from finetune.origin import Origin, Shape, find_origin
@@ -30,6 +31,7 @@ from finetune.settings import TrainConfig
 from finetune.trackers import check_trackers
 
 if TYPE_CHECKING:
+    from finetune.batches import Batch
     from finetune.loop import Observer
     from finetune.training_session import Session
     from finetune.validation import Validator
@@ -196,8 +198,12 @@ def _train(
     story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
     story |= {"choice": choice.as_dict()}
 
+    tokens = session.tokens.tensors() if session.tokens else None
+    if tokens:
+        manifest[ENTRY] = manifest_entry(prepared.token, tokens)
+
     def publish() -> versions.AdapterVersion:
-        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story)
+        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story, tokens)
         write_report(run, f"adapter {version.number}, {seconds:.0f} s, {rate:.2f} steps/s")
         run.finish()
         return version
@@ -208,7 +214,7 @@ def _train(
 
 def _run(session: Session, validator: Validator | None) -> float:
     """Build the loop's parts from the session and run it; returns optimizer steps a second."""
-    from finetune.batches import Batch, make_batch
+    from finetune.batches import make_batch
     from finetune.examples import derive_seed
     from finetune.loop import run_loop
     from finetune.observers import ProgressBar
@@ -239,7 +245,7 @@ def _run(session: Session, validator: Validator | None) -> float:
             session.unet,
             session.optimizer,
             session.schedule,
-            batch_at=batch_at,
+            batch_at=session.tokens.fill(batch_at) if session.tokens else batch_at,
             settings=settings,
             dtype=session.dtype,
             memory=session.memory,
@@ -279,10 +285,13 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
     from finetune.watch import Divergence
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
+    watching: list[Observer] = [validator] if validator else []
+    if session.tokens:
+        watching = [session.tokens, *session.tokens.after_pivot(validator)]
     observers: list[Observer] = [
         Divergence(scaled=accelerator.mixed_precision == "fp16", last_good=session.last_good),
         Metrics(session.run.metrics, accelerator),
-        *([validator] if validator else []),
+        *watching,
         Every(config.train.checkpoint_every, session.save),
     ]
     if config.preview.every and accelerator.is_main_process:
@@ -298,6 +307,7 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
             seed=config.preview.seed,
             dtype=session.dtype,
             log=partial(log_pictures, accelerator),
+            tokens=session.tokens.put_into if session.tokens else None,
         )
         observers.append(Every(config.preview.every, previewer.draw))
     return observers

@@ -16,6 +16,7 @@ from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
+from finetune.core.errors import ConfigError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
 from finetune.origin import Origin, read_weights
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from finetune.cache import CachedExamples
     from finetune.loop import Objective
+    from finetune.pivotal import TokenTraining
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Session:
     size: lora.AdapterSize
     class_examples: CachedExamples | None = None
     """Class pictures for prior preservation; None without it."""
+    tokens: TokenTraining | None = None
+    """The trigger word's new tokens, where they are trained."""
     start: int = 0
     """Optimizer steps done before."""
 
@@ -139,9 +143,16 @@ def open_session(
         betas=t.betas,
         min_8bit_size=t.min_8bit_size,
     )
+    tokens = _tokens(config, prepared, base, examples, held_out, accelerator, dtype)
+    if tokens:
+        optimizer.add_param_group(
+            {"params": tokens.parameters(), "lr": config.adapter.token_learning_rate, "weight_decay": 0.0}
+        )
     schedule = make_schedule(t.schedule, optimizer, warmup=t.warmup, steps=t.steps)
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(schedule)
+    if tokens:
+        accelerator.register_for_checkpointing(tokens.rows)
     resume.save_only_the_adapter(accelerator)
     memory = BackOff(
         accelerator,
@@ -154,6 +165,8 @@ def open_session(
     if t.compile:
         execution.compile_blocks(accelerator.unwrap_model(unet))
     start = resume.load_newest(accelerator, run.state)
+    if tokens:
+        tokens.begin(start)
     processes.main_only(lambda: rundir.trim_metrics(run.metrics, start))
     rank = config.adapter.rank
     say(f"  {size.modules} modules, {size.parameters:,} parameters, rank {rank}; {len(examples)} examples on {device}")
@@ -177,6 +190,7 @@ def open_session(
         lora_config=lora_config,
         size=size,
         class_examples=class_examples,
+        tokens=tokens,
         start=start,
     )
 
@@ -214,6 +228,40 @@ def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> Non
         rslora=a.rslora,
     )
     say(f"  {line}")
+
+
+def _tokens(
+    config: TrainConfig,
+    prepared: PreparedSet,
+    base: ResolvedBase,
+    examples: CachedExamples,
+    held_out: CachedExamples | None,
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+) -> TokenTraining | None:
+    """The trigger word's new tokens; None where the config asks for none.
+
+    Raises:
+        ConfigError: several processes share the run.
+    """
+    count = config.adapter.token_embeddings
+    if not count:
+        return None
+    from finetune.pivotal import TokenTraining
+
+    if accelerator.num_processes > 1:
+        raise ConfigError("adapter.token_embeddings trains in one process", "start one, or set it to 0")
+    return TokenTraining(
+        base,
+        examples,
+        held_out,
+        token=prepared.token,
+        class_noun=prepared.class_noun,
+        count=count,
+        until=(config.train.steps + 1) // 2,
+        dtype=dtype,
+        device=str(accelerator.device),
+    )
 
 
 def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, torch.dtype]:

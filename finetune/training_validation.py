@@ -76,6 +76,7 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
             last=last,
             cache=cache,
             dtype=session.dtype,
+            tokens=session.tokens.put_into if session.tokens else None,
         )
         told = json.dumps({"step": chosen.step} | chosen.as_dict(), indent=1)
         session.run.choice.write_text(told + "\n", encoding="utf-8")

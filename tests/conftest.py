@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +42,31 @@ def write_set(workspace: Path, sku: str, photos: dict[str, Image.Image], **confi
     for name, picture in photos.items():
         picture.save(folder / "photos" / f"{name}.png")
     return folder
+
+
+class Killed(Exception):
+    """Stands for a crash in the middle of a run."""
+
+
+@contextmanager
+def training_dies(after: int) -> Iterator[None]:
+    """Training crashes when it computes the loss of one batch more than `after`, and that is expected."""
+    from finetune import loop
+
+    real, calls, patch = loop.batch_loss, [], pytest.MonkeyPatch()
+
+    def dies(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) > after:
+            raise Killed
+        return real(*arguments)
+
+    patch.setattr(loop, "batch_loss", dies)
+    try:
+        with pytest.raises(Killed):
+            yield
+    finally:
+        patch.undo()
 
 
 @pytest.fixture(autouse=True)

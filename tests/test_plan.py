@@ -74,6 +74,27 @@ def test_optimizer_state_is_what_the_libraries_make(tiny_base: Path) -> None:
 
 
 @pytest.mark.tiny
+def test_text_encoders_that_stay_are_counted(tiny_base: Path) -> None:
+    import torch
+
+    from finetune.core.basemodel import load_pipeline
+
+    base = resolve_base(str(tiny_base))
+    device = plan.Device("card", 2**40, cuda=False, context=0)
+    shape = memory.unet_config(base.config)
+
+    def setup(count: int) -> memory.Setup:
+        sections = {"adapter": {"token_embeddings": count}, "memory": {"precision": "fp32"}}
+        return plan.setup_of(validate(TrainConfig, sections, "test"), shape, device, base.config)
+
+    pipeline = load_pipeline(base, dtype=torch.float32, device="cpu")
+    both = (pipeline.text_encoder, pipeline.text_encoder_2)
+    real = memory.bytes_of([p for encoder in both for p in encoder.parameters()], cuda=False)
+    assert setup(0).text_encoders == 0
+    assert setup(2).text_encoders == pytest.approx(real, rel=0.02)
+
+
+@pytest.mark.tiny
 def test_plan_chooses_and_refuses(tiny_base: Path, tmp_path: Path) -> None:
     whole = plan.Device("card", 2**40, cuda=True, context=0)
     setup = tiny_setup(tiny_base, cuda=True, dtype="bfloat16", batch=2, accumulation=2, checkpoint="all")

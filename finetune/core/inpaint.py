@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import adapter as adapter_file
-from finetune.core import foreign
+from finetune.core import foreign, token_embeddings
 from finetune.core.basemodel import ResolvedBase, load_pipeline
 from finetune.core.console import say, warn
 from finetune.core.device import gpu_memory_gib, pick_device, pick_dtype
@@ -44,8 +44,16 @@ class Sampling:
 class Inpainter:
     """A loaded base, with or without an adapter, that paints what a mask marks."""
 
-    def __init__(self, base: ResolvedBase, pipeline: StableDiffusionXLInpaintPipeline, modules: int = 0) -> None:
+    def __init__(
+        self,
+        base: ResolvedBase,
+        pipeline: StableDiffusionXLInpaintPipeline,
+        modules: int = 0,
+        tokens: token_embeddings.Tokens | None = None,
+    ) -> None:
         self.base = base
+        self.tokens = tokens
+        """The trigger word's own tokens, of an adapter that has such."""
         self.size = base.size
         self.pipeline = pipeline
         self.modules = modules
@@ -55,6 +63,8 @@ class Inpainter:
         """Strength of the adapter: 1 as trained, 0 the base alone."""
         if not self.modules:
             return
+        if self.tokens:
+            self.tokens.on = scale != 0
         if scale == 0:  # switched off, not scaled: DoRA's magnitudes would go on acting at scale 0
             self.pipeline.unet.disable_lora()
         else:
@@ -63,7 +73,10 @@ class Inpainter:
 
     def prompt_tokens(self, prompt: str) -> int:
         """Tokens of a prompt with start and end; more than 77 are cut off by CLIP."""
-        return len(self.pipeline.tokenizer(prompt).input_ids)
+        return len(self.pipeline.tokenizer(self._read(prompt)).input_ids)
+
+    def _read(self, prompt: str) -> str:
+        return self.tokens.expand(prompt) if self.tokens else prompt
 
     def paint(self, picture: Image.Image, mask: Mask, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
         """Paint the masked part of a picture.
@@ -88,8 +101,8 @@ class Inpainter:
         generator = torch.Generator("cpu").manual_seed(seed)
         try:
             result = self.pipeline(
-                prompt=prompt,
-                negative_prompt=sampling.negative or None,
+                prompt=self._read(prompt),
+                negative_prompt=self._read(sampling.negative) or None,
                 image=picture.convert("RGB"),
                 mask_image=Image.fromarray(mask.astype(np.uint8) * 255),
                 width=width,
@@ -127,31 +140,34 @@ def load_inpainter(
 
     Raises:
         AdapterMismatch: the adapter does not fit the base.
-        AdapterError: the file is missing, damaged, or no LoRA for SDXL's UNet.
+        AdapterError: the file is missing, damaged, or no LoRA for SDXL's UNet; or its tokens are.
         BaseModelError: the base cannot be loaded.
     """
     where = pick_device(device)
     other = foreign.read_foreign(weights) if weights is not None and foreign.is_foreign(weights) else None
+    manifest = other.manifest() if other else adapter_file.read_header(weights)[1] if weights is not None else None
+    if manifest is not None:
+        adapter_file.check_fits(manifest, base)
     if other is not None:
-        adapter_file.check_fits(other.manifest(), base)
         foreign.check_foreign(other, base)
         if other.text_encoder:
             warn(
                 f"{other.text_encoder} layers of text encoders in {other.path.name} are left out: Packshot adapts the "
                 "UNet alone, so pictures may differ from those of other programs"
             )
-    elif weights is not None:
-        adapter_file.check_fits(adapter_file.read_header(weights)[1], base)
+    # a file that Packshot exported names its tokens too
+    embeddings = token_embeddings.read_embeddings(weights, manifest) if weights is not None and manifest else None
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device="cpu")
     if other is not None:
         modules = foreign.attach_foreign(pipeline.unet, other, base.name)
     else:
         modules = adapter_file.attach(pipeline.unet, weights) if weights is not None else 0
+    tokens = token_embeddings.add_tokens(pipeline, *embeddings) if embeddings else None
     if where.startswith("cuda") and weight_bytes(pipeline) > CROWDED * gpu_memory_gib() * 2**30:
         say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
         pipeline.enable_model_cpu_offload(device=where)
     else:
         pipeline.to(where)
-    inpainter = Inpainter(base, pipeline, modules)
+    inpainter = Inpainter(base, pipeline, modules, tokens)
     inpainter.set_adapter_scale(scale)
     return inpainter

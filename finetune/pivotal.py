@@ -1,0 +1,178 @@
+"""Pivotal tuning: new tokens for the trigger word, trained with the LoRA for the first half of the steps, then frozen.
+
+The text encoders stay in memory for that half, frozen themselves: every caption is encoded with the tokens as they are,
+and only their rows get gradients. At the pivot the captions are encoded once more, kept, and the encoders leave.
+Source: Replicate's cog-sdxl; the idea is Roich et al., arXiv 2106.05744. Called by the training session and recipe; it
+writes no file.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from finetune.batches import Batch
+from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.console import say
+from finetune.core.token_embeddings import ENCODERS, Tokens, add_tokens, token_names
+from finetune.loop import Observer, StepReport
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionXLInpaintPipeline
+    from torch import Tensor
+
+    from finetune.cache import CachedExamples
+    from finetune.validation import Validator
+
+
+class TokenTraining:
+    """The new tokens of a run, the text encoders while they are needed, and the embeddings of its captions."""
+
+    def __init__(
+        self,
+        base: ResolvedBase,
+        examples: CachedExamples,
+        held_out: CachedExamples | None,
+        *,
+        token: str,
+        class_noun: str,
+        count: int,
+        until: int,
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        """Load the text encoders and add the tokens; each begins as a token of the class noun.
+
+        Args:
+            examples: their captions are those trained on.
+            held_out: examples whose loss is watched from the pivot on.
+            until: steps after which the tokens are frozen.
+            dtype: of the text encoders; the tokens are fp32.
+        """
+        self.token, self.until, self.device = token, until, device
+        self.held_out = held_out
+        self.null = {"embeds": examples.embeds[-1:], "pooled": examples.pooled[-1:]}
+        self.kept: dict[str, Tensor] = {}
+        pipeline = load_pipeline(base, dtype=dtype, device=device, without=("unet", "vae", "scheduler"))
+        self.rows = torch.nn.ParameterDict(
+            {key: _rows_of(pipeline, names, class_noun, count) for key, names in ENCODERS.items()}
+        )
+        self.pipeline: StableDiffusionXLInpaintPipeline | None = pipeline
+        tokens = add_tokens(pipeline, token, self.tensors())
+        self.expand = tokens.expand
+        self.captions = [tokens.expand(caption) for caption in examples.captions]
+        for key, (tokenizer, encoder) in ENCODERS.items():
+            module = getattr(pipeline, encoder).requires_grad_(False).eval()
+            first = getattr(pipeline, tokenizer).convert_tokens_to_ids(token_names(token, count)[0])
+            module.get_input_embeddings().register_forward_hook(_put_in(self.rows[key], first))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tokens as they are, `clip_l` and `clip_g` (N, D) fp32 on the CPU."""
+        return {key: row.detach().float().cpu().clone() for key, row in self.rows.items()}
+
+    def put_into(self, pipeline: StableDiffusionXLInpaintPipeline) -> Tokens:
+        """Teach another pipeline the tokens as they are (previews)."""
+        return add_tokens(pipeline, self.token, self.tensors())
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained."""
+        return list(self.rows.values())
+
+    def begin(self, start: int) -> None:
+        """Go on from step `start`, the rows being restored."""
+        if start >= self.until:
+            self._freeze()
+
+    def after_step(self, report: StepReport) -> None:
+        """Observer: at the pivot the tokens are frozen and the text encoders leave memory."""
+        if report.step == self.until:
+            self._freeze()
+            say(f"  step {report.step}: the tokens of '{self.token}' are frozen, the text encoders leave memory")
+
+    def after_pivot(self, validator: Validator | None) -> list[Observer]:
+        """The validator, from the pivot on, with captions as they are then trained on: before, every candidate would
+        have tokens of its own."""
+        return [_AfterPivot(self, validator)] if validator else []
+
+    def fill(self, batch_at: Callable[[int, int], Batch]) -> Callable[[int, int], Batch]:
+        """The same batches with captions encoded by the tokens, with gradients as long as they are trained."""
+
+        def filled(first: int, count: int) -> Batch:
+            batch = batch_at(first, count)
+            embeds, pooled = self._of(batch.text.tolist())
+            return replace(batch, embeds=embeds.to(self.device), pooled=pooled.to(self.device))
+
+        return filled
+
+    def _of(self, text: list[int]) -> tuple[Tensor, Tensor]:
+        """(B, 77, D) and (B, P) of captions by index; the index after the last is the base's null."""
+        if self.kept:
+            return self.kept["embeds"][text], self.kept["pooled"][text]
+        named = [index for index in text if index < len(self.captions)]
+        live = iter(()) if not named else zip(*self._encode([self.captions[index] for index in named]), strict=True)
+        null = (self.null["embeds"][0].to(self.device), self.null["pooled"][0].to(self.device))
+        both = [next(live) if index < len(self.captions) else null for index in text]
+        return torch.stack([embeds for embeds, _ in both]), torch.stack([pooled for _, pooled in both])
+
+    def _encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        assert self.pipeline is not None
+        embeds, _, pooled, _ = self.pipeline.encode_prompt(captions, do_classifier_free_guidance=False)
+        return embeds.float(), pooled.float()
+
+    def _freeze(self) -> None:
+        self.rows.requires_grad_(False)
+        self.kept = self._final(self.captions)
+        if self.held_out is not None:
+            final = self._final([self.expand(caption) for caption in self.held_out.captions])
+            self.held_out = replace(self.held_out, embeds=final["embeds"], pooled=final["pooled"])
+        self.pipeline = None
+        gc.collect()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _final(self, captions: list[str]) -> dict[str, Tensor]:
+        """`embeds` (K + 1, 77, D) and `pooled` (K + 1, P) on the CPU, the null last."""
+        with torch.no_grad():  # one by one, so that each is the same whatever the others are
+            found = [self._encode([caption]) for caption in captions]
+        return {
+            name: torch.cat([*(pair[number].cpu() for pair in found), self.null[name]])
+            for number, name in enumerate(("embeds", "pooled"))
+        }
+
+
+class _AfterPivot:
+    """The validator as an observer that sleeps until the tokens are frozen."""
+
+    def __init__(self, tokens: TokenTraining, validator: Validator) -> None:
+        self.tokens, self.validator = tokens, validator
+
+    def after_step(self, report: StepReport) -> None:
+        """Validate from the pivot on."""
+        if report.step >= self.tokens.until:
+            assert self.tokens.held_out is not None
+            self.validator.examples = self.tokens.held_out
+            self.validator.after_step(report)
+
+
+def _rows_of(pipeline: Any, names: tuple[str, str], class_noun: str, count: int) -> torch.nn.Parameter:
+    """(count, D) fp32: the base's embeddings of the class noun's tokens, in turns."""
+    tokenizer, encoder = (getattr(pipeline, name) for name in names)
+    ids = tokenizer(class_noun, add_special_tokens=False).input_ids
+    weight = encoder.get_input_embeddings().weight
+    chosen = [ids[number % len(ids)] for number in range(count)]
+    return torch.nn.Parameter(weight.detach()[chosen].float().clone())
+
+
+def _put_in(rows: torch.nn.Parameter, first: int) -> Callable[[Any, Any, Tensor], Tensor]:
+    """A hook on an embedding layer: tokens from number `first` on are the trained rows."""
+
+    def hook(_: Any, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        ids = arguments[0]
+        new = (ids >= first)[..., None]
+        return torch.where(new, rows[(ids - first).clamp(min=0)].to(output.dtype), output)
+
+    return hook
