@@ -181,7 +181,7 @@ def run_loop(
         start: Steps already done (0 for a new run).
     """
     unet.train()
-    trained = [p for p in unet.parameters() if p.requires_grad]
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     for step in range(start, steps):
         began = time.perf_counter()
         done = None

@@ -135,20 +135,8 @@ def open_session(
     execution.allow_tf32(device)
     unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
     t = config.train
-    optimizer = make_optimizer(
-        t.optimizer,
-        lora.lora_parameters(unet),
-        learning_rate=t.learning_rate,
-        weight_decay=t.weight_decay,
-        betas=t.betas,
-        min_8bit_size=t.min_8bit_size,
-    )
     tokens = _tokens(config, prepared, base, examples, held_out, accelerator, dtype)
-    if tokens:
-        optimizer.add_param_group(
-            {"params": tokens.parameters(), "lr": config.adapter.token_learning_rate, "weight_decay": 0.0}
-        )
-    schedule = make_schedule(t.schedule, optimizer, warmup=t.warmup, steps=t.steps)
+    optimizer, schedule = _optimizer(config, unet, tokens)
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(schedule)
     if tokens:
@@ -210,6 +198,23 @@ def _adapted_unet(
         lora.load_lora_state(unet, read_weights(origin))
         say(f"  starts from the adapter of '{origin.name}', version {origin.version}")
     return unet, scheduler, lora_config, size
+
+
+def _optimizer(config: TrainConfig, unet: Any, tokens: TokenTraining | None) -> tuple[Any, Any]:
+    """The optimizer of the adapter, and of the tokens where they are trained; its learning-rate schedule."""
+    t = config.train
+    optimizer = make_optimizer(
+        t.optimizer,
+        lora.lora_parameters(unet),
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        betas=t.betas,
+        min_8bit_size=t.min_8bit_size,
+    )
+    if tokens:
+        rate = config.adapter.token_learning_rate
+        optimizer.add_param_group({"params": tokens.parameters(), "lr": rate, "weight_decay": 0.0})
+    return optimizer, make_schedule(t.schedule, optimizer, warmup=t.warmup, steps=t.steps)
 
 
 def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> None:
