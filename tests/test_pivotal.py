@@ -96,7 +96,7 @@ def test_the_file_lies_beside_the_adapter_and_the_manifest_names_it(run: Run, ti
         moved = (found[key] - began).abs()
         assert float(moved.max()) > 1e-3, "they were trained"
         assert float(moved.max()) < 0.05, "from the class noun on, for two steps of 0.01"
-    assert len(list(run.workspace.runs.glob("bottle01/*/previews/*.png"))) == 2
+    assert len(list(run.workspace.runs.glob("bottle01/*/previews/*.png"))) == 4, "two steps, placed and inserted"
 
 
 def test_validation_begins_when_the_tokens_are_frozen(run: Run) -> None:

@@ -51,6 +51,7 @@ def random_batch(count: int, seed: int) -> Batch:
         time_ids=torch.full((count, 6), 64.0),
         noise=normal(4, 8, 8),
         timesteps=torch.randint(0, 1000, (count,), generator=draw),
+        text=torch.zeros(count, dtype=torch.long),
     )
 
 

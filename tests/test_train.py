@@ -248,7 +248,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     assert signal.getsignal(signal.SIGINT) is before
     (state,) = workspace.runs.glob("bottle01/*/state/*")
     assert state.name == "step-000002"
-    (page,) = workspace.runs.glob("bottle01/*/report.html")
+    page = state.parents[1] / "report.html"
     assert "2 of 3 steps; interrupted" in page.read_text(encoding="utf-8")
     assert versions.list_versions(workspace, "bottle01") == []
     monkeypatch.setattr(loop, "batch_loss", real)
@@ -284,8 +284,17 @@ def test_a_run_that_diverges_stops_at_the_last_good_state(
     assert "going on" not in capsys.readouterr().err, "other settings begin anew"
 
 
-def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path) -> None:
-    wild = tiny_config(tiny_base, "train.learning_rate=1", "train.steps=80", "adapter.alpha=4000")
+def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetune import loop
+
+    real, calls = loop.batch_loss, []
+
+    def rising(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(*arguments) * 1.1 ** len(calls)
+
+    monkeypatch.setattr(loop, "batch_loss", rising)
+    wild = tiny_config(tiny_base, "train.steps=80")
     with pytest.raises(RunError, match=r"diverged at step \d+: the loss has risen .*; there is no good state"):
         train(workspace, wild)  # a checkpoint every step, so both that are kept are of the rise
     assert list(workspace.runs.glob("bottle01/*/state/*")) == []
