@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from finetune.core.errors import CutoutError
 from finetune.core.images import Floats, to_linear, to_srgb8
-from finetune.core.masks import Mask
+from finetune.core.masks import Mask, bounding_box
 from finetune.ground import estimate_ground
 from finetune.matte import WORKING_SIDE, Cutout
 
@@ -42,6 +42,12 @@ STREAK = 0.93
 """A streak between two parts of one glass is darker than this share of the darker one."""
 LEAST_PART, PRINT = 0.002, 0.04
 """Smallest part looked at, and largest print on glass, as shares of the product's area."""
+SAME_COLOUR = 0.12
+"""Largest spread of the channels' T over the glass's, of what lies beside clear glass and is to be glass as well."""
+DARK = 0.06
+"""Below this T nobody sees whether a part transmits."""
+STREAKED = 0.12
+"""How far beside glass its uneven parts may lie, as a share of the product's size."""
 NEAR, GAP = 0.05, 0.03
 """How near the outline a part must come, and how near each other parts of one glass lie; shares of the product's size
 (the root of its area)."""
@@ -63,7 +69,7 @@ class Evidence:
 
 DEMANDED = {
     "picture alone": Evidence(0.05, 0.1, 0.15, 0.05),
-    "glass noun": Evidence(0.03, 0.1, 0.5, 0.12),
+    "glass noun": Evidence(0.03, 0.15, 0.5, 0.12),
     "forced": Evidence(0.01, 0.03, 0.0, 1.0),
 }
 """Either of the first two suffices where both apply."""
@@ -111,32 +117,112 @@ def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -
     Returns:
         (H, W) in 0..1; None where nothing does.
     """
+    box = bounding_box(cover)
+    if box is None:
+        return None
+    box = box.grown(2, (cover.shape[1], cover.shape[0]))
+    where = np.s_[box.top : box.bottom, box.left : box.right]
+    share = _share(np.ascontiguousarray(transmittance[where]), cover[where], demanded)
+    if share is None:
+        return None
+    whole = np.zeros(cover.shape, dtype=np.float32)
+    whole[where] = share
+    return whole
+
+
+def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floats | None:
+    """`transmitting` inside the product's box."""
     area = int(cover.sum())
-    if not area:
-        return None
     size = float(np.sqrt(area))
-    depth = ndimage.distance_transform_edt(cover)
-    light = cover & (transmittance.max(axis=-1) > DEEPER) & (transmittance.min(axis=-1) > DARKEST) & (depth > 1.5)
-    for channel in range(3):  # a label can be as light as the glass around it, but not of its colour
-        light &= ndimage.gaussian_gradient_magnitude(transmittance[..., channel], 1.0) < EVEN
-    labels, count = ndimage.label(ndimage.binary_opening(light, iterations=2))
-    if not count:
+    labels, dark = _even_parts(transmittance, cover, PRINT * area)
+    if not _worth_a_look(transmittance, labels, area, demanded):
         return None
+    depth = ndimage.distance_transform_edt(cover)
     apart, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
     owner = labels[nearest[0], nearest[1]]
     reach = max(4.0, NEAR * size)
     glass = _proven(transmittance, labels, owner, cover, depth, apart <= reach, round(reach), demanded)
     if not glass.any():
         return None
-    glass = _with_neighbours(glass, transmittance, labels, max(4.0, GAP * size), area)
+    gap = round(max(4.0, GAP * size))
+    glass = _with_neighbours(glass, transmittance, labels, gap, area)
     part = np.append(False, glass[1:])[labels]
     at_rim = cover & (depth <= reach) & (apart <= reach) & glass[owner]
-    radius = max(3, round(GAP * size / 2))
-    closed = ndimage.distance_transform_edt(ndimage.distance_transform_edt(~part) <= radius) > radius
+    closed = _closed(part, max(3, gap // 2))
     other = (labels > 0) & (np.bincount(labels.ravel())[labels] > PRINT * area) & ~part
     region = cover & (part | at_rim | closed) & ~other
+    region = _grown_over(region, cover & ~other & ~dark, transmittance, part, round(STREAKED * size))
     region |= _small_holes(region, PRINT * area) & cover
-    return np.asarray(ndimage.gaussian_filter(region.astype(np.float32), 0.7), dtype=np.float32)
+    soft = ndimage.gaussian_filter(region.astype(np.float32), 0.7)
+    return np.asarray(soft * (1 - _grazing_reflection(depth / depth[region].max())), dtype=np.float32)
+
+
+def _even_parts(transmittance: Floats, cover: Mask, large: float) -> tuple[NDArray[np.int32], Mask]:
+    """Numbered parts that are light and even enough to transmit, 0 elsewhere; even ones of some size, darker."""
+    largest, smallest = transmittance.max(axis=-1), transmittance.min(axis=-1)
+    even = ndimage.binary_erosion(cover)
+    for channel in range(3):  # a label can be as light as the glass around it, but not of its colour
+        even &= ndimage.gaussian_gradient_magnitude(transmittance[..., channel], 1.0) < EVEN
+    light = (largest > DEEPER) & (smallest > DARKEST)
+    labels, _ = ndimage.label(ndimage.binary_opening(even & light, iterations=2))
+    dark, _ = ndimage.label(ndimage.binary_opening(even & ~light & (largest > DARK), iterations=2))
+    sizes = np.bincount(dark.ravel())
+    sizes[0] = 0
+    return np.asarray(labels, dtype=np.int32), np.asarray((sizes > large)[dark])
+
+
+def _worth_a_look(transmittance: Floats, labels: NDArray[np.int32], area: int, demanded: list[Evidence]) -> bool:
+    """Is some part large, light and even enough to be proven at all? Spares most opaque products the rest."""
+    level = transmittance.mean(axis=-1)
+    least, widest = min(asked.area for asked in demanded), max(asked.spread for asked in demanded)
+    for number in np.flatnonzero(np.bincount(labels.ravel())[1:] >= max(0.01, least) * area) + 1:
+        inside = labels == number
+        low, high = np.percentile(level[inside], (5, 95))
+        if high - low <= widest and np.median(transmittance[inside], axis=0).max() >= LIGHT:
+            return True
+    return False
+
+
+def _closed(mask: Mask, radius: int) -> Mask:
+    """Morphological closing by a disc."""
+    padded = np.pad(mask, radius + 1)
+    near = ndimage.distance_transform_edt(~padded) <= radius
+    return np.asarray(
+        (ndimage.distance_transform_edt(near) > radius)[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
+    )
+
+
+def _grown_over(region: Mask, within: Mask, transmittance: Floats, glass: Mask, reach: int) -> Mask:
+    """The region and the uneven glass beside it: refraction's bands, thick bottoms, reflections' rims.
+
+    What is not lighter than the glass in any channel, and of no colour the glass has not, may be glass; taken for
+    opaque it would carry the photo's ground as a white streak into every scene. Dark matter looks the same either way.
+    """
+    colour = np.median(transmittance[glass], axis=0)
+    not_lighter = (transmittance <= 1.05 * colour).all(axis=-1)
+    over = np.maximum(transmittance, 0.02) / colour
+    same = over.max(axis=-1) - over.min(axis=-1) < SAME_COLOUR
+    if np.ptp(colour) > TINTED:  # Beer's law: thicker glass absorbs more of the same
+        absorbed = -np.log(np.clip(transmittance, 0.02, 1))
+        direction = -np.log(np.clip(colour, 0.02, 1))
+        along = absorbed @ direction / (np.linalg.norm(absorbed, axis=-1) * np.linalg.norm(direction) + 1e-6)
+        same |= along > SAME_TINT
+    allowed = within & ((not_lighter & same) | (transmittance.max(axis=-1) < DARK))
+    grown = ndimage.binary_dilation(region, iterations=reach, mask=region | allowed)
+    return np.asarray(ndimage.binary_opening(grown, iterations=1) | region)
+
+
+def _grazing_reflection(depth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of light that a round body's edge reflects instead of letting it through, beyond what its middle does.
+
+    Without it clear glass would vanish from a dark scene but for its caps and prints. Fresnel's law as approximated by
+    Schlick (1994), (1 - cos)^5, the body taken for a cylinder.
+
+    Args:
+        depth: from the outline, in half widths of the body.
+    """
+    cosine = np.sqrt(np.clip(1 - np.square(1 - np.clip(depth, 0, 1)), 0, 1))
+    return np.asarray((1 - cosine) ** 5)
 
 
 def _small_holes(region: Mask, largest: float) -> Mask:
@@ -181,7 +267,7 @@ def _proven(
     return proven
 
 
-def _with_neighbours(glass: Mask, transmittance: Floats, labels: NDArray[np.int32], gap: float, area: int) -> Mask:
+def _with_neighbours(glass: Mask, transmittance: Floats, labels: NDArray[np.int32], gap: int, area: int) -> Mask:
     """Parts parted from glass by a streak darker than both, or of the same tint, are glass as well.
 
     A label is parted from the glass around it by a step, and is lighter than tinted glass in some channel.
@@ -190,7 +276,7 @@ def _with_neighbours(glass: Mask, transmittance: Floats, labels: NDArray[np.int3
     level = transmittance.mean(axis=-1)
     large = [n for n in range(1, len(chosen)) if (labels == n).sum() > LEAST_PART * area]
     colour = {n: np.median(transmittance[labels == n], axis=0) for n in large}
-    around = {n: ndimage.distance_transform_edt(labels != n) <= gap for n in large}
+    around = {n: ndimage.maximum_filter(labels == n, size=2 * gap + 1) for n in large}
     waiting = [n for n in large if chosen[n]]
     while waiting:
         known = waiting.pop()

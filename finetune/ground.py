@@ -18,7 +18,7 @@ from finetune.core.errors import CutoutError
 from finetune.core.images import Floats
 from finetune.core.masks import Mask, bounding_box
 from finetune.ground_contact import without_contact_shadow
-from finetune.ground_shadow import soft_shadow
+from finetune.ground_shadow import opened, soft_shadow
 from finetune.outline import edge_blur
 
 Decimals = TypeVar("Decimals", NDArray[np.float32], NDArray[np.float64])
@@ -36,6 +36,13 @@ HOLE_LEVEL = 0.02
 """Largest median deviation of a hole from the ground."""
 SPECK_SHARE = 2e-5
 """Parts of the product under this share of the picture are dust."""
+SLIT, SLIT_WALL, SLIT_LIGHT = 3, 0.6, 0.12
+"""A slit is ground seen between two walls no more than this far (px) away, which deviate at least so much from the
+ground, and it at most so little."""
+SLIVER, SLIVER_REACH = 0.4, 3
+"""A sliver deviates less than this share of what the product within so many pixels does."""
+BURR, BURR_SIZE, BURR_AREA = 0.7, 4, 0.0005
+"""The same of a burr, on average; twice its thickness (px) at most, and its share of the product's area."""
 HINT = "photograph it on a plain ground, or give a mask in masks/ (same stem, white is product)"
 
 
@@ -145,10 +152,12 @@ def _evaluate(table: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.
 
 def _evaluate_grid(table: NDArray[np.float64], height: int, width: int) -> Floats:
     powers = range(len(table))
-    down = np.stack([(2 * np.arange(height) / height - 1) ** i for i in powers], axis=1)
+    down = np.stack([(2 * np.arange(height) / height - 1) ** i for i in powers], axis=1).astype(np.float32)
     across = np.stack([(2 * np.arange(width) / width - 1) ** j for j in powers], axis=1)
-    planes = [down @ table[..., c] @ across.T for c in range(table.shape[2])]
-    return np.clip(np.stack(planes, axis=-1), 1e-3, 1.0).astype(np.float32)
+    colour = np.empty((height, width, table.shape[2]), dtype=np.float32)
+    for c in range(table.shape[2]):
+        colour[..., c] = down @ (table[..., c] @ across.T).astype(np.float32)
+    return np.clip(colour, 1e-3, 1.0, out=colour)
 
 
 def _deviation(transmittance: Floats) -> Floats:
@@ -215,6 +224,7 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     where = np.s_[box.top : box.bottom, box.left : box.right]
     unlike, deviation = unlike[where], deviation[where]
     outside = _connected_with(~unlike, _border_ring(*unlike.shape))
+    outside = _into_slits(outside, deviation)
     outside |= _true_holes(~unlike & ~outside, deviation, ground.noise)
     shadow = soft_shadow(unlike, outside, transmittance[where])
     part = unlike & ~shadow
@@ -223,7 +233,8 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     if not part.any():
         raise CutoutError("nothing stands out from the ground", HINT)
     blur = edge_blur(part, lambda rows, columns: deviation[rows, columns])
-    freed = _without_specks(without_contact_shadow(part, transmittance[where], blur))
+    freed = _without_slivers(without_contact_shadow(part, transmittance[where], blur), deviation)
+    freed = _without_specks(freed)
     product, contact = np.zeros((height, width), dtype=bool), np.zeros((height, width), dtype=bool)
     product[where], contact[where] = freed, part & ~freed
     level = np.clip(_mean(transmittance), 0, 1)
@@ -260,6 +271,40 @@ def _true_holes(enclosed: Mask, deviation: Floats, noise: float) -> Mask:
     is_hole = flat & (size >= max(12.0, SPECK_SHARE * enclosed.size))
     is_hole[0] = False
     return np.asarray(is_hole[labels])
+
+
+def _into_slits(outside: Mask, deviation: Floats) -> Mask:
+    """The outside, and the ground seen through narrow slits that open into it: too narrow to hold an unmixed pixel."""
+    wall = deviation > SLIT_WALL
+    candidates = np.zeros_like(outside)
+    for axis in (0, 1):
+        reach = [1, 1]
+        reach[axis] = SLIT
+        origin = [0, 0]
+        sides = []
+        for shift in (-1, 1):  # windows of SLIT pixels to one side, the pixel itself left out by its low deviation
+            origin[axis] = shift * (SLIT // 2)
+            sides.append(ndimage.maximum_filter(wall.astype(np.uint8), size=tuple(reach), origin=tuple(origin)) > 0)
+        candidates |= sides[0] & sides[1]
+    return _joined_to(outside | (candidates & (deviation < SLIT_LIGHT)), outside)
+
+
+def _without_slivers(product: Mask, deviation: Floats) -> Mask:
+    """The product without what clings to its outline, is thin, and is much lighter than what is near it.
+
+    A lens's and a file's ringing leaves such slivers, and a contact shadow under a white sole such burrs. A thin part
+    proper, a chain, deviates as much as what is near it.
+    """
+    near = ndimage.maximum_filter(np.where(product, deviation, 0), size=2 * SLIVER_REACH + 1)
+    sliver = product & (deviation < SLIVER * near) & ~opened(product, 2)
+    body = opened(product, BURR_SIZE)
+    labels, count = ndimage.label(product & ~body, structure=np.ones((3, 3)))
+    areas = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
+    light = np.bincount(labels.ravel(), (deviation / np.maximum(near, 1e-3)).ravel(), count + 1) / areas < BURR
+    stands_off = np.bincount(labels[product & ~ndimage.binary_dilation(body, iterations=2)], minlength=count + 1) > 0
+    burr = light & stands_off & (areas < BURR_AREA * product.sum())
+    burr[0] = False
+    return np.asarray(product & ~(sliver | burr[labels]))
 
 
 def _filled(product: Mask, ground: Mask) -> Mask:

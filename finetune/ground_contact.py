@@ -21,12 +21,18 @@ FOOT = 0.3
 """Columns whose lowest pixel is within this share of the product's height above its foot may touch the ground."""
 REACH_SHARE, LEAST_REACH = 0.02, 12
 """Pixels looked at above the lower contour: share of the product's height, and at least."""
-NEUTRAL = 0.06
-"""Largest spread of the channels' T in the shadow."""
+NEUTRAL = (0.015, 0.06)
+"""Largest spread of the channels' T in the shadow, at least and at most; between them the ground's own decides."""
+SLACK = 3.0
+"""Times the spread just outside the product."""
 DARKEST = 0.12
 """Darkest T a contact shadow is followed into."""
 FLANK, FLANK_OF_BLUR = 0.75, 0.5
 """Width (px) of the outer flank from which on it is no outline: a constant, and per pixel of the picture's blur."""
+COLOURED = 1.5
+"""Times the spread a shadow may have, from which on a pixel is clearly the product's."""
+PLATEAU = 0.65
+"""Mean darkness of the flank, over that of its end, from which on it is no flank but an even part behind a step."""
 VALLEY_SHARE, LEAST_VALLEY = 0.006, 3
 """How far above the flank's steepest step its dark end may lie: share of the product's height, and pixels at least."""
 AGREEING_SHARE, LEAST_AGREEING = 0.01, 4
@@ -51,7 +57,8 @@ def without_contact_shadow(product: Mask, transmittance: Floats, blur: float) ->
     reach = max(LEAST_REACH, round(REACH_SHARE * box.height))
     rows = np.clip(bottom[None, :] + 2 - np.arange(reach + 2)[:, None], 0, height - 1)  # from the ground upwards
     profile = transmittance[rows, columns[None, :]]
-    depth, flank = _flanks(profile, max(LEAST_VALLEY, round(VALLEY_SHARE * box.height)))
+    tolerance = _neutral_within(profile, standing)
+    depth, flank = _flanks(profile, tolerance, max(LEAST_VALLEY, round(VALLEY_SHARE * box.height)))
     slope = np.abs(np.gradient(ndimage.median_filter(bottom.astype(np.float64), 5))) if len(columns) > 1 else 0.0
     fit = standing & (slope <= STEEPEST)
     neighbours = max(LEAST_AGREEING, round(AGREEING_SHARE * box.width))
@@ -59,14 +66,22 @@ def without_contact_shadow(product: Mask, transmittance: Floats, blur: float) ->
     return _peeled(product, bottom, columns, peeled - 2)
 
 
-def _flanks(profile: Floats, valley_reach: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _neutral_within(profile: Floats, standing: Mask) -> float:
+    """Spread of the channels' T up to which a pixel may be shadow: some times what just outside has."""
+    outside = profile[:2, standing]
+    spread = outside.max(axis=-1) - outside.min(axis=-1)
+    return float(np.clip(SLACK * np.percentile(spread, 90), *NEUTRAL)) if spread.size else NEUTRAL[1]
+
+
+def _flanks(profile: Floats, tolerance: float, valley_reach: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Per column how many pixels of its profile (ground first) are ground or shadow, and how wide the flank is.
 
     The product begins where it stops getting darker, if that is near the steepest step, or where it is coloured;
     otherwise at that step. The flank is as wide as the light taken away outside, in units of that taken at its end.
     """
     level = profile.mean(axis=-1)
-    neutral = profile.max(axis=-1) - profile.min(axis=-1) < NEUTRAL
+    spread = profile.max(axis=-1) - profile.min(axis=-1)
+    neutral = spread < tolerance
     follows = neutral & (level > DARKEST)
     follows[1:] &= level[1:] <= level[:-1] + 0.005
     follows[:3] = neutral[:3] & (level[:3] > DARKEST)  # two pixels of ground come first
@@ -76,13 +91,17 @@ def _flanks(profile: Floats, valley_reach: int) -> tuple[NDArray[np.int64], NDAr
     crest = np.argmax(np.where(count < run, step, -1), axis=0) + 1
     ended = np.take_along_axis(level, np.minimum(run, len(level) - 1)[None], axis=0)[0]
     last = np.take_along_axis(level, np.maximum(run - 1, 0)[None], axis=0)[0]
-    coloured = ~np.take_along_axis(neutral, np.minimum(run, len(level) - 1)[None], axis=0)[0]
+    coloured = np.take_along_axis(spread, np.minimum(run, len(level) - 1)[None], axis=0)[0] > COLOURED * tolerance
     valley = (ended > last + 0.005) & (run - 1 - crest <= valley_reach)
     coloured &= run < len(level)
     depth = np.where(coloured, run, np.where(valley & (run < len(level)), np.maximum(run - 1, 0), crest))
     end = np.take_along_axis(level, np.minimum(depth, len(level) - 1)[None], axis=0)[0]
     taken = np.where(count < depth, 1 - level, 0).clip(0).sum(axis=0)
     flank = taken / np.maximum(1 - end, 0.05)
+    dimmed = np.where(count < depth, level[0] - level, 0).clip(0)  # the soft shadow may have been taken off already
+    pixels = (dimmed > 0.1 * (level[0] - end)).sum(axis=0)
+    even = dimmed.sum(axis=0) > PLATEAU * pixels * np.maximum(level[0] - end, 1e-3)
+    flank = np.where((pixels >= 3) & even & ~coloured, 0, flank)
     return depth, np.where(coloured, 2 * flank, flank)  # mixtures with a coloured product would be coloured themselves
 
 

@@ -12,8 +12,10 @@ from scipy import ndimage
 from finetune.core.images import Floats
 from finetune.core.masks import Mask
 
-SHADOW_FLOOR = 0.25
-"""Darkest T a soft shadow may have."""
+SHADOW_FLOOR, DEEP_FLOOR = 0.25, 0.08
+"""Darkest T a soft shadow may have; where it passes gently into deeper shadow."""
+GENTLE = 0.06
+"""Slope of log T (a pixel) up to which it passes gently: a dark product out of focus falls off more steeply."""
 SHADOW_CHROMA = 0.08
 """Largest difference between the channels' T in a shadow."""
 SHARP, BLUNT = 1.0, 3.0
@@ -50,9 +52,12 @@ def soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
     walled = shore & (ndimage.maximum_filter(sharpness, size=2 * WALL + 1) > 1.5 * floor)
     shadow = np.zeros(soft.shape, dtype=bool)
     for neck in NECKS:
-        shadow |= _open_regions(_opened(soft & ~shadow, neck), shore, walled)
+        shadow |= _open_regions(opened(soft & ~shadow, neck), shore, walled)
     if not shadow.any():
         return np.asarray(shadow)
+    deep = unlike & (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level <= SHADOW_FLOOR) & (level > DEEP_FLOOR)
+    labels, _ = ndimage.label(shadow | (deep & (far < GENTLE)))
+    shadow = np.isin(labels, np.unique(labels[shadow]))
     for _ in range(ASCENT):  # up the shadow's side of the outline, to its crest
         step = _grown(shadow, 1) & unlike & ~shadow
         shadow |= step & (sharpness > ndimage.maximum_filter(np.where(shadow, sharpness, 0), size=3))
@@ -74,7 +79,7 @@ def _open_regions(soft: Mask, shore: Mask, walled: Mask) -> Mask:
     return np.asarray(passes[labels])
 
 
-def _opened(mask: Mask, radius: int) -> Mask:
+def opened(mask: Mask, radius: int) -> Mask:
     """Morphological opening by a square: passages narrower than 2 radius + 1 close."""
     shrunk = ndimage.minimum_filter(mask.astype(np.uint8), size=2 * radius + 1, mode="nearest")
     return np.asarray(ndimage.maximum_filter(shrunk, size=2 * radius + 1) > 0)

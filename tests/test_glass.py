@@ -79,8 +79,26 @@ def test_clear_glass_shows_a_new_scene_as_it_would(tint: Tint, level: float) -> 
     true = to_linear(np.asarray(photograph(layers, scene)))
     inside = layers[0] > 0.99
     assert np.abs(on_scene(cutout, scene) - true)[inside].mean() < 0.015
+    again = with_glass(cut_out(picture), picture, "auto", "bottle")
+    assert again.glass is not None
+    assert cutout.glass.tobytes() == again.glass.tobytes()
     opaque = on_scene(cut_out(picture), scene)
     assert np.abs(opaque - true)[inside].mean() > 0.2
+
+
+def test_uneven_glass_leaves_no_streaks_and_its_edge_shows_on_black() -> None:
+    cover, through, own = bottle((0.92, 0.93, 0.92), lined=True)
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    bands = np.where((x > 120) & (x < 135), 0.75 + 0.25 * np.cos(x), 1) * np.where(
+        y > 250, 0.7 + 0.3 * np.cos(y / 1.5), 1
+    )
+    picture = photograph((cover, through * bands[..., None], own), white())
+    black = on_scene(with_glass(cut_out(picture), picture, "auto", "bottle"), np.zeros((SIDE, SIDE, 3)))
+    depth = ndimage.distance_transform_edt(np.pad(cover > 0.5, 1))[1:-1, 1:-1]
+    body = (y > 105) & (depth > 0)
+    assert black[body & (depth > 25)].max() < 0.02
+    assert black[body & (depth > 8)].mean() < 0.02
+    assert black[body & (depth > 2) & (depth < 8) & (y < 240)].mean() > 0.02
 
 
 @pytest.mark.parametrize("noun", ["bottle", "body lotion"])

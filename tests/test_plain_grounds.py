@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,3 +142,50 @@ def test_the_soft_shadow_is_kept_as_a_layer_of_its_own() -> None:
     without = cut_out(again).shadow
     assert without is not None
     assert np.asarray(without)[~outside].min() > 245
+
+
+def test_the_ground_seen_through_a_narrow_slit_is_not_product() -> None:
+    matte = bottle(3 * SIDE)
+    lid = 250
+    matte[lid : lid + 3, 150:290] = 0  # opens at the left side, ends inside
+    found = cut_out(over(matte, (20, 20, 22), np.ones((3 * SIDE, 3 * SIDE, 3)))).full_alpha()
+    assert (found[lid + 1, 190:280] < 0.2).mean() > 0.9
+    assert (found[lid - 3, 190:280] == 1).all()
+
+
+def test_a_deep_shadow_is_not_product_but_a_dark_product_out_of_focus_is() -> None:
+    side = 3 * SIDE
+    matte = bottle(side)
+    y, x = np.mgrid[0:side, 0:side] / side
+    depth = np.clip(1 - np.hypot((x - 0.62) / 0.3, (y - 0.85) / 0.12), 0, 1)  # black where foot and ground meet
+    shadow = np.exp(-2.2 * depth)
+    found = cut_out(over(matte, (190, 150, 90), 0.95 * np.repeat(shadow[..., None], 3, axis=2))).full_alpha()
+    outside = ~ndimage.binary_dilation(matte > 0, iterations=3)
+    assert (outside & (shadow < 0.25)).sum() > 400
+    assert (found[outside] > 0.5).mean() < 0.0005
+    soft = ndimage.gaussian_filter(bottle(side), 3)
+    found = cut_out(over(soft, (18, 18, 20), np.full((side, side, 3), 0.95))).full_alpha()
+    assert iou(found > 0.5, soft > 0.5) > 0.95
+
+
+def test_the_foot_of_a_pale_product_is_no_contact_shadow() -> None:
+    side = 3 * SIDE
+    matte = bottle(side)
+    colour = np.full((side, side, 3), 238, np.uint8)
+    rows, columns = np.nonzero(matte > 0.5)
+    foot = rows.max()
+    colour[foot - 4 : foot - 2, columns.min() : columns.max() + 1] = 232  # a faint line, as clear plastic has
+    photo = composite(colour, matte, np.full((side, side, 3), 255, np.uint8))
+    found = cut_out(Image.fromarray(photo)).full_alpha()
+    middle = np.s_[:, round(0.4 * side) : round(0.52 * side)]
+    assert abs(int(np.nonzero((found[middle] > 0.5).any(axis=1))[0].max()) - int(foot)) <= 1
+
+
+def test_what_a_file_leaves_beside_an_edge_is_not_product() -> None:
+    side = 3 * SIDE
+    matte = bottle(side)
+    memory = io.BytesIO()
+    over(matte, (40, 40, 44), np.full((side, side, 3), 0.96)).save(memory, "JPEG", quality=55)
+    found = cut_out(Image.open(memory).convert("RGB")).full_alpha()
+    assert (found[~ndimage.binary_dilation(matte > 0, iterations=2)] == 0).mean() > 0.9999
+    assert iou(found > 0.5, matte > 0.5) > 0.99
