@@ -15,7 +15,7 @@ from typing import Any
 
 from finetune.core import errors
 
-PREPARE_FORMAT = 5
+PREPARE_FORMAT = 6
 """Raised when the same input would give other files; joins every key."""
 RECORDS = "records"
 LAYERS = {"cutout": "cutouts", "glass": "glass", "shadow": "shadows"}
