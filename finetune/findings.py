@@ -31,8 +31,8 @@ BLOWN_SHARE, CRUSHED_SHARE = 0.05, 0.25
 """Clipped shares of the product. Clean: at most 0.002 white and 0.029 black (a black jar); 1.8 times the light blows
 out 0.04 to 0.8 of a light product."""
 OVEREXPOSED = 0.2
-"""Share of the product that is clipped in a channel from which on missing parts are put down to too much light. Clean:
-at most 0.05 on wholly clipped ground; 1.4 to 4 times the light: mostly 0.3 to 1."""
+"""Share of the product that is clipped in a colour channel, on wholly clipped ground, that is put down to too much
+light. Clean: at most 0.05, real packshots 0.08; 1.4 to 4 times the light: mostly 0.3 to 1."""
 DARK_PRODUCT, DARK_PICTURE = 30.0, 60.0
 """L* that 2 % of product and picture exceed at least. Clean: from 41 (a black duffel bag), from 90 (white ground)."""
 SECOND_PRODUCT = 0.25
@@ -151,8 +151,7 @@ def _framing(look: Look) -> list[Finding]:
 def _pieces(look: Look, plural: bool) -> list[Finding]:
     areas = look.pieces
     fallen = look.cutout.source == "plain ground" and look.cutout.parts > 1
-    white = look.ground is not None and bool((look.ground > CLIPPED_GROUND).all())
-    if fallen and white and look.exposure.clipped > OVEREXPOSED:
+    if fallen and _too_light(look):
         return [_overexposed(look)]
     large = sum(area >= SECOND_PRODUCT * areas[0] for area in areas) if areas else 0
     if large > 1:
@@ -178,6 +177,12 @@ def _pieces(look: Look, plural: bool) -> list[Finding]:
             )
         ]
     return []
+
+
+def _too_light(look: Look) -> bool:
+    """Is much of the product clipped, and its ground all white?"""
+    white = look.ground is not None and bool((look.ground > CLIPPED_GROUND).all())
+    return white and look.exposure.clipped > OVEREXPOSED
 
 
 def _overexposed(look: Look) -> Finding:
