@@ -7,16 +7,15 @@ good or bad is not said here: thresholds and words are `check`'s. Nothing reads 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
-from skimage.color import lab2rgb, rgb2lab
+from skimage.color import rgb2lab
 
-from finetune.core.images import Array, Floats, to_linear, to_srgb8
+from finetune.core.images import Array, Floats, to_linear
 from finetune.core.masks import Mask
 
 FINE, COARSE = 1.0, 2.0
@@ -25,6 +24,8 @@ EDGE_SHARE = 0.01
 """Share of the looked-at pixels that count as edges: the steepest ones."""
 LEAST_SLOPE = 1.5
 """Grey levels a pixel under which nothing is an edge."""
+DIRECTIONS, FAINT = 4, 0.2
+"""Directions in which a smear is looked for; slope under which edges of one are faint, share of the steepest ones."""
 FEW_EDGES = 40
 """With fewer edge pixels than this blur is not measured."""
 SAMPLE_SIDE = 640
@@ -37,16 +38,6 @@ PALETTE_COLOURS = 1500
 LIGHTNESS_WEIGHT = np.array([0.5, 1, 1], dtype=np.float32)
 LIKE_COLOUR = 9.0
 """Two colours this near (CIELAB, lightness counted half) are the same paint in another light."""
-SHIFT_GAIN = 0.5
-"""A shift of all colours counts when it leaves at most this share of the misfit."""
-LEAST_GAIN = 0.12
-"""Stops of light under which two grounds are equally lit."""
-CLIPPED_GROUND = 0.98
-"""Linear level from which on a ground says only how light it is at least."""
-WELL_FITTED = 2.0
-"""Misfit, there and back, under which colours need no explanation."""
-LIGHT_STEPS = (1.0, 1.1, 1.2, 1.3, 1.5, 1.8)
-"""How much lighter than its clipped ground a photo may be lit."""
 BLOWN, CRUSHED = 254, 2
 """Levels from which on all three channels are clipped."""
 
@@ -59,6 +50,8 @@ class Exposure:
     """Share of the product's opaque pixels that are clipped white in all three channels, 0..1."""
     crushed: float
     """Share that is clipped black in all three, 0..1."""
+    clipped: float
+    """Share that is clipped white in one channel at least, 0..1."""
     highlight: float
     """CIE L* (0..100) that 2 % of the product exceed."""
 
@@ -78,14 +71,39 @@ def blur_width(grey: Floats, region: Mask) -> float | None:
     """
     grey, region = _busiest(grey, region)
     fine = ndimage.gaussian_gradient_magnitude(grey, FINE)
-    coarse = ndimage.gaussian_gradient_magnitude(grey, COARSE)
-    inside = fine[region]
+    steep = _steepest(fine, region, LEAST_SLOPE)
+    return None if steep is None else _blur_of(fine[steep], ndimage.gaussian_gradient_magnitude(grey, COARSE)[steep])
+
+
+def smear_width(grey: Floats) -> float | None:
+    """Blur of the edges that face the direction in which they are softest: what moved is sharp along its movement.
+
+    As `blur_width`, for edges of four directions by themselves; directions with faint edges only don't count.
+
+    Args:
+        grey: (H, W) 0..255, gamma-encoded: the product with some plain ground around, so that its outline is there.
+    """
+    grey, region = _busiest(grey, np.ones(grey.shape, dtype=bool))
+    across, down = (ndimage.gaussian_filter(grey, FINE, order=order) for order in ((0, 1), (1, 0)))
+    fine, coarse = np.hypot(across, down), ndimage.gaussian_gradient_magnitude(grey, COARSE)
+    facing = np.round(np.arctan2(down, across) / (np.pi / DIRECTIONS)).astype(np.int8) % DIRECTIONS
+    faint = max(LEAST_SLOPE, FAINT * float(np.quantile(fine[region], 1 - EDGE_SHARE)))
+    steep = (_steepest(fine, facing == direction, faint) for direction in range(DIRECTIONS))
+    return max((_blur_of(fine[edges], coarse[edges]) for edges in steep if edges is not None), default=None)
+
+
+def _steepest(slopes: Floats, region: Mask, least: float) -> Mask | None:
+    """The steepest hundredth of a region that is at least so steep; None where that is too little."""
+    inside = slopes[region]
     if inside.size < FEW_EDGES:
         return None
-    steep = region & (fine >= max(LEAST_SLOPE, float(np.quantile(inside, 1 - EDGE_SHARE))))
-    if int(steep.sum()) < FEW_EDGES:
-        return None
-    ratio = np.clip(fine[steep] / np.maximum(coarse[steep], 1e-6), 1.02, COARSE / FINE)
+    steep = region & (slopes >= max(least, float(np.quantile(inside, 1 - EDGE_SHARE))))
+    return steep if int(steep.sum()) >= FEW_EDGES else None
+
+
+def _blur_of(fine: Floats, coarse: Floats) -> float:
+    """Median blur of edges by their slopes at the two scales."""
+    ratio = np.clip(fine / np.maximum(coarse, 1e-6), 1.02, COARSE / FINE)
     squared = (COARSE**2 - ratio**2 * FINE**2) / (ratio**2 - 1)
     return float(np.median(np.sqrt(np.maximum(squared, 0))))
 
@@ -114,7 +132,8 @@ def exposure_of(cutout: Array) -> Exposure:
     pixels = _opaque(cutout)
     blown = (pixels >= BLOWN).all(axis=1).mean()
     crushed = (pixels <= CRUSHED).all(axis=1).mean()
-    return Exposure(float(blown), float(crushed), highlight(pixels))
+    clipped = (pixels >= BLOWN).any(axis=1).mean()
+    return Exposure(float(blown), float(crushed), float(clipped), highlight(pixels))
 
 
 def highlight(pixels: Array) -> float:
@@ -151,82 +170,6 @@ def unexplained(colours: Floats, others: Floats) -> float:
     """
     distance, _ = cKDTree(others).query(colours)
     return float((distance > LIKE_COLOUR).mean())
-
-
-def colour_shift(colours: Floats, others: Floats) -> tuple[float, float, float]:
-    """The shift (L*, a*, b*) by which a palette differs as a whole from what other photos of the product show.
-
-    Nearest colours are matched and the shift is their median difference, repeated (iterated closest point), so that
-    a view which shows other parts of the product is not taken for a cast. Zero unless the shift makes the colours
-    fit at least twice as well, there and back.
-    """
-    tree = cKDTree(others)
-    best, shift = SHIFT_GAIN * _fit(tree, colours), np.zeros(3)
-    for start in (np.zeros(3), np.median(colours, axis=0) - np.median(others, axis=0)):
-        moved = start
-        for _ in range(8):
-            _, nearest = tree.query(colours - moved)
-            moved = np.median(colours - others[nearest], axis=0)
-        left = _fit(tree, colours - moved)
-        if left < best:
-            best, shift = left, moved
-    light, a, b = shift / LIGHTNESS_WEIGHT
-    return float(light), float(a), float(b)
-
-
-def _fit(others: cKDTree, colours: NDArray[np.floating]) -> float:
-    """Mean distances (CIELAB, at most 9 each) of colours to the nearest of a palette, and back, added."""
-    there, _ = others.query(colours)
-    back, _ = cKDTree(colours).query(others.data)
-    return float(np.minimum(there, LIKE_COLOUR).mean() + np.minimum(back, LIKE_COLOUR).mean())
-
-
-def ground_light(picture: Image.Image) -> Floats:
-    """Colour of a plain ground, linear light (3,): the median of the picture's outermost pixels."""
-    small = picture.convert("RGB")
-    small.thumbnail((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX)
-    pixels = np.asarray(small)
-    edges = (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:])
-    return np.median(to_linear(np.concatenate([edge.reshape(-1, 3) for edge in edges])), axis=0).astype(np.float32)
-
-
-def relit(colours: Floats, gains: NDArray[np.floating]) -> Floats:
-    """A palette as it would be with the light divided by `gains` (3,), linear RGB."""
-    linear = to_linear(lab2rgb((colours / LIGHTNESS_WEIGHT)[None])[0].astype(np.float32))
-    divided = (linear / np.maximum(gains, 1e-3)).astype(np.float32)
-    return np.asarray(rgb2lab(to_srgb8(divided)[None])[0] * LIGHTNESS_WEIGHT, dtype=np.float32)
-
-
-def equally_lit(ground: Floats, grounds: Floats) -> bool:
-    """Is a ground, (3,), of the same light as the median of others, (N, 3), and not clipped so that one can't tell?"""
-    ratio = np.maximum(ground, 1e-3) / np.maximum(np.median(grounds, axis=0), 1e-3)
-    return bool((ground < CLIPPED_GROUND).all() and (np.abs(np.log2(ratio)) < LEAST_GAIN).all())
-
-
-def light_gains(colours: Floats, ground: Floats, others: Floats, grounds: Floats) -> Floats | None:
-    """Gains (3,), linear RGB, by which a photo is lit differently: those of its ground, if they explain the product.
-
-    A ground of another colour leaves the product as it is; another light changes both alike. So the ratio of the
-    grounds is believed where the product's palette, with that light taken off, fits the others' at least twice as
-    well. Where a channel of the ground is clipped its gain is only a lower bound, and larger ones are tried.
-
-    Args:
-        colours, others: palettes. ground, grounds: (3,) and (N, 3), from `ground_light`.
-    """
-    tree = cKDTree(others)
-    plain = _fit(tree, colours)
-    ratio = ground / np.maximum(np.median(grounds, axis=0), 1e-3)
-    clipped = ground > CLIPPED_GROUND
-    steps = [(step,) * 3 for step in LIGHT_STEPS] if clipped.all() else product(LIGHT_STEPS, repeat=int(clipped.sum()))
-    tried = []
-    for step in steps if plain > WELL_FITTED else ():
-        gains = ratio.copy()
-        gains[clipped] *= step
-        if np.abs(np.log2(np.maximum(gains, 1e-3))).max() > LEAST_GAIN:
-            tried.append(gains)
-    scored = [(_fit(tree, relit(colours, gains)), gains) for gains in tried]
-    best, gains = min(scored, key=lambda pair: pair[0], default=(np.inf, ratio))
-    return np.asarray(gains, dtype=np.float32) if best < SHIFT_GAIN * plain else None
 
 
 def perceptual_hash(cutout: Array) -> NDArray[np.bool_]:

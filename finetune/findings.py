@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from finetune.lighting import CLIPPED_GROUND
 from finetune.looks import Look
 
 Severity = Literal["error", "warning", "note"]
@@ -19,6 +20,9 @@ PLACED_SIDE = 512
 """Pixels of product a scene of about 1024 px shows: a cutout with less is enlarged when placed."""
 BLURRED = 1.5
 """Blur (px) from which on a photo is soft. Clean: at most 1.0; a Gaussian of 2 px: 1.1 to 2.9; of 3 px: 2.0 to 8."""
+SMEARED = 2.3
+"""Blur (px) of edges facing one direction from which on a photo is smeared. Clean: at most 2.0, real packshots 1.6;
+moved by 11 or 15 px: 2.0 to 8.6, real packshots from 2.8."""
 SHARP = 0.6
 """Blur of a sharp picture (px): detail is counted in units of it."""
 SMALL_SHARE = 0.05
@@ -26,6 +30,9 @@ SMALL_SHARE = 0.05
 BLOWN_SHARE, CRUSHED_SHARE = 0.05, 0.25
 """Clipped shares of the product. Clean: at most 0.002 white and 0.029 black (a black jar); 1.8 times the light blows
 out 0.04 to 0.8 of a light product."""
+OVEREXPOSED = 0.2
+"""Share of the product that is clipped in a colour channel, on wholly clipped ground, that is put down to too much
+light. Clean: at most 0.05, real packshots 0.08; 1.4 to 4 times the light: mostly 0.3 to 1."""
 DARK_PRODUCT, DARK_PICTURE = 30.0, 60.0
 """L* that 2 % of product and picture exceed at least. Clean: from 41 (a black duffel bag), from 90 (white ground)."""
 SECOND_PRODUCT = 0.25
@@ -92,20 +99,24 @@ def _resolution(look: Look, size: int) -> list[Finding]:
                 "give a larger photo if scenes are to be large",
             )
         )
-    detail = side / max(1.0, (look.blur or 0) / SHARP)
-    if look.blur is not None and look.blur > BLURRED and detail < max(size, PLACED_SIDE):
-        found.append(
-            Finding(
-                "blur",
-                "warning",
-                look.name,
-                f"the product is blurred: its edges are {look.blur:.1f} px soft, "
-                f"so its {side} px hold the detail of about {detail:.0f}",
-                "label and texture are learned and placed as soft as they are here",
-                "take it again with focus on the product, or leave the photo out",
-            )
-        )
-    return found
+    return found + _softness(look, side, max(size, PLACED_SIDE))
+
+
+def _softness(look: Look, side: int, wanted: int) -> list[Finding]:
+    """Blur and smear, where they leave less detail than the `wanted` pixels."""
+    why, soft = "label and texture are learned and placed as soft as they are here", look.blur or 0
+    if soft > BLURRED and (detail := side * SHARP / soft) < wanted:
+        what = f"the product is blurred: its edges are {soft:.1f} px soft, "
+        what += f"so its {side} px hold the detail of about {detail:.0f}"
+        cure = "take it again with focus on the product, or leave the photo out"
+        return [Finding("blur", "warning", look.name, what, why, cure)]
+    smear = look.smear or 0
+    if smear > SMEARED and (detail := side * SHARP / smear) < wanted:
+        what = f"the product is smeared in one direction: edges facing it are {smear:.1f} px soft, the others "
+        what += f"{soft:.1f}; {side} px hold the detail of about {detail:.0f} there"
+        cure = "the camera or the product moved: take it again from a tripod or with a shorter exposure"
+        return [Finding("blur", "warning", look.name, what, why, cure)]
+    return []
 
 
 def _framing(look: Look) -> list[Finding]:
@@ -139,6 +150,9 @@ def _framing(look: Look) -> list[Finding]:
 
 def _pieces(look: Look, plural: bool) -> list[Finding]:
     areas = look.pieces
+    fallen = look.cutout.source == "plain ground" and look.cutout.parts > 1
+    if fallen and _too_light(look):
+        return [_overexposed(look)]
     large = sum(area >= SECOND_PRODUCT * areas[0] for area in areas) if areas else 0
     if large > 1:
         return [
@@ -151,7 +165,7 @@ def _pieces(look: Look, plural: bool) -> list[Finding]:
                 "show one product a photo, or mask the right one; if they belong together, all is well",
             )
         ]
-    if look.cutout.source == "plain ground" and look.cutout.parts > 1:
+    if fallen:
         return [
             Finding(
                 "pieces",
@@ -163,6 +177,24 @@ def _pieces(look: Look, plural: bool) -> list[Finding]:
             )
         ]
     return []
+
+
+def _too_light(look: Look) -> bool:
+    """Is much of the product clipped, and its ground all white?"""
+    white = look.ground is not None and bool((look.ground > CLIPPED_GROUND).all())
+    return white and look.exposure.clipped > OVEREXPOSED
+
+
+def _overexposed(look: Look) -> Finding:
+    return Finding(
+        "exposure",
+        "warning",
+        look.name,
+        f"the photo is overexposed: {look.exposure.clipped:.0%} of the product is clipped, light parts are as white as "
+        f"the ground, and its cutout falls into {look.cutout.parts} pieces",
+        "what has become as white as the ground is not cut out, and its colours are not the product's",
+        "expose it again so that nothing of the product clips; or leave the photo out",
+    )
 
 
 def _light(look: Look) -> list[Finding]:

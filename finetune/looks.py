@@ -21,6 +21,7 @@ from finetune.core.frame import Remark
 from finetune.core.images import Floats
 from finetune.core.masks import Box
 from finetune.cutting import Cut
+from finetune.lighting import ground_light
 from finetune.matte import Cutout
 
 INNER_MARGIN = 4
@@ -60,6 +61,8 @@ class Look:
     """Fingerprint of the file's bytes."""
     cutout: CutoutFacts
     blur: float | None
+    smear: float | None
+    """Blur in the direction in which it is strongest; None on other than plain ground."""
     exposure: Exposure
     picture_highlight: float
     ground: Floats | None
@@ -77,6 +80,7 @@ class Look:
             "content": self.content,
             "cutout": asdict(self.cutout),
             "blur": self.blur,
+            "smear": self.smear,
             "exposure": asdict(self.exposure),
             "picture_highlight": self.picture_highlight,
             "ground": None if self.ground is None else _packed(self.ground),
@@ -117,15 +121,17 @@ def look_at(cut: Cut, content: str) -> Look:
     pixels = np.asarray(cut.cutout.rgba)
     small = cut.picture.convert("RGB")
     small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BOX)
-    ground = measures.ground_light(cut.picture) if cut.cutout.source == "plain ground" else None
+    plain = cut.cutout.source == "plain ground"
+    around = _around(cut) if plain else None
     return Look(
         name=cut.photo.path.name,
         content=content,
         cutout=CutoutFacts.of(cut.cutout),
-        blur=_blur(cut),
+        blur=_blur(cut, around),
+        smear=None if around is None else measures.smear_width(around),
         exposure=measures.exposure_of(pixels),
         picture_highlight=float(measures.highlight(np.asarray(small))),
-        ground=ground,
+        ground=ground_light(cut.picture) if plain else None,
         pieces=[int(area) for area in measures.piece_areas(pixels)],
         palette=measures.palette(pixels),
         hash=measures.perceptual_hash(pixels),
@@ -133,18 +139,21 @@ def look_at(cut: Cut, content: str) -> Look:
     )
 
 
-def _blur(cut: Cut) -> float | None:
+def _around(cut: Cut) -> Floats:
+    """The product and a rim of its ground, grey."""
+    box = cut.cutout.box.grown(RIM_MARGIN, cut.picture.size)
+    return np.asarray(cut.picture.convert("RGB").convert("L").crop(box), dtype=np.float32)
+
+
+def _blur(cut: Cut, around: Floats | None) -> float | None:
     """Blur of the product's inner detail; on a plain ground, where every edge is the product's, of its outline too.
 
     The sharper of the two counts: a plain product has no detail, and a round one may have a soft outline.
     """
-    cutout = cut.cutout
-    opaque = np.asarray(cutout.rgba.getchannel("A")) == 255
+    opaque = np.asarray(cut.cutout.rgba.getchannel("A")) == 255
     inner = ndimage.binary_erosion(opaque, iterations=INNER_MARGIN)
-    found = [measures.blur_width(np.asarray(cutout.rgba.convert("RGB").convert("L"), dtype=np.float32), inner)]
-    if cutout.source == "plain ground":
-        box = cutout.box.grown(RIM_MARGIN, cut.picture.size)
-        around = np.asarray(cut.picture.convert("RGB").convert("L").crop(box), dtype=np.float32)
+    found = [measures.blur_width(np.asarray(cut.cutout.rgba.convert("RGB").convert("L"), dtype=np.float32), inner)]
+    if around is not None:
         found.append(measures.blur_width(around, np.ones(around.shape, dtype=bool)))
     return min((float(width) for width in found if width is not None), default=None)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 import numpy as np
 
 from finetune import check_measures as measures
+from finetune import lighting
 from finetune.core import fingerprint
 from finetune.core.images import Floats
 from finetune.findings import Finding
@@ -36,7 +37,7 @@ MANY_VIEWS = 4
 
 COMPARED = 8
 """Photos that each is compared with, at most: more say hardly more of a product's colours, and take longer."""
-FORMAT = 1
+FORMAT = 2
 """Raised when the same looks would be judged otherwise."""
 
 Comparisons = dict[str, dict[str, str] | None]
@@ -125,11 +126,10 @@ def _fingerprint(look: Look) -> str:
 
 def _colour(look: Look, others: Sequence[Look]) -> Finding | None:
     palettes = [other.palette for other in others]
-    pool = np.concatenate(palettes)
     limit = STRANGE if len(others) > 1 else STRANGE_OF_TWO
-    light, a, b, corrected = _lighting(look, others, pool)
-    strange = _strangeness(look.palette, pool, palettes)
-    if strange > limit and _strangeness(corrected, pool, palettes) > limit / 2:
+    light, a, b, expected = _lighting(look, others)
+    strange = _strangeness(look.palette, palettes)
+    if strange > limit and _strangeness(look.palette, expected) > limit / 2:
         return _other_product(look.name, strange, len(others) + 1)
     tinted = math.hypot(a, b)
     if abs(light) > UNEVEN_LIGHT and abs(light) > tinted / 2:
@@ -137,33 +137,36 @@ def _colour(look: Look, others: Sequence[Look]) -> Finding | None:
     return _cast(look.name, a, b) if tinted > CAST else None
 
 
-def _lighting(look: Look, others: Sequence[Look], pool: Floats) -> tuple[float, float, float, Floats]:
-    """How differently a photo is lit, as a shift of L*, a*, b*, and its palette with that taken off.
+def _lighting(look: Look, others: Sequence[Look]) -> tuple[float, float, float, list[Floats]]:
+    """How differently a photo is lit, as a shift of L*, a*, b*, and what the others' palettes would be in its light.
 
     By its ground where that explains the product as well; not at all where the grounds are equally lit; otherwise by
     the product's colours alone.
     """
+    palettes = [other.palette for other in others]
+    pool = np.concatenate(palettes)
     grounds = [other.ground for other in others if other.ground is not None]
+    gains, clipped = None, np.zeros(3, dtype=bool)
     if look.ground is not None and grounds:
-        gains = measures.light_gains(look.palette, look.ground, pool, np.stack(grounds))
-        if gains is not None:
-            corrected = measures.relit(look.palette, gains)
-            light, a, b = np.median((look.palette - corrected) / measures.LIGHTNESS_WEIGHT, axis=0)
-            return float(light), float(a), float(b), corrected
-        if measures.equally_lit(look.ground, np.stack(grounds)):
-            return 0.0, 0.0, 0.0, look.palette
-    light, a, b = measures.colour_shift(look.palette, pool)
-    moved = look.palette - np.array([light, a, b], dtype=np.float32) * measures.LIGHTNESS_WEIGHT
-    return light, a, b, moved
+        clipped = look.ground > lighting.CLIPPED_GROUND
+        gains = lighting.light_gains(look.palette, look.ground, pool, np.stack(grounds))
+        if gains is None and lighting.equally_lit(look.ground, np.stack(grounds)):
+            return 0.0, 0.0, 0.0, palettes
+    if gains is None:
+        gains = lighting.colour_gains(look.palette, pool)
+    if gains is None:
+        return 0.0, 0.0, 0.0, palettes
+    light, a, b = np.median((lighting.relit(pool, gains) - pool) / measures.LIGHTNESS_WEIGHT, axis=0)
+    return float(light), float(a), float(b), [lighting.seen_in(each, gains, clipped) for each in palettes]
 
 
-def _strangeness(colours: Floats, pool: Floats, others: Sequence[Floats]) -> float:
+def _strangeness(colours: Floats, others: Sequence[Floats]) -> float:
     """How much of a photo's colours the others lack, or of theirs the photo lacks: the larger of the two shares.
 
     The second is taken with the lower median over the others, so that one stranger makes no stranger of the rest.
     """
     lacking = sorted(measures.unexplained(other, colours) for other in others)
-    return max(measures.unexplained(colours, pool), lacking[(len(lacking) - 1) // 2])
+    return max(measures.unexplained(colours, np.concatenate(others)), lacking[(len(lacking) - 1) // 2])
 
 
 def _other_product(name: str, strange: float, photos: int) -> Finding:

@@ -16,6 +16,7 @@ from check_drawings import SIZE, Spoil, assert_fires_alone, bottle, fired, inspe
 from click.testing import CliRunner, Result
 from conftest import draw_bottle, write_set
 from PIL import Image, ImageFilter
+from scipy import ndimage
 
 import finetune.check as recipe
 from finetune.check import check_set
@@ -35,6 +36,11 @@ def test_clean_photos_raise_no_warning(tmp_path: Path) -> None:
 
 def blurred(photos: dict[str, Image.Image]) -> None:
     photos["view1"] = photos["view1"].filter(ImageFilter.GaussianBlur(3))
+
+
+def moved(photos: dict[str, Image.Image]) -> None:
+    pixels = ndimage.uniform_filter1d(np.asarray(photos["view1"]).astype(np.float32), 11, axis=1)
+    photos["view1"] = Image.fromarray(pixels.astype(np.uint8))
 
 
 def dark(photos: dict[str, Image.Image]) -> None:
@@ -66,6 +72,7 @@ def doubled(photos: dict[str, Image.Image]) -> None:
     ("spoil", "check", "photo", "said"),
     [
         (blurred, "blur", "view1.png", r"edges are [23]\.\d px soft"),
+        (moved, "blur", "view1.png", r"smeared in one direction: edges facing it are \d\.\d px soft, the others 0"),
         (dark, "exposure", "view1.png", "dark"),
         (small, "resolution", "view1.png", "under the training size 256"),
         (far_off, "share", "view1.png", r"covers only 1\.\d% of the picture"),

@@ -12,17 +12,17 @@ from test_learned_cutout import in_the_wild, silhouette
 
 import finetune.check as checking
 import finetune.prepare as preparing
-from finetune import learned_matte, matte_sources, nightly, photo_work
+from finetune import learned_matte, matte_sources, photo_work
 from finetune.check import check_set
+from finetune.core import fingerprint
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.errors import CutoutError, PackshotError
-from finetune.nightly import NightlyConfig
+from finetune.nightly import NightlyConfig, plan_night
 from finetune.photo_work import look_at_photo, prepare_photo
 from finetune.prepare import prepare_set, prepared_fingerprint
 from finetune.records import LeftOut, read_record, write_record
 from finetune.remembered import Remembered, read_remembered
 from finetune.settings import DataSection
-from finetune.train import check_request, training_fingerprint
 
 DATA = DataSection(size=64, variants=2)
 
@@ -168,25 +168,25 @@ def test_a_set_cut_by_plain_ground_is_not_redone_for_a_model(tmp_path: Path, mon
     assert not prepare_set(Workspace(tmp_path), "box01", data=DATA)[1]
 
 
-def test_a_night_reads_each_photo_once(shelf: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, config = nightly.training_config(NightlyConfig(config="embedded"))
-    base = check_request(config)
+def test_the_night_asks_for_the_fingerprint_without_reading_a_photo_twice(
+    shelf: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads: list[str] = []
-    real = nightly.fingerprint.of_file
+    real = fingerprint.of_file
 
     def counted(path: Path) -> str:
         reads.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(nightly.fingerprint, "of_file", counted)
+    monkeypatch.setattr(fingerprint, "of_file", counted)
+    plan = plan_night(shelf, NightlyConfig(config="embedded", skus=("box01",)))
+    assert [entry.action for entry in plan] == ["train"]
+    assert sorted(name for name in reads if name in ALL) == ALL
     product = load_set(shelf, "box01")
-    wanted = nightly._wanted_fingerprint(shelf, product, config, base)
-    assert sorted(reads) == ALL
-    prepared, _ = prepare_set(shelf, "box01", data=config.data)
-    assert wanted != training_fingerprint(prepared.fingerprint, base, config), "two photos turned out to be unusable"
-    assert nightly._wanted_fingerprint(shelf, product, config, base) == training_fingerprint(
-        prepared.fingerprint, base, config
-    )
+    wanted = prepared_fingerprint(shelf, product, DATA)
+    prepared, _ = prepare_set(shelf, "box01", data=DATA)
+    assert wanted != prepared.fingerprint, "two photos turned out to be unusable"
+    assert prepared_fingerprint(shelf, product, DATA) == prepared.fingerprint
 
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from check_drawings import Spoil, assert_fires_alone, bottle, fired, inspected, 
 from conftest import draw_bottle, write_set
 from PIL import Image
 
-from finetune import check_measures as measures
-from finetune import set_findings
+from finetune import lighting, set_findings
 from finetune.core.catalog import Photo, SetConfig
 from finetune.cutting import cut_photo
 from finetune.looks import Look, look_at, look_from_json
@@ -75,12 +74,33 @@ def test_another_side_in_other_colours_is_no_cast_on_an_equally_lit_ground() -> 
     rng = np.random.default_rng(2)
     others = rng.normal((35, 5, 10), 1.5, (900, 3)).astype(np.float32)
     side = others + np.array([0, 0, 6], dtype=np.float32)
-    assert measures.colour_shift(side, others)[2] == pytest.approx(6, abs=0.7)
+    assert lighting.colour_gains(side, others) is not None, "by its colours alone it would be taken for one"
     ground, grounds = np.full(3, 0.8, np.float32), np.full((3, 3), 0.8, np.float32)
-    assert measures.equally_lit(ground, grounds)
-    assert measures.light_gains(side, ground, others, grounds) is None
-    assert not measures.equally_lit(ground * np.array([1, 1, 0.7], np.float32), grounds)
-    assert not measures.equally_lit(np.ones(3, np.float32), np.ones((3, 3), np.float32))
+    assert lighting.equally_lit(ground, grounds)
+    assert lighting.light_gains(side, ground, others, grounds) is None
+    assert not lighting.equally_lit(ground * np.array([1, 1, 0.7], np.float32), grounds)
+    assert not lighting.equally_lit(np.ones(3, np.float32), np.ones((3, 3), np.float32))
+
+
+@pytest.mark.parametrize("gains", [(1.6, 1.0, 0.45), (0.5, 0.9, 1.7), (1.25, 0.7, 1.2)])
+def test_a_strong_cast_on_cleaned_ground_is_no_other_product(tmp_path: Path, gains: tuple[float, ...]) -> None:
+    """Few saturated colours, and the ground set to white afterwards: nothing but the product shows the cast."""
+    photos = views()
+    tinted = lit(photos["view1"], *gains)
+    mask = Image.fromarray((np.asarray(photos["view1"]).min(axis=2) < 250).astype(np.uint8) * 255)
+    photos["view1"] = Image.composite(tinted, photos["view1"], mask)
+    assert fired(inspected(tmp_path, photos)) == {("cast", "view1.png")}
+
+
+def test_too_much_light_is_no_other_product_and_no_torn_cutout(tmp_path: Path) -> None:
+    photos = views()
+    photos["view1"] = lit(photos["view1"], 3, 3, 3)  # the label becomes as white as the ground
+    found = [f for f in inspected(tmp_path / "set", photos).findings if f.photo == "view1.png"]
+    assert {f.check for f in found if f.severity == "warning"} == {"exposure"}
+    assert any(re.search("lighter than on the other photos", f.what) for f in found)
+    alone = inspected(tmp_path / "alone", {"a": photos["view1"]})
+    assert fired(alone) == {("exposure", "a.png")}
+    assert any(re.search(r"overexposed: \d+% of the product is clipped", f.what) for f in alone.findings)
 
 
 def test_few_views_are_a_note(tmp_path: Path) -> None:
