@@ -1,4 +1,4 @@
-"""How well an adapter predicts the noise on the product of examples it never saw. Called by `sweep` and `init_from`.
+"""How well an adapter predicts the noise on the product of examples it never saw. Called by `sweep`.
 
 Every held-out example is noised at the same timesteps with the same noise, whatever the adapter, and the squared error
 is taken over the product's region alone, each example normalised by its own area. No caption is dropped and no

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,13 +121,14 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[Planned]:
 
     _, train_config = training_config(config)
     base = check_request(train_config)
+    hash_of = cache(fingerprint.of_file)  # a category's adapter is asked for once a member
     plan = []
     for sku in config.skus or workspace.skus():
         try:
             product = load_set(workspace, sku)
             if product.config.kind != "sku":
                 continue
-            origin = find_training_origin(workspace, sku, train_config, base)
+            origin = find_training_origin(workspace, sku, train_config, base, hash_of=hash_of)
             content = prepared_fingerprint(workspace, product, train_config.data)
 
             def wanted(started_from: str, content: str = content) -> str:

@@ -7,6 +7,7 @@ changes the adapter it starts from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,14 +58,23 @@ class Origin:
         return {key: value for key, value in asdict(self).items() if key != "weights"}
 
 
-def find_origin(workspace: Workspace, sku: str, wanted: str, base: ResolvedBase, shape: Shape) -> Origin | None:
+def find_origin(
+    workspace: Workspace,
+    sku: str,
+    wanted: str,
+    base: ResolvedBase,
+    shape: Shape,
+    *,
+    hash_of: Callable[[Path], str] = fingerprint.of_file,
+) -> Origin | None:
     """The adapter that `adapter.init_from` means; None where it is empty. Reads headers only.
 
     Args:
         sku: whose adapter is to be trained.
         wanted: name of a set (its published version, else its newest), `category` for the set that set.yaml names,
-            or the path of an adapter file or of a version's folder.
+            or the path of an adapter file or of a version's folder, from here or from the workspace.
         shape: of the adapter to be trained.
+        hash_of: gives a file's fingerprint, for a caller that asks for many SKUs.
 
     Raises:
         ConfigError: `category` where set.yaml names none, the SKU itself, or a name that is neither set nor file.
@@ -88,13 +98,13 @@ def find_origin(workspace: Workspace, sku: str, wanted: str, base: ResolvedBase,
             "make the section `adapter` the same for both",
         )
     name = str(manifest.get("sku") or version.sku)
-    return Origin(name, version.number, fingerprint.of_file(version.weights), version.weights)
+    return Origin(name, version.number, hash_of(version.weights), version.weights)
 
 
 def _find(workspace: Workspace, sku: str, wanted: str) -> versions.AdapterVersion:
-    path = Path(wanted).expanduser()
-    if path.is_file() or (path / WEIGHTS).is_file():
-        return versions.find_version(workspace, sku, wanted)
+    for path in (Path(wanted).expanduser(), workspace.root / wanted):
+        if path.is_file() or (path / WEIGHTS).is_file():
+            return versions.find_version(workspace, sku, str(path))
     if wanted == CATEGORY:
         wanted = load_set(workspace, sku).config.category
         if not wanted:

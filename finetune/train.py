@@ -7,6 +7,7 @@ whose outcome is there already is not made again.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -120,8 +121,18 @@ def check_schedule(base: ResolvedBase) -> None:
         )
 
 
-def find_training_origin(workspace: Workspace, sku: str, config: TrainConfig, base: ResolvedBase) -> Origin | None:
+def find_training_origin(
+    workspace: Workspace,
+    sku: str,
+    config: TrainConfig,
+    base: ResolvedBase,
+    *,
+    hash_of: Callable[[Path], str] = fingerprint.of_file,
+) -> Origin | None:
     """The adapter that a SKU's starts from by `adapter.init_from`, held against the config; None for none.
+
+    Args:
+        hash_of: gives a file's fingerprint.
 
     Raises:
         PackshotError: as `finetune.origin.find_origin`.
@@ -129,7 +140,7 @@ def find_training_origin(workspace: Workspace, sku: str, config: TrainConfig, ba
     a = config.adapter
     targets = tuple(sorted(TARGETS[a.targets]))
     shape = Shape(rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=targets)
-    return find_origin(workspace, sku, a.init_from, base, shape)
+    return find_origin(workspace, sku, a.init_from, base, shape, hash_of=hash_of)
 
 
 def train_adapter(

@@ -79,3 +79,16 @@ def test_batch_loss_is_the_mean_of_single_losses() -> None:
 
     singles = torch.stack([loss(slice(i, i + 1)) for i in range(3)])
     torch.testing.assert_close(loss(slice(0, 3)), singles.mean())
+
+
+def test_a_sample_of_nothing_trains_nothing_and_stays_finite() -> None:
+    prediction = torch.randn(2, 4, 4, 4, requires_grad=True)
+    product = torch.zeros(2, 1, 4, 4)
+    product[1] = 1
+    goal = torch.zeros_like(prediction)
+    loss = objective.region_loss(prediction, [goal, goal], [product, product * 0], [1.0, 1.0], torch.ones(2))
+    loss.backward()
+    assert loss.item() == pytest.approx(float(prediction.detach()[1].square().mean()) / 2, rel=1e-4)
+    assert prediction.grad is not None
+    assert prediction.grad[0].abs().max() == 0
+    assert prediction.grad.isfinite().all()

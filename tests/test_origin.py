@@ -86,7 +86,12 @@ def test_the_manifest_and_the_fingerprint_name_the_origin(shelf: tuple[Workspace
     assert scratch.version.manifest["init_from"] is None
     assert "adapter of `vases`, version 0001" in (begun.version.folder / "README.md").read_text(encoding="utf-8")
     assert begun.version.weights.read_bytes() != scratch.version.weights.read_bytes()
-    for same in ("vases", str(category.weights), str(category.folder)):  # the content counts, not how it is named
+    for same in (
+        "vases",
+        str(category.weights),
+        str(category.folder),
+        "adapters/vases/0001",
+    ):  # the content counts, not how it is named
         assert not train(workspace, "vase01", starting_from(plain, same))[1].made
     other = train(workspace, "vase01", starting_from(plain, str(scratch.version.weights)))[1]
     assert other.made

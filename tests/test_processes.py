@@ -113,6 +113,14 @@ def test_torchrun_trains_what_one_process_does(place: Path) -> None:
     same(place, alone, folder_of(place, done.stdout))
 
 
+def test_class_pictures_are_shared_out_as_the_products_are(place: Path) -> None:
+    prior = ("objective.prior_weight=0.5", "objective.prior_pictures=2")
+    alone = one(place, "class-alone", *prior)
+    shared = folder_of(place, both(place, "class-shared", *line(place, *prior, "train.batch=1"))[0])
+    same(place, alone, shared)
+    assert len(list((place / ".cache" / "class").glob("*.png"))) == 2
+
+
 def test_ctrl_c_stops_both_and_both_go_on(place: Path) -> None:
     alone = one(place, "plain", "memory.gradient_checkpointing=all")
     half = line(place, "memory.gradient_checkpointing=all", "train.batch=1")
