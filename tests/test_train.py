@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_bottle, write_set
+from safetensors.torch import load_file
 
 from finetune import cache as cache_module
+from finetune import execution
 from finetune.batches import make_batch, sample_indices
 from finetune.core import versions
 from finetune.core.adapter import read_header
@@ -22,6 +26,7 @@ from finetune.core.catalog import Workspace
 from finetune.core.config import apply_overrides, validate
 from finetune.core.errors import RunError
 from finetune.loop import StepReport
+from finetune.observers import ProgressBar
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
@@ -145,6 +150,20 @@ def test_gradient_checkpointing_changes_nothing_but_memory(
         workspace.adapters.rename(tmp_path / f"adapters-before-{level}")
         assert train(workspace, tiny_config(tiny_base, f"memory.gradient_checkpointing={level}")).made
         assert losses(workspace) == pytest.approx(plain, rel=1e-4)
+
+
+def test_deterministic_algorithms_change_nothing_on_a_cpu(workspace: Workspace, tiny_base: Path) -> None:
+    plain = load_file(str(train(workspace, tiny_config(tiny_base)).version.weights))
+    try:
+        result = train(workspace, tiny_config(tiny_base, "train.deterministic=true"))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        execution.set_deterministic(False, "cpu")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert result.made
+    strict = load_file(str(result.version.weights))
+    assert strict.keys() == plain.keys()
+    assert all(torch.equal(strict[key], tensor) for key, tensor in plain.items())
 
 
 def test_four_channels_train_the_plain_objective(workspace: Workspace, tiny_base_4: Path) -> None:
@@ -303,6 +322,23 @@ def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path, monke
 
 def report(step: int, loss: float, grad_norm: float = 1.0) -> StepReport:
     return StepReport(step, 1000, loss, 1e-3, grad_norm, 0.1)
+
+
+class Terminal(io.StringIO):
+    """A stream someone looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_loss_rate_memory_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    stream = Terminal()
+    with ProgressBar(1000, 4, "cpu", stream) as bar:
+        for step in range(5, 8):
+            bar.after_step(report(step, 0.5))
+    assert re.search(r"7/1000.*loss 0\.5000  [\d.]+ steps/s  [\d,]+ MiB.*left", stream.getvalue())
 
 
 def test_divergence_is_told_from_scatter() -> None:
