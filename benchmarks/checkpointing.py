@@ -59,7 +59,9 @@ def measure(unet: Any, size: int) -> list[tuple[str, bool, float, float]]:
             layer.register_forward_hook(after(group))
     with tracing.fake_run(unet, dtype=torch.bfloat16, checkpoint="none", cuda=True) as computing:
         batch = tracing.fake_batch(unet, size=size, batch=1)
-        watches.append(tracing.StorageWatch(cuda=True, known=[*unet.parameters(), *vars(batch).values()]))
+        watches.append(
+            tracing.StorageWatch(cuda=True, known=[*unet.parameters(), *filter(torch.is_tensor, vars(batch).values())])
+        )
         with computing, counter, watches[0]:
             predict(unet, batch, batch.latents, torch.bfloat16)
     return [(g, chosen[g], kept[g] / 2**20, flops[g] / 1e12) for g in kept]

@@ -203,7 +203,7 @@ def _step(unet: Any, optimizer: Any, setup: memory.Setup, config: TrainConfig, d
     with torch.device(device):
         batch = fake_batch(unet, size=setup.size, batch=setup.batch)
         alphas = torch.linspace(0.999, 0.005, TIMESTEPS)
-    for value in vars(batch).values():
+    for value in filter(torch.is_tensor, vars(batch).values()):
         value.fill_(1)
     unet, optimizer = accelerator.prepare(unet, optimizer)
     o = config.objective

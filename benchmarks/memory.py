@@ -46,7 +46,7 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
 
     unet.forward = autocast_forward
     batch = fake_batch(unet, size=setup.size, batch=setup.batch)
-    for value in vars(batch).values():
+    for value in filter(torch.is_tensor, vars(batch).values()):
         value.zero_()
 
     def step() -> None:

@@ -45,7 +45,7 @@ class Batch:
     """(B, 4, h, w)"""
     timesteps: Tensor
     """(B,) int64"""
-    text: Tensor
+    text: Tensor | None = None
     """(B,) int64 on the CPU: index of the caption among the examples', the one after the last for the base's null."""
     prior: Batch | None = None
     """As many samples of class pictures, for prior preservation, with noise and timesteps of their own."""

@@ -103,6 +103,7 @@ class TokenTraining:
 
         def filled(first: int, count: int) -> Batch:
             batch = batch_at(first, count)
+            assert batch.text is not None
             embeds, pooled = self._of(batch.text.tolist())
             return replace(batch, embeds=embeds.to(self.device), pooled=pooled.to(self.device))
 

@@ -308,5 +308,4 @@ def fake_batch(unet: Any, *, size: int, batch: int) -> Batch:
         time_ids=make(batch, 6),
         noise=make(batch, 4, side, side),
         timesteps=torch.zeros(batch, dtype=torch.long),
-        text=torch.zeros(batch, dtype=torch.long),
     )

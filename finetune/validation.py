@@ -199,7 +199,6 @@ class Validator:
             time_ids=repeated(e.time_ids[example]),
             noise=torch.stack(noise).to(device),
             timesteps=torch.tensor([self.timesteps[position] for position in positions], device=device),
-            text=text.expand(count),
         )
 
     def _write(self) -> None:
