@@ -14,6 +14,7 @@ PHOTOS ?=
 MODELS ?=
 WORKSPACE ?= .
 ARGS ?=
+WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 BIN := .venv/bin
 PACKSHOT := $(BIN)/packshot
@@ -58,10 +59,10 @@ doctor: setup  ## What this machine can do
 	@$(PACKSHOT) doctor $(IN)
 
 test: setup  ## All tests but those that need a GPU
-	@$(BIN)/pytest -q -m "not gpu" $(ARGS)
+	@$(BIN)/pytest -q $(WORKERS) -m "not gpu" $(ARGS)
 
 test-fast: setup  ## Unit and tiny tiers only
-	@$(BIN)/pytest -q -m "not gpu and not e2e and not slow" $(ARGS)
+	@$(BIN)/pytest -q $(WORKERS) -m "not gpu and not e2e and not slow" $(ARGS)
 
 format: setup  ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
