@@ -79,6 +79,7 @@ bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR MOD
 	@test -n "$(WORLD)" || { echo "Error: the benchmarks need a rendered world"; \
 	  echo "hint: make bench WORLD=DIR [PHOTOS=DIR]"; exit 1; } >&2
 	@echo "== prepare" && $(BIN)/python -m benchmarks.prepare --world "$(WORLD)" $(if $(MODELS),--model-dir "$(MODELS)")
+	@echo "== incremental" && $(BIN)/python -m benchmarks.incremental
 	@echo "== embedded_base" && $(BIN)/python -m benchmarks.embedded_base --world "$(WORLD)" \
 	  $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 

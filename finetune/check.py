@@ -154,7 +154,7 @@ def _look_through(
             if isinstance(result, PackshotError):
                 write_record(LeftOut.of(job.task.mark(PREPARE_FORMAT), result), job.path)
     for stale in set(folder.glob("*.json")) - kept:
-        stale.unlink()
+        stale.unlink(missing_ok=True)
     looked, failures = [], refusals(product)
     for index, task in enumerate(tasks):
         result = results[index]

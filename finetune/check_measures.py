@@ -173,26 +173,33 @@ def unexplained(colours: Floats, others: Floats) -> float:
 
 
 def perceptual_hash(cutout: Array) -> NDArray[np.bool_]:
-    """A hash (255 bits) of a cutout that survives scaling, re-encoding and another ground.
+    """A hash (255 bits) of a cutout, on mid-grey, that survives scaling, re-encoding and another ground."""
+    alpha = cutout[..., 3:].astype(np.float32) / 255
+    over = cutout[..., :3] * alpha + 128 * (1 - alpha)
+    return _hash(Image.fromarray((over @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.float32)), 128)
 
-    The product, on mid-grey, fitted into a square; the signs of its lowest 16 x 16 cosine frequencies against their
-    median, the constant one left out (pHash; Zauner, "Implementation and benchmarking of perceptual image hash
-    functions", 2010).
+
+def picture_hash(picture: Image.Image) -> NDArray[np.bool_]:
+    """A hash (255 bits) of a whole photo, RGB or RGBA, that survives scaling, re-encoding, blur and other light."""
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    grey = (Image.alpha_composite(white, picture) if picture.mode == "RGBA" else picture).convert("L")
+    return _hash(grey, int(np.median(np.asarray(grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)))))
+
+
+def _hash(grey: Image.Image, fill: int) -> NDArray[np.bool_]:
+    """The signs of a picture's lowest 16 x 16 cosine frequencies against their median, the constant one left out.
+
+    The picture is fitted into a square, the rest of which is `fill` (pHash; Zauner, "Implementation and benchmarking of
+    perceptual image hash functions", 2010).
     """
-    low = fft.dctn(_squared(cutout, HASH_SIDE), norm="ortho")[:HASH_KEPT, :HASH_KEPT].ravel()[1:]
+    square = np.asarray(_fitted(grey, HASH_SIDE, fill), dtype=np.float32)
+    low = fft.dctn(square, norm="ortho")[:HASH_KEPT, :HASH_KEPT].ravel()[1:]
     return np.asarray(low > np.median(low))
 
 
 def hash_distance(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Share of the bits that differ, 0..1; about 0.5 for unrelated pictures."""
     return float((first != second).mean())
-
-
-def _squared(cutout: Array, side: int) -> Floats:
-    alpha = cutout[..., 3:].astype(np.float32) / 255
-    over = cutout[..., :3] * alpha + 128 * (1 - alpha)
-    grey = Image.fromarray((over @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.float32))
-    return np.asarray(_fitted(grey, side, 128), dtype=np.float32)
 
 
 def _fitted(picture: Image.Image, side: int, fill: int = 0) -> Image.Image:

@@ -7,12 +7,15 @@ made; it never passes in silence. Reads pictures it is given, writes nothing.
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,19 +32,24 @@ LEAST_READ = 480
 
 
 def open_reader() -> Reader | None:
-    """The reader of the extra `ocr`, or None where that is not installed."""
-    try:
-        from rapidocr import RapidOCR
-    except ImportError:
+    """The reader of the extra `ocr`, loaded when it first reads; None where the extra is not installed."""
+    if not all(find_spec(name) for name in ("rapidocr", "onnxruntime")):
         return None
-    engine = RapidOCR(params={"Global.log_level": "critical"})
-    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
+    engine = functools.lru_cache(maxsize=1)(_engine)
 
     def read(picture: Image.Image) -> Sequence[str]:
         pixels = np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])  # rapidocr takes BGR
-        return [str(text) for text in engine(pixels).txts or ()]
+        return [str(text) for text in engine()(pixels).txts or ()]
 
     return read
+
+
+def _engine() -> Any:
+    from rapidocr import RapidOCR
+
+    engine = RapidOCR(params={"Global.log_level": "critical"})
+    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
+    return engine
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,9 @@ class Look:
     pieces: list[int]
     palette: Floats
     hash: NDArray[np.bool_]
+    """Of the cutout."""
+    picture_hash: NDArray[np.bool_]
+    """Of the whole photo."""
     remarks: tuple[Remark, ...] = ()
     """What was unusual about reading the file or cutting it out."""
 
@@ -87,6 +90,7 @@ class Look:
             "pieces": self.pieces,
             "palette": _packed(self.palette),
             "hash": _packed(self.hash),
+            "picture_hash": _packed(self.picture_hash),
             "remarks": [asdict(remark) for remark in self.remarks],
         }
 
@@ -107,6 +111,7 @@ def look_from_json(data: dict[str, Any]) -> Look:
             "ground": None if data["ground"] is None else _unpacked(data["ground"]),
             "palette": _unpacked(data["palette"]),
             "hash": _unpacked(data["hash"]),
+            "picture_hash": _unpacked(data["picture_hash"]),
             "remarks": tuple(Remark(**remark) for remark in data["remarks"]),
         }
     )
@@ -135,6 +140,7 @@ def look_at(cut: Cut, content: str) -> Look:
         pieces=[int(area) for area in measures.piece_areas(pixels)],
         palette=measures.palette(pixels),
         hash=measures.perceptual_hash(pixels),
+        picture_hash=measures.picture_hash(cut.picture),
         remarks=cut.remarks,
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from finetune.core import errors
 
-PREPARE_FORMAT = 6
+PREPARE_FORMAT = 7
 """Raised when the same input would give other files; joins every key."""
 RECORDS = "records"
 LAYERS = {"cutout": "cutouts", "glass": "glass", "shadow": "shadows"}

@@ -28,9 +28,15 @@ STRANGE = 0.12
 mixed in, 95 % are above. What has the same colours is not seen."""
 STRANGE_OF_TWO = 0.35
 """The same for a set of two photos, where front and back may differ as much as two products."""
-NEAR_DUPLICATE = 0.13
-"""Share of hash bits that differ. Copies scaled by half, re-encoded or on another ground: at most 0.08; different views
-of a product that has sides: from 0.165; turned views of one that looks alike all round (a plain can): from 0.05."""
+SAME_PICTURE = 0.03
+"""Share of the bits of whole photos' hashes that differ. Copies scaled, re-encoded, blurred or tinted: at most 0.04;
+views of a can that looks alike all round: from 0.04, of other products: from 0.07."""
+NEAR_DUPLICATE, ON_ONE_GROUND = 0.13, 0.05
+"""The same of cutouts: copies on another ground (at most 0.08, if cut out alike), and on the same ground, where a copy
+is mostly found by its whole photo. Different views of a product that has sides: from 0.165; turned views of one that
+looks alike all round: from 0.05."""
+SAME_GROUND = 0.05
+"""Difference of linear level up to which two plain grounds are the same."""
 MANY_VIEWS = 4
 """Views from which on an adapter has seen the product from enough sides (with fewer, none can be held out whole)."""
 
@@ -72,7 +78,7 @@ def count_views(looks: Sequence[Look]) -> int:
     """How many photos are left when near duplicates count once."""
     kept: list[Look] = []
     for look in looks:
-        if all(measures.hash_distance(look.hash, other.hash) > NEAR_DUPLICATE for other in kept):
+        if not any(_alike(look, other) for other in kept):
             kept.append(look)
     return len(kept)
 
@@ -81,11 +87,12 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     found = []
     for index, look in enumerate(looks):
         exact = next((other for other in looks[:index] if other.content == look.content), None)
-        near = [(measures.hash_distance(look.hash, other.hash), other.name) for other in looks[:index]]
-        distance, name = min(near, default=(1.0, ""))
-        if exact is None and distance > NEAR_DUPLICATE:
+        near = [other for other in looks[:index] if _alike(look, other)]
+        if exact is None and not near:
             continue
-        what = f"the same file as {exact.name}" if exact else f"almost the same picture of the product as {name}"
+        nearest = min(near, key=lambda other: measures.hash_distance(look.hash, other.hash), default=None)
+        what = f"almost the same picture of the product as {nearest.name}" if nearest else ""
+        what = f"the same file as {exact.name}" if exact else what
         found.append(
             Finding(
                 "duplicate",
@@ -97,6 +104,18 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
             )
         )
     return found
+
+
+def _alike(look: Look, other: Look) -> bool:
+    """Are two photos the same shot, or as good as that?"""
+    if measures.hash_distance(look.picture_hash, other.picture_hash) <= SAME_PICTURE:
+        return True
+    limit = ON_ONE_GROUND if _on_one_ground(look.ground, other.ground) else NEAR_DUPLICATE
+    return measures.hash_distance(look.hash, other.hash) <= limit
+
+
+def _on_one_ground(ground: Floats | None, other: Floats | None) -> bool:
+    return ground is not None and other is not None and bool((np.abs(ground - other) < SAME_GROUND).all())
 
 
 def _colours(looks: Sequence[Look], known: Comparisons) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from conftest import draw_bottle, write_set
 from PIL import Image
 
 from finetune import lighting, set_findings
-from finetune.core.catalog import Photo, SetConfig
+from finetune.check import check_set
+from finetune.check_measures import Exposure
+from finetune.core.catalog import Photo, SetConfig, Workspace
+from finetune.core.masks import Box
 from finetune.cutting import cut_photo
-from finetune.looks import Look, look_at, look_from_json
+from finetune.looks import CutoutFacts, Look, look_at, look_from_json
 
 
 def bright(photos: dict[str, Image.Image]) -> None:
@@ -101,6 +105,43 @@ def test_too_much_light_is_no_other_product_and_no_torn_cutout(tmp_path: Path) -
     alone = inspected(tmp_path / "alone", {"a": photos["view1"]})
     assert fired(alone) == {("exposure", "a.png")}
     assert any(re.search(r"overexposed: \d+% of the product is clipped", f.what) for f in alone.findings)
+
+
+def test_a_copy_cut_out_otherwise_is_still_a_copy(tmp_path: Path) -> None:
+    """By its whole photo: here the copy's mask takes half of the product."""
+    photos = views()
+    folder = write_set(tmp_path, "x1", photos | {"view9": photos["view1"].resize((500, 500))})
+    (folder / "masks").mkdir()
+    half = Image.new("L", (500, 500))
+    half.paste(255, (150, 100, 350, 250))
+    half.save(folder / "masks" / "view9.png")
+    report, _ = check_set(Workspace(tmp_path), "x1", size=256)
+    copies = [f for f in report.findings if f.check == "duplicate"]
+    assert [(f.photo, f.what) for f in copies] == [("view9.png", "almost the same picture of the product as view1.png")]
+
+
+def test_turned_views_of_what_looks_alike_all_round_are_no_copies() -> None:
+    looks = [replace(look, ground=np.ones(3, np.float32)) for look in made_up_looks((0.0, 0.1, 0.2))]
+    assert [f.check for f in set_findings.set_findings(looks)] == ["views"]
+    elsewhere = [looks[0], *(replace(look, ground=np.zeros(3, np.float32)) for look in looks[1:])]
+    found = [f.photo for f in set_findings.set_findings(elsewhere) if f.check == "duplicate"]
+    assert found == ["0.1"], "on another ground a cutout so alike is the same shot"
+
+
+def made_up_looks(flipped: tuple[float, ...]) -> list[Look]:
+    """Looks whose cutouts' hashes differ from the first by these shares of bits, photos' hashes by half."""
+    rng = np.random.default_rng(0)
+    base = rng.random(255) < 0.5
+    facts = CutoutFacts("plain ground", Box(0, 0, 9, 9), (10, 10), False, 0.5, 1)
+    palette = np.zeros((100, 3), dtype=np.float32)
+    looks = []
+    for share in flipped:
+        bits = base ^ (np.arange(255) < round(255 * share))
+        photo = rng.random(255) < 0.5
+        looks.append(
+            Look(str(share), str(share), facts, 0.5, 0.5, Exposure(0, 0, 0, 50), 90, None, [81], palette, bits, photo)
+        )
+    return looks
 
 
 def test_few_views_are_a_note(tmp_path: Path) -> None:
