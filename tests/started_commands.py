@@ -116,9 +116,14 @@ def _killer(at: At) -> Callable[[str, tuple[object, ...]], None]:
     return look
 
 
-def pair(folder: Path, port: int, *arguments: str) -> list[Started]:
+def pair(folder: Path, port: int, *arguments: str, **environment: str) -> list[Started]:
     """Two processes of one run, as `torchrun --nproc-per-node 2` starts them."""
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = environment | {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     return [
         start(folder / f"said-{rank}.txt", *arguments, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
         for rank in range(2)

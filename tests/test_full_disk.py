@@ -21,7 +21,8 @@ CONFIG = """
 base: {model: BASE}
 data: {size: 64, variants: 4}
 adapter: {rank: 4}
-train: {steps: 6, batch: 2, learning_rate: 1.0e-2, checkpoint_every: 2, optimizer: adamw, trackers: []}
+train:
+  {steps: 6, batch: 2, learning_rate: 1.0e-2, checkpoint_every: 2, optimizer: adamw, trackers: [], deterministic: true}
 objective: {ring_px: 8}
 validation: {every: 0, choose: last}
 memory: {check: false}
@@ -111,6 +112,18 @@ def test_the_cache_the_run_folder_and_the_version(shop: Path, tmp_path: Path) ->
     before = sorted(path.name for path in run.parent.iterdir())
     assert "the run's folder can't be written: File too large" in refused(folder, "train.seed=7", largest_file=500)
     assert sorted(path.name for path in run.parent.iterdir()) == before
+
+
+@pytest.mark.tiny
+def test_preparing_too(tmp_path: Path) -> None:
+    folder = write_set(tmp_path, "bottle02", {"front": draw_bottle()})
+    line = ["prepare", "bottle02", "--config", "embedded", "--set", "data.variants=2", "--workspace", str(tmp_path)]
+    run = start(tmp_path / "said.txt", *line, largest_file=9_000)
+    assert run.wait() == 1, run.said()
+    assert run.said().count("Error: ") == 1
+    assert "File too large" in run.said()
+    assert "hint: make room" in run.said()
+    assert sorted(path.name for path in folder.iterdir()) == ["photos", "set.yaml"]
 
 
 def test_what_a_refusal_is(tmp_path: Path) -> None:

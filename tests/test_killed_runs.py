@@ -18,7 +18,8 @@ CONFIG = """
 base: {model: BASE}
 data: {size: 64, variants: 4}
 adapter: {rank: 4}
-train: {steps: 6, batch: 1, learning_rate: 1.0e-2, checkpoint_every: 2, min_8bit_size: 64, trackers: []}
+train:
+  {steps: 6, batch: 1, learning_rate: 1.0e-2, checkpoint_every: 2, min_8bit_size: 64, trackers: [], deterministic: true}
 validation: {every: 3, examples: 1, timesteps: 1, choose: loss}
 objective: {ring_px: 8}
 memory: {check: false}

@@ -20,6 +20,8 @@ from started_commands import Started, pair, start
 from finetune.core.adapter import read_header
 
 pytestmark = pytest.mark.tiny
+ON_CPUS = {"CUDA_VISIBLE_DEVICES": ""}
+"""For a machine with one GPU: two processes would want two."""
 CONFIG = """
 base: {model: BASE}
 data: {size: 64, variants: 4}
@@ -67,14 +69,14 @@ def both(place: Path, name: str, *arguments: str, codes: tuple[int, int] = (0, 0
     """Run a command in two processes to its end; what each said."""
     folder = place / name
     folder.mkdir()
-    started = pair(folder, free_port(), *arguments)
+    started = pair(folder, free_port(), *arguments, **ON_CPUS)
     assert tuple(process.wait() for process in started) == codes, [process.said() for process in started]
     return [process.said() for process in started]
 
 
 def one(place: Path, name: str, *overrides: str) -> Path:
     """The version that a single process makes."""
-    process = start(place / f"{name}.txt", *line(place, *overrides))
+    process = start(place / f"{name}.txt", *line(place, *overrides), **ON_CPUS)
     assert process.wait() == 0, process.said()
     return folder_of(place, process.said())
 
@@ -105,7 +107,7 @@ def test_torchrun_trains_what_one_process_does(place: Path) -> None:
     ]
     command += ["-m", "finetune.core.commands", *line(place, "train.accumulation=2", "train.batch=1")]
     paths = os.pathsep.join(p for p in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")) if p)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    environment = os.environ | ON_CPUS | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1, "data is written once"
@@ -130,7 +132,7 @@ def test_ctrl_c_stops_both_and_both_go_on(place: Path) -> None:
     kept = (straight / "adapter.safetensors").read_bytes()
     straight.rename(place / "taken-away")
     (place / "stopped").mkdir()
-    started = pair(place / "stopped", free_port(), *half)
+    started = pair(place / "stopped", free_port(), *half, **ON_CPUS)
     started[0].wait_until(lambda: "step 1/5" in started[0].said())
     stop(started[1])
     assert [process.wait() for process in started] == [130, 130], "the one that was asked takes the other along"
