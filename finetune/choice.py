@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from finetune import lora
 from finetune.candidates import Candidates
 from finetune.core import gate, judging
-from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.basemodel import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.drawings import DRAWINGS, DrawingRoom, Request, product_box, requests_for
 from finetune.core.errors import PackshotError
@@ -28,7 +28,7 @@ from finetune.core.images import open_picture
 from finetune.core.inpaint import Inpainter, Sampling
 from finetune.core.prepared import PreparedSet
 from finetune.core.token_embeddings import Tokens
-from finetune.live_unet import lent_for_drawing
+from finetune.live_unet import live_inpainter
 from finetune.settings import TrainConfig
 from finetune.validation import Record, by_loss
 
@@ -134,44 +134,40 @@ def make_requests(prepared: PreparedSet, pictures: gate.PicturesSection, count: 
 
 
 class Judge:
-    """Draws the product with the UNet at hand and measures what came out; VAE and text encoders are its own."""
+    """Draws the product with the adapter at hand and measures what came out."""
 
     def __init__(
         self,
-        base: ResolvedBase,
-        unet: Any,
+        painter: Inpainter,
         prepared: PreparedSet,
         config: gate.GateConfig,
         *,
         pictures: int,
         cache: Path,
-        dtype: torch.dtype,
-        tokens: Callable[[Any], Tokens] | None = None,
     ) -> None:
-        """Load what drawing needs besides the UNet.
+        """Set the conditions.
+
+        Args:
+            painter: around the UNet that was trained. config: the gate. pictures: that a candidate draws.
+            cache: folder of what the base alone paints.
 
         Raises:
-            PackshotError: of the kind that fits: no cutout to compare with, a product that fits into no frame, a base
-                that can't be loaded.
+            PackshotError: of the kind that fits: no cutout to compare with, a product that fits into no frame.
         """
         p = config.pictures
         first = min(prepared.photos, key=lambda photo: photo.photo)
         cutout = open_picture(prepared.cutout_path(first)).convert("RGBA")
-        box = product_box(cutout.size, base.size, height=p.height, ground=p.ground)
+        box = product_box(cutout.size, painter.size, height=p.height, ground=p.ground)
         self.frame = make_frame(box, p.measure_side)
         self.views = hang(prepared, {}, {}, self.frame)
         self.requests = make_requests(prepared, p, pictures)
         self.rules = {name: rule for name, rule in config.rules.items() if name not in ELSEWHERE}
-        pipeline = load_pipeline(base, dtype=dtype, device=str(unet.device), without=("unet",))
-        pipeline.unet = unet
         sampling = Sampling(steps=p.steps, guidance=p.guidance)
-        painter = Inpainter(base, pipeline, modules=1, tokens=tokens(pipeline) if tokens else None)
         self.room = DrawingRoom(painter, box, sampling=sampling, margin=p.box_margin, cache=cache)
 
     def measure(self) -> Measured:
         """Draw and measure with the adapter as it is now."""
-        with lent_for_drawing(self.room.inpainter.pipeline.unet):
-            drawings = self.room.draw(self.requests, tell=lambda line: None)
+        drawings = self.room.draw(self.requests, tell=lambda line: None)
         judged = [judging.judge_drawing(drawing, self.views, self.frame) for drawing in drawings]
         values = {name: value for name, value in judging.values_of(judged).items() if value is not None}
         scores = gate.score(values, self.rules)
@@ -230,37 +226,27 @@ def choose_of_run(
     """
     v = config.validation
     found = open_candidates(records, candidates) if records else []
-    judge, why_not = None, ""
-    if v.choose == "measured" and len(found) > 1:
-        try:
-            judge, why_not = _judge(config, prepared, base, unet, cache, dtype, tokens)
-        except PackshotError as error:
-            why_not = error.message
-            warn(f"candidates are ranked by validation loss alone: {error.message}")
 
     def load(step: int) -> None:
         lora.load_lora_state(unet, candidates.load(step))
 
-    chosen = choose(found, v.choose, last=last, why_not=why_not, judge=judge, load=load)
+    chosen = None
+    why_not = (
+        "" if prepared.kind == "sku" and prepared.photos else f"a {prepared.kind} set has no product to compare with"
+    )
+    if v.choose == "measured" and len(found) > 1 and not why_not:
+        say(f"  judging {len(found)} candidates on {v.pictures} pictures each")
+        try:
+            bars = gate.load_gate(v.gate or None)
+            with live_inpainter(base, unet, dtype, tokens) as painter:
+                judge = Judge(painter, prepared, bars, pictures=v.pictures, cache=cache)
+                chosen = choose(found, v.choose, last=last, judge=judge, load=load)
+        except PackshotError as error:  # a GPU too small to draw on, a product that fits into no frame
+            why_not = error.message
+            warn(f"candidates are ranked by validation loss alone: {error.message}")
+    chosen = chosen or choose(found, v.choose, last=last, why_not=why_not)
     if found and chosen.step in candidates.steps():
         load(chosen.step)
     if len(found) > 1:
         say(f"  step {chosen.step} is taken: {chosen.why}")
     return chosen
-
-
-def _judge(
-    config: TrainConfig,
-    prepared: PreparedSet,
-    base: ResolvedBase,
-    unet: Any,
-    cache: Path,
-    dtype: torch.dtype,
-    tokens: Callable[[Any], Tokens] | None,
-) -> tuple[Judge | None, str]:
-    if prepared.kind != "sku" or not prepared.photos:
-        return None, f"a {prepared.kind} set has no product to compare with"
-    bars = gate.load_gate(config.validation.gate or None)
-    say(f"  judging candidates on {config.validation.pictures} pictures each")
-    pictures = config.validation.pictures
-    return Judge(base, unet, prepared, bars, pictures=pictures, cache=cache, dtype=dtype, tokens=tokens), ""

@@ -1,30 +1,52 @@
-"""The UNet that is being trained, lent for drawing: as a pipeline wants it, and afterwards as training had it.
+"""The UNet that is being trained, lent to a pipeline for drawing, and afterwards as training had it.
 
 Called by previews and by the choice among candidates. accelerate wraps the UNet's forward in autocast and turns what
 comes out to fp32; a pipeline in bf16 would hand that to its autoencoder, which refuses it. Placing knows no wrapper.
+The VAE and the text encoders are in memory only meanwhile; on a GPU that can't hold them all, parts take turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.inpaint import Inpainter, bring_to_device
+from finetune.core.token_embeddings import Tokens
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
-def lent_for_drawing(unet: Any) -> Iterator[None]:
-    """Evaluation mode and the UNet's own forward inside; training mode and accelerate's forward again after.
+def live_inpainter(
+    base: ResolvedBase, unet: Any, dtype: torch.dtype, tokens: Callable[[Any], Tokens] | None = None
+) -> Iterator[Inpainter]:
+    """An inpainter around the UNet with its adapter.
 
     Args:
-        unet: unwrapped from what accelerate puts around it for several processes.
+        unet: unwrapped from what accelerate puts around it for several processes. dtype: of VAE and text encoders.
+        tokens: puts the trigger word's own tokens into a pipeline, where they are trained.
+
+    Raises:
+        BaseModelError: the base's other parts can't be loaded.
     """
+    device = str(unet.device)
+    pipeline = load_pipeline(base, dtype=dtype, device="cpu", without=("unet",))
+    expanding = tokens(pipeline) if tokens else None
     training, wrapped = unet.training, unet.__dict__.get("forward")
     if "_original_forward" in unet.__dict__:
         unet.forward = unet._original_forward
     unet.eval()
+    pipeline.unet = unet
     try:
-        yield
+        bring_to_device(pipeline, device)
+        yield Inpainter(base, pipeline, modules=1, tokens=expanding)
     finally:
+        pipeline.remove_all_hooks()
+        if str(unet.device) != device:
+            unet.to(device)
         unet.train(training)
         if wrapped is not None:
             unet.forward = wrapped

@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import compose
-from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.basemodel import ResolvedBase
 from finetune.core.glass import composite_glass
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import Inpainter, Sampling
 from finetune.core.prepared import PreparedSet
 from finetune.core.prompts import PromptSection, resolve_prompt
 from finetune.core.token_embeddings import Tokens
-from finetune.live_unet import lent_for_drawing
+from finetune.live_unet import live_inpainter
 
 if TYPE_CHECKING:
     import torch
@@ -89,13 +89,8 @@ class Previewer:
         import torch
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        device = str(next(self.unet.parameters()).device)
-        pipeline = load_pipeline(self.base, dtype=self.dtype, device=device, without=("unet",))
-        pipeline.unet = self.unet
-        tokens = self.tokens(pipeline) if self.tokens else None
         drawn: dict[str, Image.Image] = {}
-        with lent_for_drawing(self.unet), torch.random.fork_rng():
-            painter = Inpainter(self.base, pipeline, modules=1, tokens=tokens)
+        with live_inpainter(self.base, self.unet, self.dtype, self.tokens) as painter, torch.random.fork_rng():
             for number, scene in enumerate(self.scenes):
                 for kind, picture in self._pictures(painter, scene).items():
                     drawn[f"{number}-{kind}"] = picture

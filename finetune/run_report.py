@@ -43,7 +43,7 @@ body { margin: 0 auto; max-width: 80rem; padding: 2.5rem clamp(1rem, 4vw, 3rem);
 h1 { font-weight: 600; font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-weight: 600; font-size: 1.1rem; margin: 2.2rem 0 .8rem; }
 h3 { font-weight: 600; font-size: .95rem; margin: 0 0 .4rem; }
-p { margin: .3rem 0; max-width: 50rem; }
+p { margin: .3rem 0 .8rem; max-width: 50rem; }
 p.faint, .faint { color: var(--faint); }
 .plots { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem; }
@@ -57,7 +57,8 @@ tr.chosen td { background: var(--mark); font-weight: 600; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .facts td:first-child { color: var(--faint); white-space: nowrap; }
 .pictures td, .pictures th { border: 0; padding: .3rem; text-align: left; vertical-align: middle; }
-.pictures img { display: block; border-radius: 6px; }
+.pictures th { max-width: 16rem; }
+.pictures img { display: block; border-radius: 6px; max-width: 38vw; height: auto; }
 pre { margin: 0; font: 13px/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 .two { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 """
@@ -123,7 +124,7 @@ def make_page(run: RunFolder, state: str) -> str:
         if metrics
         else "<p>No step was done.</p>",
         _candidates(choice),
-        _previews(run.previews),
+        _previews(run.previews, config["preview"]["scenes"]),
         "<h2>Settings and surroundings</h2>",
         '<div class="two">',
         f'<section class="card"><h3>Configuration</h3><pre>{html.escape(_yaml(config))}</pre></section>',
@@ -174,14 +175,15 @@ def plots(
         )
     clip = config["train"]["max_grad_norm"]
     norms = column("grad_norm")
-    return [
+    near = max(norms) > clip / 10  # a level far above the curve would press it flat
+    shown = [
         *found,
         Plot(
             "Gradient norm, before clipping",
             "norm",
             [Line(steps, norms, "each step", faint=True), Line(steps, run_plots.smoothed(norms), "smoothed")],
             log=True,
-            level=(clip, f"clipped at {clip:g}"),
+            level=(clip, f"clipped at {clip:g}") if near else None,
             end=end,
         ),
         Plot("Learning rate", "rate", [Line(steps, column("learning_rate"))], end=end),
@@ -194,6 +196,7 @@ def plots(
             end=end,
         ),
     ]  # fmt: skip
+    return [plot for plot in shown if any(math.isfinite(v) for line in plot.lines for v in line.values)]
 
 
 def _card(plot: Plot) -> str:
@@ -225,7 +228,7 @@ def _candidates(choice: dict[str, Any] | None) -> str:
     )
 
 
-def _previews(folder: Path) -> str:
+def _previews(folder: Path, scenes: Sequence[str]) -> str:
     found = {match: path for path in folder.glob("*.png") if (match := PREVIEW.fullmatch(path.name))}
     if not found:
         return ""
@@ -233,7 +236,7 @@ def _previews(folder: Path) -> str:
     steps, names = sorted({step for step, _ in by_place}), sorted({name for _, name in by_place})
     if len(steps) > MOST_ROWS:
         steps = sorted({steps[i * (len(steps) - 1) // (MOST_ROWS - 1)] for i in range(MOST_ROWS)})
-    head = "".join(f"<th>scene {html.escape(name.replace('-', ': '))}</th>" for name in names)
+    head = "".join(f"<th>{html.escape(_titled(name, scenes))}</th>" for name in names)
     body = ""
     for step in steps:
         cells = "".join(f"<td>{_picture(by_place.get((step, name)), f'step {step}')}</td>" for name in names)
@@ -242,6 +245,12 @@ def _previews(folder: Path) -> str:
         '<h2>Previews</h2><div class="card wide"><table class="pictures">'
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _titled(name: str, scenes: Sequence[str]) -> str:
+    """`0-place` as `place: on a white marble vanity`."""
+    number, _, kind = name.partition("-")
+    return f"{kind}: {scenes[int(number)]}" if int(number) < len(scenes) else name
 
 
 def _picture(path: Path | None, alt: str) -> str:

@@ -83,7 +83,7 @@ def end_trackers(accelerator: Accelerator) -> None:
         if accelerator.is_main_process and any(tracker.name == "trackio" for tracker in accelerator.trackers):
             import trackio
 
-            trackio.finish()  # type: ignore[no-untyped-call]  # accelerate ends its run, but trackio would end it once more at exit, on stdout
+            trackio.finish()  # accelerate ends its run, but trackio would end it once more at exit, on stdout
 
 
 def log_pictures(accelerator: Accelerator, pictures: Mapping[str, Image.Image], step: int) -> None:

@@ -214,6 +214,15 @@ def test_a_brand_is_ranked_by_loss(tmp_path: Path, tiny_base: Path, gate: Path) 
     assert (told["rule"], "brand set" in told["why"]) == ("loss", True)
 
 
+def test_bf16_draws_as_placing_does(tmp_path: Path, tiny_base: Path, gate: Path) -> None:
+    """accelerate's wrapper turns the UNet's answer to fp32, which an autoencoder in bf16 refuses."""
+    workspace = Workspace(tmp_path)
+    write_set(tmp_path, "bottle01", {"front": draw_bottle()})
+    result = train(workspace, config_of(tiny_base, gate, "train.steps=4", "memory.precision=bf16"))
+    assert story_of(result)["choice"]["rule"] == "measured"
+    assert len(list((run_of(workspace, result) / "previews").glob("*.png"))) == 2
+
+
 def test_too_few_examples_to_hold_any_out(tmp_path: Path, tiny_base: Path, gate: Path) -> None:
     workspace = Workspace(tmp_path)
     write_set(tmp_path, "bottle01", {"front": draw_bottle()})

@@ -44,16 +44,19 @@ def warn(text: str) -> None:
 
 
 def quiet_libraries() -> None:
-    """Silence the libraries' chatter, before they are imported.
+    """Silence the libraries' chatter, and what they report home, before they are imported.
 
     Only what tells the user nothing he can act on: import-time notices of parts Packshot does not use, progress bars
-    of loaders, deprecations inside libraries. Their exceptions are untouched.
+    of loaders, deprecations inside libraries. Their exceptions are untouched. `datasets` counts loads at S3, even of
+    local folders, and onnxruntime, which diffusers imports where it is there, sends events; both can be told not to.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")

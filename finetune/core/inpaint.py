@@ -128,6 +128,15 @@ def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline) -> int:
     return sum(p.numel() * p.element_size() for model in models if model is not None for p in model.parameters())
 
 
+def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
+    """Move a pipeline to a device; on a GPU that its parts would crowd they take turns there, and that is said."""
+    if where.startswith("cuda") and weight_bytes(pipeline) > CROWDED * gpu_memory_gib() * 2**30:
+        say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
+        pipeline.enable_model_cpu_offload(device=where)
+    else:
+        pipeline.to(where)
+
+
 def load_inpainter(
     base: ResolvedBase,
     weights: Path | None,
@@ -163,11 +172,7 @@ def load_inpainter(
     else:
         modules = adapter_file.attach(pipeline.unet, weights) if weights is not None else 0
     tokens = token_embeddings.add_tokens(pipeline, *embeddings) if embeddings else None
-    if where.startswith("cuda") and weight_bytes(pipeline) > CROWDED * gpu_memory_gib() * 2**30:
-        say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
-        pipeline.enable_model_cpu_offload(device=where)
-    else:
-        pipeline.to(where)
+    bring_to_device(pipeline, where)
     inpainter = Inpainter(base, pipeline, modules, tokens)
     inpainter.set_adapter_scale(scale)
     return inpainter
