@@ -6,6 +6,7 @@ good or bad is not said here: thresholds and words are `check`'s. Nothing reads 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -197,9 +198,12 @@ def _hash(grey: Image.Image, fill: int) -> NDArray[np.bool_]:
     return np.asarray(low > np.median(low))
 
 
-def hash_distance(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Share of the bits that differ, 0..1; about 0.5 for unrelated pictures."""
-    return float((first != second).mean())
+def hash_distances(hashes: Sequence[NDArray[np.bool_]]) -> Floats:
+    """(N, N) shares of the bits in which two hashes differ, 0..1; about 0.5 for unrelated pictures."""
+    if not hashes:
+        return np.zeros((0, 0), dtype=np.float32)
+    signs = np.stack(hashes).astype(np.float32) * 2 - 1
+    return np.asarray((1 - signs @ signs.T / signs.shape[1]) / 2, dtype=np.float32)
 
 
 def _fitted(picture: Image.Image, side: int, fill: int = 0) -> Image.Image:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finetune import check_measures as measures
 from finetune import lighting
@@ -76,21 +77,22 @@ def set_findings(looks: Sequence[Look], known: Comparisons | None = None) -> lis
 
 def count_views(looks: Sequence[Look]) -> int:
     """How many photos are left when near duplicates count once."""
-    kept: list[Look] = []
-    for look in looks:
-        if not any(_alike(look, other) for other in kept):
-            kept.append(look)
+    alike, kept = _alike(looks), list[int]()
+    for index in range(len(looks)):
+        if not alike[index, kept].any():
+            kept.append(index)
     return len(kept)
 
 
 def _duplicates(looks: Sequence[Look]) -> list[Finding]:
-    found = []
+    alike, found = _alike(looks), []
+    distances = measures.hash_distances([look.hash for look in looks])
     for index, look in enumerate(looks):
         exact = next((other for other in looks[:index] if other.content == look.content), None)
-        near = [other for other in looks[:index] if _alike(look, other)]
-        if exact is None and not near:
+        near = np.flatnonzero(alike[index, :index])
+        if exact is None and not len(near):
             continue
-        nearest = min(near, key=lambda other: measures.hash_distance(look.hash, other.hash), default=None)
+        nearest = looks[near[distances[index, near].argmin()]] if len(near) else None
         what = f"almost the same picture of the product as {nearest.name}" if nearest else ""
         what = f"the same file as {exact.name}" if exact else what
         found.append(
@@ -106,16 +108,13 @@ def _duplicates(looks: Sequence[Look]) -> list[Finding]:
     return found
 
 
-def _alike(look: Look, other: Look) -> bool:
-    """Are two photos the same shot, or as good as that?"""
-    if measures.hash_distance(look.picture_hash, other.picture_hash) <= SAME_PICTURE:
-        return True
-    limit = ON_ONE_GROUND if _on_one_ground(look.ground, other.ground) else NEAR_DUPLICATE
-    return measures.hash_distance(look.hash, other.hash) <= limit
-
-
-def _on_one_ground(ground: Floats | None, other: Floats | None) -> bool:
-    return ground is not None and other is not None and bool((np.abs(ground - other) < SAME_GROUND).all())
+def _alike(looks: Sequence[Look]) -> NDArray[np.bool_]:
+    """(N, N): are two photos the same shot, or as good as that?"""
+    grounds = np.array([np.full(3, np.nan) if look.ground is None else look.ground for look in looks]).reshape(-1, 3)
+    on_one = (np.abs(grounds[:, None] - grounds[None]) < SAME_GROUND).all(axis=-1)  # False where one is unknown
+    whole = measures.hash_distances([look.picture_hash for look in looks]) <= SAME_PICTURE
+    limit = np.where(on_one, ON_ONE_GROUND, NEAR_DUPLICATE)
+    return np.asarray(whole | (measures.hash_distances([look.hash for look in looks]) <= limit))
 
 
 def _colours(looks: Sequence[Look], known: Comparisons) -> list[Finding]:
