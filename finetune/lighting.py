@@ -145,8 +145,12 @@ def light_gains(colours: Floats, ground: Floats, others: Floats, grounds: Floats
         gains[clipped] *= step
         if np.abs(np.log2(np.maximum(gains, 1e-3))).max() > LEAST_GAIN:
             tried.append(gains)
-    scored = [(_fit(cKDTree(seen_in(others, gains, clipped)), colours), gains) for gains in tried]
-    best, gains = min(scored, key=lambda pair: pair[0], default=(np.inf, ratio))
+    few, fewer = others[::SCREENED], colours[::SCREENED]
+    scored = [(_fit(cKDTree(seen_in(few, gains, clipped)), fewer), gains) for gains in tried]
+    if not scored:
+        return None
+    gains = min(scored, key=_score)[1]
+    best = _fit(cKDTree(seen_in(others, gains, clipped)), colours)
     return np.asarray(gains, dtype=np.float32) if best < SHIFT_GAIN * plain else None
 
 
