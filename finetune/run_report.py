@@ -22,6 +22,7 @@ from PIL import Image
 
 from finetune import run_plots
 from finetune.core.console import warn
+from finetune.core.errors import PackshotError
 from finetune.core.images import open_picture
 from finetune.run_plots import Line, Plot
 from finetune.rundir import RunFolder
@@ -103,8 +104,8 @@ def write_report(run: RunFolder, state: str) -> None:
         part = run.path / ".report.html"
         part.write_text(page, encoding="utf-8")
         part.replace(run.path / "report.html")
-    except OSError as error:
-        warn(f"no report.html: {error.strerror or error}")
+    except (OSError, PackshotError) as error:
+        warn(f"no report.html: {error}")
 
 
 def make_page(run: RunFolder, state: str) -> str:
