@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from finetune import checkpointing, lora, memory, quantize
 from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
 from finetune.core.console import quiet_libraries
-from finetune.loop import Objective, batch_loss
+from finetune.loop import Objective, batch_loss, class_loss
 from finetune.optimizers import make_optimizer
 from finetune.tracing import fake_batch
 
@@ -52,6 +52,8 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
     def step() -> None:
         for _ in range(setup.accumulation):
             batch_loss(unet, batch, settings, dtype).backward()
+            if setup.class_pass:
+                class_loss(unet, batch, settings, dtype).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -90,6 +92,7 @@ def setups(unet: dict[str, Any], size: int) -> list[memory.Setup]:
         replace(plain, optimizer="adamw", targets="attention"),
         replace(plain, dtype="bfloat16", batch=4),
         replace(plain, dtype="bfloat16", checkpoint="all", dora=True, frozen_pass=False),
+        replace(plain, class_pass=True),
         replace(plain, nf4=True),
         replace(plain, nf4=True, dtype="bfloat16", checkpoint="all", batch=1, accumulation=4, targets="attention"),
     ]
@@ -106,9 +109,11 @@ def main() -> None:
     for setup in setups(memory.unet_config(base.config), base.size):
         said = memory.budget(setup, context=0).torch_peak
         real = measured_peak(base, setup)
-        kind = (
-            f"{'nf4, ' if setup.nf4 else ''}{setup.dtype}, {setup.targets} r{setup.rank}{' DoRA' if setup.dora else ''}"
-        )
+        parts = ["nf4,"] if setup.nf4 else []
+        parts += [f"{setup.dtype}, {setup.targets} r{setup.rank}"]
+        parts += ["DoRA"] if setup.dora else []
+        parts += ["with class pictures"] if setup.class_pass else []
+        kind = " ".join(parts)
         name = (
             f"{kind}, batch {setup.batch} x {setup.accumulation}, {setup.optimizer}, checkpointing {setup.checkpoint}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from finetune.core.basemodel import load_unet, resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.errors import BaseModelError
 from finetune.core.inpaint import Sampling, load_inpainter
-from finetune.train import check_request
+from finetune.train import check_request, check_schedule
 
 pytestmark = pytest.mark.tiny
 SDXL = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -95,6 +96,14 @@ def test_what_can_not_be_trained_is_refused_with_its_cure(tiny_base: Path, tmp_p
     said = {"epsilon": "ends in pure noise", "sample": "predicts 'sample'"}[prediction]
     assert said in caught.value.message
     assert prediction == "sample" or "v_prediction in scheduler_config.json" in caught.value.hint
+
+
+def test_a_checkpoints_cure_names_its_marks(tiny_base: Path) -> None:
+    base = replace(resolve_base(str(tiny_base)), layout="single-file", zero_snr=True)
+    with pytest.raises(BaseModelError, match="ends in pure noise") as caught:
+        check_schedule(base)
+    assert "`v_pred`" in caught.value.hint
+    assert "`ztsnr` out of the checkpoint" in caught.value.hint
 
 
 def test_the_schedule_is_that_of_the_base(tiny_base: Path, zero_snr_base: Path) -> None:
