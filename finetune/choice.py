@@ -97,7 +97,7 @@ class Choice:
 def weight_settings(config: TrainConfig) -> Any:
     """What of the validation settings decides the weights, for the adapter's fingerprint; None when nothing does.
 
-    The gate goes in by content: other bars, another choice. A run with one candidate chooses nothing.
+    The gate's scenes go in by content. A run with one candidate chooses nothing.
     """
     v = config.validation
     rule = v.choose if config.train.steps > v.every > 0 else "last"
@@ -105,7 +105,8 @@ def weight_settings(config: TrainConfig) -> Any:
     if rule != "last" or v.patience:
         kept |= v.model_dump(mode="json", include={"every", "examples", "timesteps", "seed", "patience"})
     if rule == "measured":
-        chosen_by = gate.load_gate(v.gate or None).model_dump(mode="json", exclude={"embedder"})
+        # bars are left out: an adapter is judged again when they move, and to move one must not retrain a catalogue
+        chosen_by = gate.load_gate(v.gate or None).model_dump(mode="json", include={"pictures"})
         kept |= {"candidates": v.candidates, "pictures": v.pictures, "gate": chosen_by, "drawings": DRAWINGS}
     return kept if len(kept) > 1 else None
 

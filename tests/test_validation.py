@@ -301,3 +301,16 @@ def test_best_and_newest_are_kept(tmp_path: Path) -> None:
     assert kept.steps() == [20, 30, 50]
     assert kept.load(30)["x"].tolist() == [30, 30]
     assert [r.step for r in by_loss(records)] == [20, 30, 10, 50, 40]
+
+
+def test_a_moved_bar_trains_nothing_again_and_another_scene_does(tiny_base: Path, gate: Path, tmp_path: Path) -> None:
+    def settings_with(text: str) -> Any:
+        other = tmp_path / "gate.yaml"
+        other.write_text(text, encoding="utf-8")
+        return choice.weight_settings(config_of(tiny_base, other))
+
+    text = gate.read_text(encoding="utf-8")
+    assert "bar: 200" in text
+    before = settings_with(text)
+    assert settings_with(text.replace("bar: 200", "bar: 100")) == before
+    assert settings_with(text.replace("seeds: [", "seeds: [7, ")) != before
