@@ -16,8 +16,7 @@ from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
-from finetune.core.errors import RunError
-from finetune.core.errors import ConfigError
+from finetune.core.errors import ConfigError, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
 from finetune.origin import Origin, read_weights
