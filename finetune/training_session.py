@@ -16,7 +16,7 @@ from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
-from finetune.core.errors import ConfigError
+from finetune.core.errors import ConfigError, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
 from finetune.origin import Origin, read_weights
@@ -286,5 +286,7 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
         cpu=device == "cpu",
     )
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    if accelerator.num_processes != processes.count():
+        raise RunError(f"accelerate sees {accelerator.num_processes} processes", "start several by torchrun")
     start_trackers(accelerator, run.path, config.model_dump(mode="json"))
     return accelerator, dtype
