@@ -23,7 +23,10 @@ from finetune.lora import add_lora, lora_parameters, target_modules
 from finetune.tracing import fake_batch
 
 pytestmark = pytest.mark.tiny
-NF4 = ("memory.quantize=nf4", "memory.check=false", "validation.every=0", "adapter.targets=attention+feedforward")
+NF4 = (
+    "memory.quantize=nf4", "memory.check=false", "validation.every=0", "validation.choose=last",
+    "adapter.targets=attention+feedforward",
+)  # fmt: skip
 
 
 def nf4_unet(base: Path, dtype: torch.dtype = torch.float32) -> object:
