@@ -47,17 +47,6 @@ class Failure:
         return message if name in message else f"{name}: {message}"
 
 
-def cut_all(product: ProductSet) -> tuple[list[Cut], list[Failure]]:
-    """Read and cut out every photo of a set."""
-    cuts, failures = [], refusals(product)
-    for photo in product.photos:
-        try:
-            cuts.append(cut_photo(photo, product.config))
-        except PackshotError as error:
-            failures.append(Failure(photo, error))
-    return cuts, failures
-
-
 def cut_photo(photo: Photo, config: SetConfig) -> Cut:
     """Read and cut out one photo.
 
@@ -92,18 +81,6 @@ def _mask_of(photo: Photo, found: Reading, limit: int) -> Image.Image | None:
 def refusals(product: ProductSet) -> list[Failure]:
     """The entries of photos/ that cannot even be tried."""
     return [Failure(Photo(refusal.path, None), refusal.error) for refusal in product.refused]
-
-
-def open_all(product: ProductSet) -> tuple[list[tuple[Photo, Image.Image]], list[Failure]]:
-    """Read every picture of a brand set, which nothing is cut out of."""
-    pictures, failures = [], refusals(product)
-    for photo in product.photos:
-        try:
-            limit = int(product.config.max_megapixels * 1e6)
-            pictures.append((photo, read_picture(photo.path, max_pixels=limit).picture))
-        except PackshotError as error:
-            failures.append(Failure(photo, error))
-    return pictures, failures
 
 
 def sidecar(photo: Photo) -> str:

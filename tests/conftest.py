@@ -14,7 +14,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from finetune.core import console
-from finetune.core.catalog import Workspace
+from finetune.core.catalog import ProductSet, Workspace
+from finetune.core.errors import PackshotError
+from finetune.cutting import Cut, Failure, cut_photo, refusals
 
 console.quiet_libraries()
 
@@ -67,6 +69,17 @@ def training_dies(after: int) -> Iterator[None]:
             yield
     finally:
         patch.undo()
+
+
+def cut_all(product: ProductSet) -> tuple[list[Cut], list[Failure]]:
+    """Every photo of a set cut out, and those that can't be."""
+    cuts, failures = [], refusals(product)
+    for photo in product.photos:
+        try:
+            cuts.append(cut_photo(photo, product.config))
+        except PackshotError as error:
+            failures.append(Failure(photo, error))
+    return cuts, failures
 
 
 @pytest.fixture(autouse=True)

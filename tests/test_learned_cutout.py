@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import draw_bottle, write_set
+from conftest import cut_all, draw_bottle, write_set
 from PIL import Image, ImageFilter
 
 from finetune import learned_matte
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
 from finetune.core.errors import CutoutError
-from finetune.cutting import cut_all
 from finetune.learned_matte import drawn_to_edges, find_model, learned_mask
 from finetune.matte_sources import cut_by, model_fingerprint
 from finetune.prepare import prepare_set
