@@ -47,6 +47,7 @@ def tiny_config(base: Path, *overrides: str) -> TrainConfig:
         "train": {"steps": 3, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 1},
         "objective": {"ring_px": 8},
         "memory": {"check": False},
+        "validation": {"every": 0, "choose": "last"},
     }
     return validate(TrainConfig, apply_overrides(data, overrides), "tiny")
 
