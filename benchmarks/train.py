@@ -109,6 +109,8 @@ def packshot_command(task: Task, out: Path, *extra: str) -> list[str]:
         "train.checkpoint_every": 500,
         "memory.precision": "bf16" if task.bf16 else "fp32",
         "objective.elsewhere_weight": 0,
+        "validation.every": 0,
+        "validation.choose": "last",
     }
     settings = [*(f"{key}={value}" for key, value in overrides.items()), *extra]
     options = [word for setting in settings for word in ("--set", setting)]
