@@ -15,6 +15,8 @@ MODELS ?=
 WORKSPACE ?= .
 ARGS ?=
 WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
+# a thread a process: what two torch processes with all cores each do to one another is tenfold
+TEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q $(WORKERS)
 
 BIN := .venv/bin
 PACKSHOT := $(BIN)/packshot
@@ -59,10 +61,10 @@ doctor: setup  ## What this machine can do
 	@$(PACKSHOT) doctor $(IN)
 
 test: setup  ## All tests but those that need a GPU
-	@$(BIN)/pytest -q $(WORKERS) -m "not gpu" $(ARGS)
+	@$(TEST) -m "not gpu" $(ARGS)
 
 test-fast: setup  ## Unit and tiny tiers only
-	@$(BIN)/pytest -q $(WORKERS) -m "not gpu and not e2e and not slow" $(ARGS)
+	@$(TEST) -m "not gpu and not e2e and not slow" $(ARGS)
 
 format: setup  ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
