@@ -25,7 +25,7 @@ from pydantic import Field
 
 from finetune.core.config import Strict, read_yaml, validate
 from finetune.core.console import quiet_libraries, say
-from finetune.core.errors import RunError
+from finetune.core.errors import PackshotError, RunError
 
 GATE_EXIT = 3
 SHOWN = ("palette", "palette_gain", "structure_gain", "own_nearest")
@@ -142,6 +142,26 @@ def format_table(rows: list[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def run_grid(file: Path, workspace: Path, *, only: int | None, loss_only: bool) -> None:
+    """Run the grid's first `only` cells (None: all) and print its table.
+
+    Raises:
+        PackshotError: of the kind that fits; settings that can't go together before the first cell is trained.
+    """
+    from finetune.cli import resolve_config
+
+    grid = validate(Grid, read_yaml(file), file.name)
+    cells = grid.cells()[:only]
+    for cell in cells:
+        resolve_config(grid.config, (*grid.set, *cell), announce=False)
+    rows = []
+    for number, cell in enumerate(cells, 1):
+        say(f"cell {number} of {len(cells)}: {', '.join(cell) or 'the recipe'}")
+        rows.append(run_cell(grid, cell, workspace, loss_only=loss_only))
+        say(f"  held-out loss {rows[-1].loss:.5f}, {rows[-1].verdict}, {rows[-1].seconds:.0f} s")
+    print(format_table(rows))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the grid and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,14 +171,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--loss-only", action="store_true", help="leave `packshot evaluate` out, half of the time")
     options = parser.parse_args(arguments)
     quiet_libraries()
-    grid = validate(Grid, read_yaml(options.grid), options.grid.name)
-    cells = grid.cells()[: options.cells]
-    rows = []
-    for number, cell in enumerate(cells, 1):
-        say(f"cell {number} of {len(cells)}: {', '.join(cell) or 'the recipe'}")
-        rows.append(run_cell(grid, cell, options.workspace, loss_only=options.loss_only))
-        say(f"  held-out loss {rows[-1].loss:.5f}, {rows[-1].verdict}, {rows[-1].seconds:.0f} s")
-    print(format_table(rows))
+    try:
+        run_grid(options.grid, options.workspace, only=options.cells, loss_only=options.loss_only)
+    except PackshotError as error:
+        sys.exit(f"Error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
 
 
 if __name__ == "__main__":
