@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device's memory, or the machine's, did not suffice."""
-    import torch
-
-    text = str(error).lower()
-    told = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and told)
-
-
 class BackOff:
     """The settings a run has in force for memory, and the one step down from them."""
 

@@ -19,6 +19,8 @@ from PIL import Image
 from finetune.cache import Row
 from finetune.core import fingerprint
 from finetune.core.basemodel import ResolvedBase
+from finetune.core.device import forget_frames, is_out_of_memory, release_memory
+from finetune.core.errors import OutOfMemory
 from finetune.core.images import write_png
 from finetune.core.inpaint import Sampling, load_inpainter
 from finetune.core.masks import Box, Mask, box_mask
@@ -51,23 +53,48 @@ def class_rows(
         progress: called with (done, total) as pictures are drawn.
 
     Raises:
-        OutOfMemory: the whole base with its text encoders and VAE does not fit the device.
+        OutOfMemory: the device's memory does not suffice for the base's parts, or to draw with them.
     """
     prompt = PROMPT.format(class_noun=class_noun)
     files = [folder / f"{_key(base, prompt, seed)}.png" for seed in range(count)]
     missing = [seed for seed, file in enumerate(files) if not file.is_file()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        inpainter = load_inpainter(base, None, precision=precision, device=device)
-        blank = Image.new("RGB", (base.size, base.size), (128, 128, 128))
-        everything = np.ones((base.size, base.size), dtype=bool)
-        for done, seed in enumerate(missing, 1):
-            drawn = inpainter.paint(blank, everything, prompt, sampling=SAMPLING, seed=seed)
-            part = files[seed].with_name(f".{files[seed].stem}-{os.getpid()}.png")
-            write_png(drawn, part)
-            part.replace(files[seed])
-            progress(done, len(missing))
+        wanted = {seed: files[seed] for seed in missing}
+        try:
+            _draw(base, prompt, wanted, precision=precision, device=device, progress=progress)
+        except (RuntimeError, MemoryError, OutOfMemory) as error:
+            if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
+                raise
+            forget_frames(error)
+            raise OutOfMemory(
+                f"the device's memory does not suffice for the base to draw pictures of '{class_noun}'",
+                "close other programs; objective.prior_weight=0 needs none, and what is drawn already is kept",
+            ) from error
+        finally:
+            release_memory(device)
     return [_row(file, prompt, seed, size) for seed, file in enumerate(files)]
+
+
+def _draw(
+    base: ResolvedBase,
+    prompt: str,
+    files: dict[int, Path],
+    *,
+    precision: str,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Draw a picture for each seed into its file; the base is in memory only meanwhile."""
+    inpainter = load_inpainter(base, None, precision=precision, device=device)
+    blank = Image.new("RGB", (base.size, base.size), (128, 128, 128))
+    everything = np.ones((base.size, base.size), dtype=bool)
+    for done, (seed, file) in enumerate(files.items(), 1):
+        drawn = inpainter.paint(blank, everything, prompt, sampling=SAMPLING, seed=seed)
+        part = file.with_name(f".{file.stem}-{os.getpid()}.png")
+        write_png(drawn, part)
+        part.replace(file)
+        progress(done, len(files))
 
 
 def _key(base: ResolvedBase, prompt: str, seed: int) -> str:

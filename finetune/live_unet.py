@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.device import forget_frames, is_out_of_memory, release_memory
+from finetune.core.errors import OutOfMemory
 from finetune.core.inpaint import Inpainter, bring_to_device
 from finetune.core.token_embeddings import Tokens
 
@@ -31,6 +33,8 @@ def live_inpainter(
 
     Raises:
         BaseModelError: the base's other parts can't be loaded.
+        OutOfMemory: memory did not suffice, for a part or in what was done with the inpainter. As after any error the
+            UNet is as training had it, and the other parts and what the error's frames held have left memory.
     """
     device = str(unet.device)
     pipeline = load_pipeline(base, dtype=dtype, device="cpu", without=("unet",))
@@ -40,13 +44,23 @@ def live_inpainter(
         unet.forward = unet._original_forward
     unet.eval()
     pipeline.unet = unet
+    painter = Inpainter(base, pipeline, modules=1, tokens=expanding)
     try:
         bring_to_device(pipeline, device)
-        yield Inpainter(base, pipeline, modules=1, tokens=expanding)
+        yield painter
+    except Exception as error:
+        painter.set_adapter_scale(1.0)  # it may have been off: the base alone was drawing
+        if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
+            raise
+        forget_frames(error)
+        if isinstance(error, OutOfMemory):
+            raise
+        raise OutOfMemory("the device's memory does not suffice to draw", "close other programs") from error
     finally:
         pipeline.remove_all_hooks()
-        if str(unet.device) != device:
-            unet.to(device)
+        pipeline.vae = pipeline.text_encoder = pipeline.text_encoder_2 = None  # who holds the inpainter holds no more
+        release_memory(device)
+        unet.to(device)  # whole: a move that memory did not suffice for stopped half-way
         unet.train(training)
         if wrapped is not None:
             unet.forward = wrapped

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from finetune import objective
-from finetune.backoff import BackOff, is_out_of_memory
+from finetune.backoff import BackOff
 from finetune.batches import Batch
+from finetune.core.device import is_out_of_memory
 from finetune.optimizers import learning_rate
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from PIL import Image
 
 from finetune.core import compose
 from finetune.core.basemodel import ResolvedBase
+from finetune.core.console import warn
+from finetune.core.errors import OutOfMemory
 from finetune.core.glass import composite_glass
 from finetune.core.images import open_picture, write_png
 from finetune.core.inpaint import Inpainter, Sampling
@@ -83,9 +85,23 @@ class Previewer:
         self.scenes, self.sampling, self.seed, self.dtype = scenes, Sampling(steps=steps), seed, dtype
         self.words = {"token": token, "class_noun": class_noun}
         self.empty: dict[str, Image.Image] = {}
+        self.off = False
+        """Whether memory did not suffice; then no more are drawn."""
 
     def draw(self, step: int) -> None:
-        """Write previews/<step>-<scene>-<kind>.png; the VAE and text encoders are in memory only meanwhile."""
+        """Write previews/<step>-<scene>-<kind>.png; without the memory for it say so, and draw no more."""
+        if self.off:
+            return
+        try:
+            drawn = self._draw(step)
+        except OutOfMemory as error:
+            self.off = True
+            warn(f"no more previews from step {step} on: {error.message}; training goes on")
+        else:
+            self.log(drawn, step)
+
+    def _draw(self, step: int) -> dict[str, Image.Image]:
+        """The pictures by name; the VAE and text encoders are in memory only meanwhile."""
         import torch
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +111,7 @@ class Previewer:
                 for kind, picture in self._pictures(painter, scene).items():
                     drawn[f"{number}-{kind}"] = picture
                     write_png(picture, self.folder / f"{step:06d}-{number}-{kind}.png", {"scene": scene})
-        self.log(drawn, step)
+        return drawn
 
     def _pictures(self, painter: Inpainter, scene: str) -> dict[str, Image.Image]:
         templates = PromptSection()

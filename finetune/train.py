@@ -20,7 +20,7 @@ from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
-from finetune.core.device import peak_memory_mib, pick_device, pick_dtype
+from finetune.core.device import is_out_of_memory, peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import BaseModelError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.core.token_embeddings import ENTRY, manifest_entry
@@ -165,8 +165,6 @@ def train_adapter(
     try:
         return _train(workspace, prepared, config, base, run, print_of, origin)
     except (RuntimeError, MemoryError) as error:
-        from finetune.backoff import is_out_of_memory
-
         if processes.lost_another(error):
             raise RunError("another process of this run has ended", "it says why; the same command goes on") from error
         if is_out_of_memory(error):

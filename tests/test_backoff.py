@@ -14,8 +14,8 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from test_train import losses, tiny_config, train
 
-from finetune.backoff import is_out_of_memory
 from finetune.core.catalog import Workspace
+from finetune.core.device import is_out_of_memory
 from finetune.core.errors import OutOfMemory
 
 pytestmark = pytest.mark.tiny
@@ -108,6 +108,7 @@ def test_a_resumed_run_keeps_what_it_backed_off_to(
 def test_other_errors_pass_and_ours_are_known() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))

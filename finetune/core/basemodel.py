@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.core import fingerprint
 from finetune.core.clip_vocabulary import load_tokenizer
-from finetune.core.errors import BaseModelError
+from finetune.core.device import is_out_of_memory
+from finetune.core.errors import BaseModelError, OutOfMemory
 
 if TYPE_CHECKING:
     import torch
@@ -283,6 +284,7 @@ def load_pipeline(
 
     Raises:
         BaseModelError: weights are missing or do not fit their configuration.
+        OutOfMemory: they do not fit the machine.
     """
     from diffusers import StableDiffusionXLInpaintPipeline
     from diffusers.utils import logging as diffusers_logging
@@ -302,7 +304,9 @@ def load_pipeline(
                 add_watermarker=False,
                 **left_out,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"memory does not suffice to load base '{base.name}'", "close other programs") from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BaseModelError(f"base '{base.name}' could not be loaded: {reason}", "is the download whole?") from error
     pipeline.set_progress_bar_config(disable=True)

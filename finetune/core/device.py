@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,29 @@ def release_memory(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device's memory, or the machine's, did not suffice."""
+    import torch
+
+    text = str(error).lower()
+    # cuBLAS and cuDNN have words of their own for it
+    told = any(
+        words in text for words in ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    )
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and told)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go what the ended frames of an error hold, and those of its causes: tensors, before memory is asked for anew.
+
+    Where it was raised can still be read.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 def peak_memory_mib(device: str) -> float:

@@ -17,7 +17,7 @@ from finetune.core import adapter as adapter_file
 from finetune.core import foreign, token_embeddings
 from finetune.core.basemodel import ResolvedBase, load_pipeline
 from finetune.core.console import say, warn
-from finetune.core.device import gpu_memory_gib, pick_device, pick_dtype
+from finetune.core.device import forget_frames, gpu_memory_gib, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import OutOfMemory
 from finetune.core.masks import Mask
 
@@ -113,9 +113,12 @@ class Inpainter:
                 generator=generator,
                 output_type="pil",
             )
-        except torch.cuda.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            forget_frames(error)
             raise OutOfMemory(
-                f"the GPU's memory does not suffice for {width}x{height}",
+                f"the device's memory does not suffice to draw {width}x{height}",
                 "close other programs, or use a smaller --size",
             ) from error
         painted: Image.Image = result.images[0]
