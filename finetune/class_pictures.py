@@ -19,6 +19,7 @@ from PIL import Image
 from finetune.cache import Row
 from finetune.core import fingerprint
 from finetune.core.basemodel import ResolvedBase
+from finetune.core.device import release_memory
 from finetune.core.images import write_png
 from finetune.core.inpaint import Sampling, load_inpainter
 from finetune.core.masks import Box, Mask, box_mask
@@ -67,6 +68,8 @@ def class_rows(
             write_png(drawn, part)
             part.replace(files[seed])
             progress(done, len(missing))
+        del inpainter
+        release_memory(device)
     return [_row(file, prompt, seed, size) for seed, file in enumerate(files)]
 
 
