@@ -41,9 +41,11 @@ def held_out(
     Raises:
         RunError: the set holds none out.
     """
-    from finetune.training_examples import load_examples
+    from finetune.cache import RowSet, build_caches
+    from finetune.training_examples import split_rows
 
-    examples = load_examples(workspace, prepared, base, config, "cpu", split="validation")
+    rows = RowSet(split_rows(workspace, prepared, base, "validation"), config.objective.ring_px)
+    (examples,) = build_caches(workspace.cache, base, [rows], device="cpu", progress=lambda *_: None)
     return HeldOut(examples, scheduler.alphas_cumprod, base.prediction_type)
 
 

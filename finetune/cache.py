@@ -9,7 +9,7 @@ by memory map; the VAE and the text encoders leave memory first.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class RowSet:
+    """Rows that become one `CachedExamples`."""
+
+    rows: Sequence[Row]
+    ring_px: int
+    """Width of the ring around the product in pixels."""
+
+
+@dataclass(frozen=True)
 class CachedExamples:
     """A whole training set in memory, ready for the UNet. Latents of N examples; h and w are each example's own."""
 
@@ -74,7 +83,7 @@ class CachedExamples:
     time_ids: Tensor
     """(N, 6)."""
     made: int
-    """Entries that were not in the cache."""
+    """Its entries that were not in the cache."""
     captions: tuple[str, ...] = ()
     """The K captions of `embeds`."""
 
@@ -90,52 +99,89 @@ class CachedExamples:
         return [found[shape] for shape in sorted(found)]
 
 
-def build_cache(
+def build_caches(
     folder: Path,
     base: ResolvedBase,
-    rows: list[Row],
+    sets: Sequence[RowSet],
     *,
-    ring_px: int,
     device: str,
     progress: Callable[[int, int], None],
-) -> CachedExamples:
-    """Read every entry from `folder`, making those that are missing; the base's VAE and text encoders are gone after.
+) -> list[CachedExamples]:
+    """Read every entry of all sets from `folder`, making those that are missing, in one load of the text encoders and
+    one of the VAE; both are gone after.
 
     Args:
         progress: Called with (done, total) as entries are made.
     """
+    vae = part_fingerprint(base, "vae")
+    latent_files = [
+        [folder / "latents" / f"{_latent_key(row, vae, each.ring_px)}.safetensors" for row in each.rows]
+        for each in sets
+    ]
+    captions = sorted({row.text for each in sets for row in each.rows})
+    keys = zip([*captions, None], _text_keys(base, captions), strict=True)
+    text_files = {prompt: folder / "text" / f"{key}.safetensors" for prompt, key in keys}
+    texts = {file: prompt for prompt, file in text_files.items() if not file.is_file()}
+    rows = {
+        file: (row, each.ring_px)
+        for each, files in zip(sets, latent_files, strict=True)
+        for row, file in zip(each.rows, files, strict=True)
+        if not file.is_file()
+    }
+    total = len(texts) + len(rows)
+    _make_texts(base, texts, device, lambda done: progress(done, total))
+    _make_latents(base, rows, device, lambda done: progress(len(texts) + done, total))
+    new = texts.keys() | rows.keys()
+    return [_read(each, files, text_files, new) for each, files in zip(sets, latent_files, strict=True)]
+
+
+def _make_texts(
+    base: ResolvedBase, missing: dict[Path, str | None], device: str, progress: Callable[[int], None]
+) -> None:
+    """Encode prompts, None being the null, into their files; nothing loads where none is missing."""
+    import torch
+
+    if not missing:
+        return
+    next(iter(missing)).parent.mkdir(parents=True, exist_ok=True)
+    pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler", "vae"))
+    for done, (file, prompt) in enumerate(missing.items(), 1):
+        _write(file, _encode_text(pipeline, prompt))
+        progress(done)
+    del pipeline
+    release_memory(device)
+
+
+def _make_latents(
+    base: ResolvedBase, missing: dict[Path, tuple[Row, int]], device: str, progress: Callable[[int], None]
+) -> None:
+    """Encode rows, each with the width of its ring in pixels, into their files; nothing loads where none is missing."""
+    import torch
+
+    if not missing:
+        return
+    next(iter(missing)).parent.mkdir(parents=True, exist_ok=True)
+    pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=NO_VAE)
+    files, done = list(missing), 0
+    for chosen in _batches([(index, _size(missing[file][0])) for index, file in enumerate(files)]):
+        together = [files[index] for index in chosen]
+        for file, tensors in zip(together, _encode_rows(pipeline, [missing[f] for f in together]), strict=True):
+            _write(file, tensors)
+        done += len(chosen)
+        progress(done)
+    del pipeline
+    release_memory(device)
+
+
+def _read(each: RowSet, latent_files: list[Path], text_files: dict[str | None, Path], new: Set[Path]) -> CachedExamples:
+    """The examples of one set from their files; `new` are those that were not in the cache."""
     import torch
     from safetensors.torch import load_file  # maps the file: a tensor is read when the loop first asks for it
 
-    vae = part_fingerprint(base, "vae")
-    latent_files = [folder / "latents" / f"{_latent_key(row, vae, ring_px)}.safetensors" for row in rows]
-    captions = sorted({row.text for row in rows})
-    text_files = [folder / "text" / f"{key}.safetensors" for key in _text_keys(base, captions)]
-    missing_rows = [i for i, f in enumerate(latent_files) if not f.is_file()]
-    missing_texts = [i for i, f in enumerate(text_files) if not f.is_file()]
-    total = len(missing_rows) + len(missing_texts)
-    if missing_texts:
-        (folder / "text").mkdir(parents=True, exist_ok=True)
-        pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler", "vae"))
-        prompts: list[str | None] = [*captions, None]
-        for done, index in enumerate(missing_texts):
-            _write(text_files[index], _encode_text(pipeline, prompts[index]))
-            progress(done + 1, total)
-        del pipeline
-        release_memory(device)
-    if missing_rows:
-        (folder / "latents").mkdir(parents=True, exist_ok=True)
-        pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=NO_VAE)
-        done = len(missing_texts)
-        for chosen in _batches([(index, _size(rows[index])) for index in missing_rows]):
-            for index, tensors in zip(chosen, _encode_rows(pipeline, [rows[i] for i in chosen], ring_px), strict=True):
-                _write(latent_files[index], tensors)
-            done += len(chosen)
-            progress(done, total)
-        del pipeline
-        release_memory(device)
+    captions = sorted({row.text for row in each.rows})
+    mine = [text_files[caption] for caption in [*captions, None]]
     entries = [load_file(str(f)) for f in latent_files]
-    texts = [load_file(str(f)) for f in text_files]
+    texts = [load_file(str(f)) for f in mine]
     position = {caption: index for index, caption in enumerate(captions)}
     return CachedExamples(
         latents=[entry["latents"] for entry in entries],
@@ -143,11 +189,11 @@ def build_cache(
         mask=[entry["mask"] for entry in entries],
         product=[entry["product"] for entry in entries],
         ring=[entry["ring"] for entry in entries],
-        text=torch.tensor([position[row.text] for row in rows]),
+        text=torch.tensor([position[row.text] for row in each.rows]),
         embeds=_stack(texts, "embeds"),
         pooled=_stack(texts, "pooled"),
-        time_ids=torch.tensor([row.time_ids for row in rows], dtype=torch.float32),
-        made=total,
+        time_ids=torch.tensor([row.time_ids for row in each.rows], dtype=torch.float32),
+        made=len(new & {*latent_files, *mine}),
         captions=tuple(captions),
     )
 
@@ -212,20 +258,22 @@ def _encode_text(pipeline: StableDiffusionXLInpaintPipeline, prompt: str | None)
 
 
 def _encode_rows(
-    pipeline: StableDiffusionXLInpaintPipeline, rows: list[Row], ring_px: int
+    pipeline: StableDiffusionXLInpaintPipeline, rows: list[tuple[Row, int]]
 ) -> list[dict[str, torch.Tensor]]:
+    """Entries of rows of one size, each given with the width of its ring."""
     import torch
 
-    pictures = torch.stack([_to_tensor(row.picture) for row in rows])
+    pictures = torch.stack([_to_tensor(row.picture) for row, _ in rows])
     latent_masks = [
-        masks.latent_mask(inpainting_mask(row.product, row.mask_kind, np.random.default_rng(row.seed))) for row in rows
+        masks.latent_mask(inpainting_mask(row.product, row.mask_kind, np.random.default_rng(row.seed)))
+        for row, _ in rows
     ]
     painted = torch.stack([torch.from_numpy(masks.to_pixels(m)) for m in latent_masks])[:, None]
     with torch.no_grad():
         latents = _encode(pipeline, pictures)
         masked = _encode(pipeline, pictures * ~painted)  # painted pixels are zero in [-1, 1], as in the pipeline
     results = []
-    for index, row in enumerate(rows):
+    for index, (row, ring_px) in enumerate(rows):
         ring = masks.ring(row.product, ring_px) if ring_px else np.zeros_like(row.product)
         results.append(
             {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +25,43 @@ if TYPE_CHECKING:
     from finetune.cache import CachedExamples, Row
 
 
+@dataclass(frozen=True)
+class TrainingExamples:
+    """All that a run encodes before the UNet loads."""
+
+    training: CachedExamples
+    held_out: CachedExamples | None
+    """Examples whose loss is watched; None where that is switched off, or the set is too small to hold some out."""
+    of_class: CachedExamples | None
+    """Class pictures drawn by the base; None where `objective.prior_weight` is 0."""
+
+
 def load_examples(
-    workspace: Workspace,
-    prepared: PreparedSet,
-    base: ResolvedBase,
-    config: TrainConfig,
-    device: str,
-    *,
-    split: str = "train",
-    limit: int = 0,
-) -> CachedExamples:
-    """The examples of one split, ready for the UNet.
+    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
+) -> TrainingExamples:
+    """The examples of a run, ready for the UNet: class pictures are drawn first, then all is encoded in one pass.
+
+    Raises:
+        RunError: the prepared set has no training examples.
+    """
+    from finetune.cache import RowSet, build_caches
+
+    ring = config.objective.ring_px
+    wanted = {"training": RowSet(split_rows(workspace, prepared, base, "train"), ring)}
+    if config.validation.every and (held_out := _held_out_rows(workspace, prepared, base, config.validation.examples)):
+        wanted["held_out"] = RowSet(held_out, ring)
+    if config.objective.prior_weight:
+        wanted["of_class"] = RowSet(_class_rows(workspace, prepared, base, config, device), 0)
+    progress = _progress("caching latents and text embeddings")
+    made = build_caches(workspace.cache, base, list(wanted.values()), device=device, progress=progress)
+    found = dict(zip(wanted, made, strict=True))
+    return TrainingExamples(found["training"], found.get("held_out"), found.get("of_class"))
+
+
+def split_rows(
+    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, split: str, limit: int = 0
+) -> list[Row]:
+    """The rows of one split, with what they are said.
 
     Args:
         split: `train`, or `validation` for those held out. limit: at most as many, spread over all; 0 takes all.
@@ -43,8 +69,6 @@ def load_examples(
     Raises:
         RunError: the split is empty.
     """
-    from finetune.cache import build_cache
-
     rows = _rows(workspace, prepared, split, limit)
     if not rows:
         raise RunError(f"the prepared set of '{prepared.sku}' has no {split} examples", "prepare it again with --force")
@@ -57,19 +81,21 @@ def load_examples(
     say(f"  {len(rows)} {named} examples{framed}, product covers {covered:.0%} of a picture on average")
     if base.channels == 9 and split == "train":
         say(f"  {mask_line([row.mask_kind for row in rows])}")
-    progress = _progress("caching latents and text embeddings")
-    return build_cache(workspace.cache, base, rows, ring_px=config.objective.ring_px, device=device, progress=progress)
+    return rows
 
 
-def load_class_examples(
+def _held_out_rows(workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, limit: int) -> list[Row]:
+    if not _rows(workspace, prepared, "validation", 1):
+        say("  no held-out examples: no validation loss, the last step's adapter is taken")
+        return []
+    return split_rows(workspace, prepared, base, "validation", limit)
+
+
+def _class_rows(
     workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
-) -> CachedExamples | None:
-    """Class pictures drawn by the base, ready for the UNet; None where `objective.prior_weight` is 0."""
-    from finetune.cache import build_cache
+) -> list[Row]:
     from finetune.class_pictures import class_rows
 
-    if not config.objective.prior_weight:
-        return None
     rows = class_rows(
         workspace.cache / "class",
         base,
@@ -81,8 +107,7 @@ def load_class_examples(
         progress=_progress(f"the base draws pictures of '{prepared.class_noun}'"),
     )
     say(f"  {len(rows)} class pictures for prior preservation, weight {config.objective.prior_weight:g}")
-    progress = _progress("caching class pictures")
-    return build_cache(workspace.cache, base, rows, ring_px=0, device=device, progress=progress)
+    return rows
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
@@ -96,19 +121,6 @@ def _progress(what: str) -> Callable[[int, int], None]:
             say(f"  {what}: {done}/{total}")
 
     return progress
-
-
-def load_held_out(
-    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
-) -> CachedExamples | None:
-    """The examples whose loss is watched; None where that is switched off, or the set is too small to hold some out."""
-    if not config.validation.every:
-        return None
-    if not _rows(workspace, prepared, "validation", 1):
-        say("  no held-out examples: no validation loss, the last step's adapter is taken")
-        return None
-    limit = config.validation.examples
-    return load_examples(workspace, prepared, base, config, device, split="validation", limit=limit)
 
 
 def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -> list[Row]:

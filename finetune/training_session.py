@@ -23,7 +23,7 @@ from finetune.origin import Origin, read_weights
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
 from finetune.trackers import end_trackers, start_trackers
-from finetune.training_examples import load_class_examples, load_examples, load_held_out
+from finetune.training_examples import load_examples
 from finetune.writing import kept
 
 if TYPE_CHECKING:
@@ -129,9 +129,8 @@ def open_session(
     """
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
-    examples = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
-    held_out = processes.main_first(lambda: load_held_out(workspace, prepared, base, config, device))
-    class_examples = processes.main_first(lambda: load_class_examples(workspace, prepared, base, config, device))
+    loaded = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
+    examples, held_out = loaded.training, loaded.held_out
     execution.allow_tf32(device)
     unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
     t = config.train
@@ -177,7 +176,7 @@ def open_session(
         memory=memory,
         lora_config=lora_config,
         size=size,
-        class_examples=class_examples,
+        class_examples=loaded.of_class,
         tokens=tokens,
         start=start,
     )

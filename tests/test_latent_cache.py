@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finetune import cache
-from finetune.cache import CachedExamples, Row, build_cache
+from finetune.cache import CachedExamples, Row, RowSet, build_caches
 from finetune.core.basemodel import resolve_base
 
 pytestmark = pytest.mark.tiny
@@ -35,7 +35,9 @@ ROWS = [example(number) for number in range(4)]
 
 
 def build(folder: Path, base: Path, rows: list[Row] = ROWS, ring_px: int = 8) -> CachedExamples:
-    return build_cache(folder, resolve_base(str(base)), rows, ring_px=ring_px, device="cpu", progress=lambda *_: None)
+    of_base = resolve_base(str(base))
+    (made,) = build_caches(folder, of_base, [RowSet(rows, ring_px)], device="cpu", progress=lambda *_: None)
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import draw_bottle, write_set
+from diffusers import StableDiffusionXLInpaintPipeline
 from diffusers.training_utils import compute_snr
 from test_train import NOW, tiny_config
 
@@ -132,6 +133,32 @@ def test_pictures_are_drawn_once_and_accumulation_changes_nothing(workspace: Wor
     again = {path.name: path.stat().st_mtime_ns for path in (workspace.cache / "class").iterdir()}
     assert kept.items() < again.items()
     assert len(again) == 3
+
+
+def test_all_that_is_encoded_is_encoded_in_one_load_of_each_part(
+    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[tuple[str, ...]] = []
+    real = StableDiffusionXLInpaintPipeline.from_pretrained
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        pipeline = real(*arguments, **named)
+        parts = ("text_encoder", "text_encoder_2", "vae", "unet")
+        loads.append(tuple(part for part in parts if getattr(pipeline, part) is not None))
+        return pipeline
+
+    monkeypatch.setattr(StableDiffusionXLInpaintPipeline, "from_pretrained", counted)
+    watched = ("validation.every=2", "validation.choose=loss", "validation.timesteps=1")
+    texts, everything = ("text_encoder", "text_encoder_2"), ("text_encoder", "text_encoder_2", "vae", "unet")
+    train(workspace, "bottle01", tiny_base, *watched)
+    assert loads == [everything, texts, ("vae",), ("unet",)], "the class is drawn, then all is encoded"
+    assert len(list((workspace.cache / "latents").iterdir())) == 8, "4 trained on, 2 held out, 2 of the class"
+    loads.clear()
+    train(workspace, "bottle01", tiny_base, *watched, "objective.prior_pictures=3")
+    assert loads == [everything, ("vae",), ("unet",)], "its one caption is there already"
+    loads.clear()
+    train(workspace, "bottle01", tiny_base, *watched, "train.seed=1")
+    assert loads == [("unet",)], "all is in the cache"
 
 
 def test_class_rows_are_of_the_asked_size_and_on_four_channels_too(tiny_base_4: Path, tmp_path: Path) -> None:

@@ -219,25 +219,25 @@ def test_order_is_a_permutation_each_epoch_and_noise_is_per_sample() -> None:
 
 def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
     entries: list[int] = []
-    real = cache_module.build_cache
+    real = cache_module.build_caches
 
-    def count(*arguments: Any, **named: Any) -> cache_module.CachedExamples:
-        result = real(*arguments, **named)
-        entries.append(result.made)
-        return result
+    def count(*arguments: Any, **named: Any) -> list[cache_module.CachedExamples]:
+        found = real(*arguments, **named)
+        entries.extend(examples.made for examples in found)
+        return found
 
     def made_by(*overrides: str) -> int:
         entries.clear()
         train(workspace, tiny_config(tiny_base, *overrides))
         return sum(entries)  # of the training examples and of those held out
 
-    cache_module.build_cache = count
+    cache_module.build_caches = count
     try:
         made = [made_by(), made_by("train.seed=1")]
         draw_bottle(colour=(30, 90, 180)).save(workspace.datasets / "bottle01" / "photos" / "front.png")
         made += [made_by(), made_by("objective.ring_px=4")]
     finally:
-        cache_module.build_cache = real
+        cache_module.build_caches = real
     assert made[0] > 4
     assert made[1] == 0
     assert 0 < made[2] <= made[0] // 2 + 1, "only the changed photo's examples are made again"
