@@ -18,6 +18,7 @@ from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace, load_set
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError, did_you_mean
 from finetune.core.foreign import is_foreign
+from finetune.core.token_embeddings import read_embeddings
 
 if TYPE_CHECKING:
     import torch
@@ -65,21 +66,24 @@ def find_origin(
     base: ResolvedBase,
     shape: Shape,
     *,
+    tokens: int = 0,
     hash_of: Callable[[Path], str] = fingerprint.of_file,
 ) -> Origin | None:
-    """The adapter that `adapter.init_from` means; None where it is empty. Reads headers only.
+    """The adapter that `adapter.init_from` means; None where it is empty. Reads headers only, and its tokens.
 
     Args:
         sku: whose adapter is to be trained.
         wanted: name of a set (its published version, else its newest), `category` for the set that set.yaml names,
             or the path of an adapter file or of a version's folder, from here or from the workspace.
         shape: of the adapter to be trained.
+        tokens: how many of its own the trigger word gets. An origin's are taken over; one without any is good too.
         hash_of: gives a file's fingerprint, for a caller that asks for many SKUs.
 
     Raises:
         ConfigError: `category` where set.yaml names none, the SKU itself, or a name that is neither set nor file.
-        AdapterError: the set has no adapter yet, or the file is damaged.
-        AdapterMismatch: it was trained on another base, by another trainer, or is of another shape; both are named.
+        AdapterError: the set has no adapter yet, or the file or that of its tokens is damaged.
+        AdapterMismatch: it was trained on another base, by another trainer, is of another shape or has another number
+            of tokens; both are named.
     """
     if not wanted:
         return None
@@ -96,6 +100,14 @@ def find_origin(
         raise AdapterMismatch(
             f"the adapter to start from has {found}; the one asked for has {shape}",
             "make the section `adapter` the same for both",
+        )
+    own = read_embeddings(version.weights, manifest)
+    if own is not None and len(own[1]["clip_l"]) != tokens:
+        count = len(own[1]["clip_l"])
+        raise AdapterMismatch(
+            f"the adapter to start from was trained with {count} tokens of its own for the trigger word; the one asked "
+            f"for has {tokens or 'none'}",
+            f"set adapter.token_embeddings={count}, or start from an adapter without tokens",
         )
     name = str(manifest.get("sku") or version.sku)
     return Origin(name, version.number, hash_of(version.weights), version.weights)
@@ -144,3 +156,9 @@ def read_weights(origin: Origin) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return {key.removeprefix(PREFIX): tensor for key, tensor in load_file(str(origin.weights)).items()}
+
+
+def read_tokens(origin: Origin) -> dict[str, torch.Tensor] | None:
+    """Its tokens' embeddings, `clip_l` and `clip_g` (N, D) fp32; None for an adapter without."""
+    own = read_embeddings(origin.weights, read_header(origin.weights)[1])
+    return own[1] if own else None

@@ -44,22 +44,25 @@ class TokenTraining:
         until: int,
         dtype: torch.dtype,
         device: str,
+        begin: dict[str, Tensor] | None = None,
     ) -> None:
-        """Load the text encoders and add the tokens; each begins as a token of the class noun.
+        """Load the text encoders and add the tokens; each begins as a token of the class noun, or as it is told.
 
         Args:
             examples: their captions are those trained on.
             held_out: examples whose loss is watched from the pivot on.
             until: steps after which the tokens are frozen.
             dtype: of the text encoders; the tokens are fp32.
+            begin: `clip_l` and `clip_g` (count, D) of another adapter's tokens, to start from.
         """
         self.token, self.until, self.device = token, until, device
         self.held_out = held_out
         self.null = {"embeds": examples.embeds[-1:], "pooled": examples.pooled[-1:]}
         self.kept: dict[str, Tensor] = {}
         pipeline = load_pipeline(base, dtype=dtype, device=device, without=("unet", "vae", "scheduler"))
+        rows = begin or {key: _rows_of(pipeline, names, class_noun, count) for key, names in ENCODERS.items()}
         self.rows = torch.nn.ParameterDict(
-            {key: _rows_of(pipeline, names, class_noun, count) for key, names in ENCODERS.items()}
+            {key: torch.nn.Parameter(rows[key].to(device).float().clone()) for key in ENCODERS}
         )
         self.pipeline: StableDiffusionXLInpaintPipeline | None = pipeline
         tokens = add_tokens(pipeline, token, self.tensors())
@@ -159,13 +162,12 @@ class _AfterPivot:
             self.validator.after_step(report)
 
 
-def _rows_of(pipeline: Any, names: tuple[str, str], class_noun: str, count: int) -> torch.nn.Parameter:
-    """(count, D) fp32: the base's embeddings of the class noun's tokens, in turns."""
+def _rows_of(pipeline: Any, names: tuple[str, str], class_noun: str, count: int) -> Tensor:
+    """(count, D): the base's embeddings of the class noun's tokens, in turns."""
     tokenizer, encoder = (getattr(pipeline, name) for name in names)
     ids = tokenizer(class_noun, add_special_tokens=False).input_ids
-    weight = encoder.get_input_embeddings().weight
-    chosen = [ids[number % len(ids)] for number in range(count)]
-    return torch.nn.Parameter(weight.detach()[chosen].float().clone())
+    weight: Tensor = encoder.get_input_embeddings().weight
+    return weight.detach()[[ids[number % len(ids)] for number in range(count)]]
 
 
 def _put_in(rows: torch.nn.Parameter, first: int) -> Callable[[Any, Any, Tensor], Tensor]:

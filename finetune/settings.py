@@ -83,7 +83,8 @@ class AdapterSection(Strict):
     """`attention`: q, k, v, out of every attention; or those, the feed-forward and the block projections."""
     init_from: str = ""
     """Adapter whose weights this one starts from: a set's name (its published version, else its newest), `category` for
-    the set that set.yaml names, or the path of an adapter; of the same base, rank, alpha and targets. Empty: none."""
+    the set that set.yaml names, or the path of an adapter; of the same base, rank, alpha and targets. Its tokens come
+    along: token_embeddings has to be their number. One without tokens suits any number. Empty: none."""
 
     @property
     def effective_alpha(self) -> float:

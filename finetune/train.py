@@ -21,7 +21,7 @@ from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
 from finetune.core.console import say, warn
 from finetune.core.device import is_out_of_memory, peak_memory_mib, pick_device, pick_dtype
-from finetune.core.errors import BaseModelError, OutOfMemory, RunError
+from finetune.core.errors import BaseModelError, ConfigError, OutOfMemory, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.core.token_embeddings import ENTRY, manifest_entry
 from finetune.lora import TARGETS
@@ -95,6 +95,8 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         pick_dtype("fp16", pick_device())
     if config.train.compile:
         execution.check_compiler()
+    if config.adapter.token_embeddings and processes.count() > 1:
+        raise ConfigError("adapter.token_embeddings trains in one process", "start one, or set it to 0")
     check_trackers(config.train.trackers)
     return base
 
@@ -140,7 +142,7 @@ def find_training_origin(
     a = config.adapter
     targets = tuple(sorted(TARGETS[a.targets]))
     shape = Shape(rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=targets)
-    return find_origin(workspace, sku, a.init_from, base, shape, hash_of=hash_of)
+    return find_origin(workspace, sku, a.init_from, base, shape, tokens=a.token_embeddings, hash_of=hash_of)
 
 
 def train_adapter(

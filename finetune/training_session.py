@@ -16,14 +16,14 @@ from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
 from finetune.core.device import pick_device, pick_dtype
-from finetune.core.errors import ConfigError, RunError
+from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
-from finetune.origin import Origin, read_weights
+from finetune.origin import Origin, read_tokens, read_weights
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
 from finetune.trackers import end_trackers, start_trackers
-from finetune.training_examples import load_examples
+from finetune.training_examples import TrainingExamples, load_examples
 from finetune.writing import kept
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def open_session(
     execution.allow_tf32(device)
     unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
     t = config.train
-    tokens = _tokens(config, prepared, base, examples, held_out, accelerator, dtype)
+    tokens = _tokens(config, prepared, base, loaded, device, dtype, origin) if config.adapter.token_embeddings else None
     optimizer, schedule = _optimizer(config, unet, tokens)
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(schedule)
@@ -238,33 +238,29 @@ def _tokens(
     config: TrainConfig,
     prepared: PreparedSet,
     base: ResolvedBase,
-    examples: CachedExamples,
-    held_out: CachedExamples | None,
-    accelerator: Accelerator,
+    examples: TrainingExamples,
+    device: str,
     dtype: torch.dtype,
-) -> TokenTraining | None:
-    """The trigger word's new tokens; None where the config asks for none.
-
-    Raises:
-        ConfigError: several processes share the run.
-    """
-    count = config.adapter.token_embeddings
-    if not count:
-        return None
+    origin: Origin | None,
+) -> TokenTraining:
+    """The trigger word's new tokens; they begin as those of the adapter it starts from, where that has some."""
     from finetune.pivotal import TokenTraining
 
-    if accelerator.num_processes > 1:
-        raise ConfigError("adapter.token_embeddings trains in one process", "start one, or set it to 0")
+    count = config.adapter.token_embeddings
+    begin = read_tokens(origin) if origin else None
+    if origin:
+        say(f"  its {count} tokens too" if begin else f"  it has no tokens: the {count} begin as the class noun's")
     return TokenTraining(
         base,
-        examples,
-        held_out,
+        examples.training,
+        examples.held_out,
         token=prepared.token,
         class_noun=prepared.class_noun,
         count=count,
         until=(config.train.steps + 1) // 2,
         dtype=dtype,
-        device=str(accelerator.device),
+        device=device,
+        begin=begin,
     )
 
 

@@ -135,6 +135,16 @@ def test_adapters_of_another_base_or_program_are_refused(
         find_origin(workspace, "vase01", str(broken), check_request(plain), wanted)
 
 
+def test_an_adapter_without_tokens_suits_one_with_them(shelf: tuple[Workspace, TrainConfig]) -> None:
+    workspace, plain = shelf
+    (category,) = versions.list_versions(workspace, "vases")
+    begun = train(workspace, "vase02", starting_from(plain, "category", token_embeddings=2))[1].version
+    assert (begun.manifest["init_from"]["name"], begun.manifest["token_embeddings"]["count"]) == ("vases", 2)
+    ended, started = weights_of(begun.weights), weights_of(category.weights)
+    # Adam's first step moves no weight by more than the rate, weight decay apart
+    assert all(float((ended[key] - started[key]).abs().max()) <= 1.1 * plain.train.learning_rate for key in started)
+
+
 @pytest.mark.parametrize(
     ("sku", "where", "said"),
     [

@@ -25,6 +25,8 @@ from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError
 from finetune.core.inpaint import Sampling, load_inpainter
 from finetune.export import export_adapter
 from finetune.pivotal import TokenTraining
+from finetune.settings import TrainConfig
+from finetune.train import check_request, find_training_origin
 
 pytestmark = pytest.mark.tiny
 PIVOTAL = (
@@ -217,6 +219,59 @@ def test_tokens_that_cannot_be_added_are_refused(tiny_base: Path) -> None:
         token_embeddings.add_tokens(pipeline, "bttl01", {"clip_l": torch.ones(1, 8), "clip_g": torch.ones(1, 8)})
     with pytest.raises(ConfigError, match="prodigy knows one learning rate"):
         tiny_config(tiny_base, *PIVOTAL, "train.optimizer=prodigy", "train.learning_rate=1")
+
+
+def test_another_adapter_starts_from_the_tokens_too(
+    run: Run, workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = load_file(run.version.folder / "embeddings.safetensors")
+    began: list[dict[str, torch.Tensor]] = []
+    real = TokenTraining.begin
+
+    def watched(self: TokenTraining, start: int) -> None:
+        began.append(self.tensors())
+        real(self, start)
+
+    monkeypatch.setattr(TokenTraining, "begin", watched)
+    found = train(workspace, starting_from(tiny_config(tiny_base, *PIVOTAL, "train.steps=2"), run.version.folder))
+    assert len(began) == 1
+    assert all(torch.equal(began[0][key], origin[key]) for key in token_embeddings.ENCODERS)
+    ended = load_file(found.version.folder / "embeddings.safetensors")
+    assert all(0 < float((ended[key] - origin[key]).abs().max()) < 0.05 for key in ended), "trained on from there"
+    assert found.version.manifest["init_from"]["name"] == "bottle01"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "none"), (3, "3")])
+def test_tokens_of_another_number_are_a_misfit(run: Run, tiny_base: Path, count: int, said: str) -> None:
+    config = tiny_config(tiny_base, *PIVOTAL, f"adapter.token_embeddings={count}")
+    with pytest.raises(AdapterMismatch, match=f"with 2 tokens of its own .* has {said}$") as caught:
+        origin_of(run, starting_from(config, run.version.folder))
+    assert caught.value.hint.startswith("set adapter.token_embeddings=2")
+
+
+def test_an_origin_whose_tokens_are_lost_is_refused_before_anything_loads(
+    run: Run, version_folder: Path, tiny_base: Path
+) -> None:
+    config = starting_from(tiny_config(tiny_base, *PIVOTAL), version_folder)
+    assert origin_of(run, config)
+    (version_folder / "embeddings.safetensors").unlink()
+    with pytest.raises(AdapterError, match="tokens are missing"):
+        origin_of(run, config)
+
+
+def starting_from(config: TrainConfig, folder: Path) -> TrainConfig:
+    return config.model_copy(update={"adapter": config.adapter.model_copy(update={"init_from": str(folder)})})
+
+
+def origin_of(run: Run, config: TrainConfig) -> object:
+    return find_training_origin(run.workspace, "bottle01", config, check_request(config))
+
+
+def test_several_processes_are_refused_before_anything_loads(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ConfigError, match="token_embeddings trains in one process"):
+        check_request(tiny_config(tiny_base, *PIVOTAL))
 
 
 @pytest.mark.parametrize("layout", ["kohya", "diffusers"])
