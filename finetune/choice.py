@@ -199,7 +199,9 @@ def choose(
             said = {True: "gate passed", False: "gate not passed", None: "no gate"}[result.passed]
             say(f"  candidate {candidate.step}: {result.distance:.2f} dE00 from the packshot, {said}")
         best = min(measured, key=lambda c: c.rank)
-        why = f"of {len(measured)} candidates the best by gate passed, then likeness to the packshots (own seeds)"
+        passed = [c for c in measured if c.measured and c.measured.passed is not False]
+        among = f"{len(passed)} of which pass the gate, " if passed else "none of which passes the gate, "
+        why = f"of {len(measured)} candidates, {among}the nearest to the packshots in pictures of its own seeds"
         return Choice(best.step, "measured", why, tuple(measured))
     best = min(found, key=lambda c: c.rank)
     why = f"lowest validation loss of {len(found)} candidates" + (f"; not measured: {why_not}" if why_not else "")

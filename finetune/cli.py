@@ -12,7 +12,7 @@ import click
 from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, read_yaml, validate
-from finetune.core.console import is_main_process, say
+from finetune.core.console import is_main_process, say, span, warn
 from finetune.settings import TrainConfig
 
 FROM_HELP = (
@@ -23,14 +23,19 @@ FROM_HELP = (
 
 def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, announce: bool = True) -> TrainConfig:
     """The training config of a command line; without --config the preset for this machine, said in one line."""
+    why = ""
     if config_name is None:
         from finetune.memory import preset_for_this_machine
 
         config_name, why = preset_for_this_machine()
-        if announce:
-            say(why)
     path = find_config(config_name, "train")
-    return validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
+    config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name, overrides=overrides)
+    if why and announce:
+        own = config_name == "embedded" and config.base.model != "embedded"
+        say(f"no CUDA device: preset embedded, on base {config.base.model}" if own else why)
+        if own:
+            warn("preset embedded is made for the small base that ships inside; for SDXL give --config sdxl-12gb")
+    return config
 
 
 @click.command()
@@ -115,19 +120,22 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
     place = Workspace(workspace)
     find_training_origin(place, sku, config, base)  # what does not fit is said before photos are prepared
     prepared, _ = processes.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
-    say(f"training {sku} on {base.name}")
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version
     path = workspace_path(version.folder, place)
     if result.made:
         say(
-            f"trained {sku} version {version.number} in {result.seconds:.0f} s "
+            f"trained {sku} version {version.number} in {span(result.seconds)} "
             f"({result.steps_per_second:.2f} steps/s, peak memory {result.peak_mib:,.0f} MiB)"
         )
+        say(f"curves, candidates, settings: {workspace_path(result.report, place) if result.report else '-'}")
+        say(f'next: packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"')
     else:
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
     facts = {"sku": sku, "version": version.number, "made": result.made, "folder": path}
-    facts |= {"steps_per_second": round(result.steps_per_second, 3), "peak_mib": round(result.peak_mib)}
+    measured = {"steps_per_second": round(result.steps_per_second, 3), "peak_mib": round(result.peak_mib)}
+    facts |= measured if result.made else dict.fromkeys(measured)
+    facts["report"] = workspace_path(result.report, place) if result.report else None
     if is_main_process():
         click.echo(json.dumps(facts) if as_json else path)
 

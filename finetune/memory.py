@@ -234,6 +234,6 @@ def preset_for(memory_gib: float) -> tuple[str, str]:
         if memory_gib >= least:
             return name, f"GPU with {memory_gib:.1f} GiB: preset {name}"
     raise OutOfMemory(
-        f"the GPU has {memory_gib:.1f} GiB; SDXL needs {SDXL_PRESETS[-1][1]:.0f}",
+        f"the GPU has {memory_gib:.1f} GiB; SDXL in 16 bits needs {SDXL_PRESETS[-1][1]:g}",
         "try --config sdxl-8gb-nf4 (base in 4 bits), a larger GPU, or --config embedded to try Packshot out",
     )

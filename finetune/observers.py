@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from finetune.core.console import is_main_process, say
+from finetune.core.console import is_main_process, say, span
 from finetune.core.device import peak_memory_mib
 from finetune.loop import StepReport
 from finetune.writing import kept
@@ -32,7 +32,7 @@ class ProgressBar:
         self.console = Console(file=stream or sys.stderr)
         shown = self.console.is_terminal and is_main_process()
         self.steps = steps
-        self.loss: float | None = None
+        self.loss, self.seen = 0.0, 0.0
         self.began = time.perf_counter()
         self.start = start
         columns = (
@@ -70,16 +70,17 @@ class ProgressBar:
     def after_step(self, report: StepReport) -> None:
         """Show the step."""
         self.done = report.step - self.start
-        smooth = self.SMOOTHING
-        self.loss = report.loss if self.loss is None else (1 - smooth) * self.loss + smooth * report.loss
+        self.loss += self.SMOOTHING * (report.loss - self.loss)
+        self.seen += self.SMOOTHING * (1 - self.seen)
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=report.step, note=self._note())
         elif report.step == self.steps or report.step % max(1, self.steps // 10) == 0:
             left = (self.steps - report.step) / max(self.rate, 1e-9)
-            say(f"  step {report.step}/{self.steps}  {self._note()}  {left:.0f} s left")
+            say(f"  step {report.step}/{self.steps}  {self._note()}  {span(left)} left")
 
     def _note(self) -> str:
-        return f"loss {self.loss:.4f}  {self.rate:.2f} steps/s  {peak_memory_mib(self.device):,.0f} MiB"
+        mean = self.loss / self.seen if self.seen else self.loss  # Adam's correction: the first loss is no better known
+        return f"loss {mean:.4f}  {self.rate:.2f} steps/s  {peak_memory_mib(self.device):,.0f} MiB"
 
 
 class Metrics:

@@ -27,6 +27,8 @@ RESERVED = 0.35
 SPARE = 0.04
 """Share of the device left free: the allocator's fragments and cuDNN's workspace, which no trace sees. Past the end of
 its memory a card on Windows spills into RAM and crawls instead of failing."""
+SDXL_CROSS_ATTENTION = 2048
+"""Width of SDXL's text embeddings: presets are made for that UNet, not for a small one of its kind."""
 LIBRARIES = ("torch", "diffusers", "peft", "accelerate", "bitsandbytes")
 ENCODERS = ("text_encoder", "text_encoder_2", "vae")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -248,12 +250,22 @@ def refuse(verdict: Verdict, cache: Path) -> OutOfMemory:
     hint = (
         "--set " + " --set ".join(better.settings())
         if better
-        else f"{less}a lower adapter.rank, a smaller data.size or base"
+        else f"{_preset_of(verdict)}{less}a lower adapter.rank, a smaller data.size, or another base"
     )
     return OutOfMemory(
         f"this run needs {need:.1f} GiB of the {have:.1f} GiB of {verdict.device.name} ({SPARE:.0%} stay free)",
         f"it fits with {hint}" if better else f"no checkpointing or batch makes it fit; try {hint}",
     )
+
+
+def _preset_of(verdict: Verdict) -> str:
+    """The preset for a GPU of that size, as a suggestion; empty where none is meant for it."""
+    if not verdict.device.cuda or verdict.setup.unet.get("cross_attention_dim") != SDXL_CROSS_ATTENTION:
+        return ""
+    try:
+        return f"--config {memory.preset_for(verdict.device.memory / 2**30)[0]}, "
+    except OutOfMemory:
+        return "--config sdxl-8gb-nf4, "
 
 
 def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path) -> None:

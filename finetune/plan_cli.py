@@ -59,7 +59,7 @@ def plan(
     best = planner.fastest(verdict.setup, device, place.cache)
     command = ["packshot", "train", sku or "SKU", *(["--config", config_name] if config_name else [])]
     command += [part for override in overrides for part in ("--set", override)]
-    if best:
+    if best and best.setup != verdict.setup:
         command += [part for setting in best.settings() for part in ("--set", setting)]
     click.echo(
         json.dumps(facts(verdict, best, command, encoding)) if as_json else table(verdict, best, command, encoding)
@@ -86,19 +86,26 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str], encoding: 
 
 
 def table(verdict: Verdict, best: Verdict | None, command: list[str], encoding: int) -> str:
-    """The plan for a person."""
+    """The plan for a person: what there is in memory at a step's peak, whether it fits, and the command to run."""
+    from finetune.plan import SPARE
+
     s = verdict.setup
-    lines = [f"{'component':24}{'MiB':>10}"]
-    lines += [f"{name:24}{size / 2**20:10,.0f}" for name, size in verdict.budget.rows()]
-    lines.append(f"{'together':24}{verdict.budget.total / 2**20:10,.0f}")
-    lines.append(f"{'encoding, before it':24}{encoding / 2**20:10,.0f}")
-    lines.append(f"{verdict.device.name}: {verdict.device.memory / 2**20:,.0f} MiB")
+    have = f"{verdict.device.name} has"
+    rows = [*verdict.budget.rows(), ("together, in a step", verdict.budget.total)]
+    rows += [("encoding photos, before", encoding), (have, verdict.device.memory)]
+    wide = max(len(name) for name, _ in rows) + 2
+    lines = [f"{'component':{wide}}{'MiB':>10}", *(f"{name:{wide}}{size / 2**20:10,.0f}" for name, size in rows)]
     lines.append(
         f"{s.dtype}, fused attention (SDPA), checkpointing {s.checkpoint}, batch {s.batch} x accumulation "
         f"{s.accumulation}, {s.size} px, rank {s.rank} on {s.targets}, {s.optimizer}"
     )
     spare = verdict.spare / 2**20
-    lines.append(f"fits, {spare:,.0f} MiB to spare" if verdict.fits else f"does not fit: {-spare:,.0f} MiB too much")
-    if best and best.setup != s:
-        lines.append(f"fastest that fits: {' '.join(command)}")
+    kept = f"with {SPARE:.0%} of the memory left free"
+    lines.append(
+        f"fits, {spare:,.0f} MiB to spare {kept}"
+        if verdict.fits
+        else f"does not fit: {-spare:,.0f} MiB too much, {kept}"
+    )
+    if best:
+        lines.append(f"{'fastest that fits' if best.setup != s else 'run it by'}: {' '.join(command)}")
     return "\n".join(lines)

@@ -54,8 +54,9 @@ def step_line(
     """
     scale = alpha / (rank**0.5 if rslora else rank)
     root = "sqrt(rank)" if rslora else "rank"
+    samples = batch * accumulation * processes
     return (
-        f"{batch * accumulation * processes} samples a step (batch {batch} x accumulation {accumulation} x "
+        f"{samples} sample{'s' if samples > 1 else ''} a step (batch {batch} x accumulation {accumulation} x "
         f"{processes} process{'es' if processes > 1 else ''}), learning rate {learning_rate:g} x scale {scale:g} "
         f"(alpha {alpha:g} / {root}) = {learning_rate * scale:.3g}"
     )

@@ -43,6 +43,8 @@ class Plot:
     """A value drawn across, with its name."""
     marked: tuple[float, float, str] | None = None
     """Step and value of a point that is ringed, with its name."""
+    from_zero: bool = False
+    """Does the axis of values begin at 0? For amounts, whose small changes are none."""
     end: float = 0
     """Last step of the axis."""
 
@@ -112,6 +114,8 @@ def _curves(axes: Any, plot: Plot) -> None:
         axes.plot([step], [value], "o", label=name, clip_on=False, zorder=5, **ring)
     if plot.log and any(value > 0 for line in plot.lines for value in line.values):
         axes.set_yscale("log")
+    elif plot.from_zero:
+        axes.set_ylim(0, 1.1 * max(value for line in plot.lines for value in line.values if math.isfinite(value)))
     axes.set_xlim(0, plot.end or None)
     axes.set_xlabel("step")
     axes.set_ylabel(plot.unit)

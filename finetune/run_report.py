@@ -88,7 +88,7 @@ def reported_if_stopped(run: RunFolder, *, main: bool) -> Iterator[None]:
         yield
     except BaseException as error:
         if main:
-            interrupted = "interrupted; packshot train goes on from the last checkpoint"
+            interrupted = "interrupted; the same command goes on from the last checkpoint"
             write_report(run, interrupted if isinstance(error, KeyboardInterrupt) else f"stopped: {error}")
         raise
 
@@ -103,7 +103,7 @@ def write_report(run: RunFolder, state: str) -> None:
         page = make_page(run, state)
         part = run.path / ".report.html"
         part.write_text(page, encoding="utf-8")
-        part.replace(run.path / "report.html")
+        part.replace(run.report)
     except (OSError, PackshotError) as error:
         warn(f"no report.html: {error}")
 
@@ -188,12 +188,13 @@ def plots(
             end=end,
         ),
         Plot("Learning rate", "rate", [Line(steps, column("learning_rate"))], end=end),
-        Plot("Peak memory", "MiB", [Line(steps, column("memory_mib"))], end=end),
+        Plot("Peak memory", "MiB", [Line(steps, column("memory_mib"))], from_zero=True, end=end),
         Plot(
             "Time a step",
             "seconds",
             [Line(steps, column("seconds"), "each step", faint=True),
              Line(steps, run_plots.smoothed(column("seconds")), "smoothed")],
+            from_zero=True,
             end=end,
         ),
     ]  # fmt: skip
@@ -232,7 +233,8 @@ def _candidates(choice: dict[str, Any] | None) -> str:
 def _previews(folder: Path, scenes: Sequence[str]) -> str:
     found = {match: path for path in folder.glob("*.png") if (match := PREVIEW.fullmatch(path.name))}
     if not found:
-        return ""
+        cure = "<p>None were drawn; <code>--set preview.every=100</code> draws the product every 100 steps.</p>"
+        return f"<h2>Previews</h2>{cure}"
     by_place = {(int(match[1]), match[2]): path for match, path in found.items()}
     steps, names = sorted({step for step, _ in by_place}), sorted({name for _, name in by_place})
     if len(steps) > MOST_ROWS:

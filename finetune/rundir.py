@@ -65,6 +65,11 @@ class RunFolder:
         """Pictures drawn during training."""
         return self.path / "previews"
 
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.path / "report.html"
+
     def info(self) -> dict[str, Any]:
         """What the run was started with."""
         data: dict[str, Any] = json.loads((self.path / INFO).read_text(encoding="utf-8"))

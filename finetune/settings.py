@@ -236,7 +236,9 @@ class TrainConfig(Strict):
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
         if self.train.warmup >= self.train.steps:
-            raise ValueError(f"train.warmup ({self.train.warmup}) must be under train.steps ({self.train.steps})")
+            raise ValueError(
+                f"train.warmup ({self.train.warmup}) must be under train.steps ({self.train.steps}); lower it too"
+            )
         if self.train.optimizer == "prodigy" and self.train.learning_rate < 0.1:
             raise ValueError(
                 f"prodigy scales its own step size by train.learning_rate ({self.train.learning_rate:g}); set it to 1"

@@ -48,6 +48,8 @@ class TrainResult:
     seconds: float
     steps_per_second: float
     peak_mib: float
+    report: Path | None = None
+    """The page of the run that made it, where it is on disk."""
 
 
 def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig, origin: str = "") -> str:
@@ -158,7 +160,10 @@ def train_adapter(
     print_of = training_fingerprint(prepared.fingerprint, base, config, origin.fingerprint if origin else "")
     for version in processes.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
         if version.manifest.get("fingerprint") == print_of:
-            return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0)
+            pages = sorted((workspace.runs / prepared.sku).glob(f"*-{print_of[:6]}/report.html"))
+            found = pages[-1] if pages else None  # a run's folder may have been tidied away
+            return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0, report=found)
+    say(f"training {prepared.sku} on {base.name}")
     if config.memory.check:
         processes.main_first(lambda: plan.check_memory(config, base, workspace.cache))
     run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
@@ -220,7 +225,7 @@ def _train(
         return version
 
     version = processes.main_only(publish)
-    return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak)
+    return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak, report=run.report)
 
 
 def _run(session: Session, validator: Validator | None) -> float:

@@ -12,9 +12,11 @@ import statistics
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.loop import StepReport
 
@@ -102,6 +104,8 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        with suppress(RuntimeError):  # it came in the middle of another line being written
+            say("  stopping: the step at hand is finished and saved (Ctrl-C again: at once, without saving it)")
 
     def after_step(self, report: StepReport) -> None:
         """End the run here if that was asked; a run that is through anyway just ends.
@@ -111,4 +115,5 @@ class StopRequest:
         """
         if report.step < report.steps and self.agree(self.asked):
             self.save(report.step)
+            say(f"  saved at step {report.step} of {report.steps}")
             raise KeyboardInterrupt

@@ -123,7 +123,7 @@ def test_misspelt_config(tmp_path: Path, command: str) -> None:
     config.write_text("train:\n  stepps: 5\n", encoding="utf-8")
     before = files_of(tmp_path)
     result = run(command, "bottle01", "--config", str(config), "--workspace", str(tmp_path))
-    check_error(result, 1, "unknown key 'train.stepps'", "did you mean 'steps'?")
+    check_error(result, 1, "unknown key 'train.stepps'", "did you mean 'train.steps'?")
     assert files_of(tmp_path) == before
 
 

@@ -62,8 +62,21 @@ def test_all_problems_at_once_with_suggestions() -> None:
     message = caught.value.message
     for part in ("unknown key 'train.stepz'", "train.batch", "unknown key 'adapterr'", "data.size: 100 is no multiple"):
         assert part in message
-    assert "did you mean 'steps'?" in caught.value.hint
+    assert "did you mean 'train.steps'?" in caught.value.hint
     assert "did you mean 'adapter'?" in caught.value.hint
+
+
+def test_a_problem_is_said_of_the_file_or_of_the_override_that_has_it() -> None:
+    overrides = ["train.stepz=3", "steps=4", "train.batch=-1"]
+    data = apply_overrides({"adapter": {"rank": "x"}}, overrides)
+    with pytest.raises(ConfigError) as caught:
+        validate(TrainConfig, data, "my.yaml", overrides=overrides)
+    of_file, of_overrides = caught.value.message.split("--set: ")
+    assert of_file.startswith("my.yaml: adapter.rank: ")
+    assert "(it is 'x')" in of_file
+    for said in ("unknown key 'train.stepz'", "unknown key 'steps'", "train.batch: ", "(it is -1)"):
+        assert said in of_overrides
+    assert caught.value.hint == "did you mean 'train.steps'?; did you mean 'train.steps' or 'preview.steps'?"
 
 
 def test_cross_field_rules_are_validators() -> None:
@@ -77,11 +90,16 @@ def test_unknown_preset_gets_a_suggestion() -> None:
     with pytest.raises(ConfigError) as caught:
         find_config("embeded", "train")
     assert caught.value.hint == "did you mean 'embedded'?"
+    with pytest.raises(ConfigError) as caught:
+        find_config("SDXL-12GB", "train")
+    assert caught.value.hint == "did you mean 'sdxl-12gb'?"
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\x00"])
 def test_broken_yaml(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         read_yaml(path)
+    assert "\n" not in caught.value.message
+    assert "<unicode string>" not in caught.value.message

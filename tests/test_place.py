@@ -206,7 +206,7 @@ def test_command_prints_paths_on_stdout_and_talk_on_stderr(shop: Workspace) -> N
         (("bottle01", "--prompt", "x", "--base", "embedded"), "adapter was trained on base", "--base"),
         (("bottle01", "--prompt", "x", "--scale", "0.95"), "leave the frame at the top", "at most"),
         (("bottle01", "--prompt", "x", "--size", "100"), "no multiple of 64", "config show"),
-        (("bottle01", "--prompt", "x", "--set", "shadow.strenght=1"), "unknown key", "did you mean 'strength'?"),
+        (("bottle01", "--prompt", "x", "--set", "shadow.strenght=1"), "unknown key", "did you mean 'shadow.strength'?"),
         (("bottle01", "--prompt", "x", "--config", "marmor"), "no config file 'marmor'", ""),
         (("bottle01", "--prompt", "very " * 30), "tokens, the base reads 77", "shorten it"),
     ],

@@ -45,7 +45,7 @@ def test_every_problem_shows_at_once_with_a_suggestion() -> None:
         validate(PlaceConfig, {"shadow": {"strenght": 1}, "seed": -1}, "place settings")
     assert "shadow.strenght" in caught.value.message
     assert "seed" in caught.value.message
-    assert caught.value.hint == "did you mean 'strength'?"
+    assert caught.value.hint == "did you mean 'shadow.strength'?"
 
 
 def test_flag_beats_set_beats_file(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import re
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +24,6 @@ from finetune.core.catalog import Workspace
 from finetune.core.config import apply_overrides, validate
 from finetune.core.errors import RunError
 from finetune.loop import StepReport
-from finetune.observers import ProgressBar
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
@@ -245,7 +242,11 @@ def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
 
 
 def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
-    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workspace: Workspace,
+    tiny_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from finetune import loop
 
@@ -263,8 +264,11 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(loop, "batch_loss", interrupted_in_step_two)
+    capsys.readouterr()
     with pytest.raises(KeyboardInterrupt):
         train(workspace, config)
+    said = capsys.readouterr().err
+    assert said.index("stopping: the step at hand is finished and saved") < said.index("saved at step 2 of 3")
     assert signal.getsignal(signal.SIGINT) is before
     (state,) = workspace.runs.glob("bottle01/*/state/*")
     assert state.name == "step-000002"
@@ -323,23 +327,6 @@ def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path, monke
 
 def report(step: int, loss: float, grad_norm: float = 1.0) -> StepReport:
     return StepReport(step, 1000, loss, 1e-3, grad_norm, 0.1)
-
-
-class Terminal(io.StringIO):
-    """A stream someone looks at."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_bar_shows_loss_rate_memory_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "160")
-    stream = Terminal()
-    with ProgressBar(1000, 4, "cpu", stream) as bar:
-        for step in range(5, 8):
-            bar.after_step(report(step, 0.5))
-    assert re.search(r"7/1000.*loss 0\.5000  [\d.]+ steps/s  [\d,]+ MiB.*left", stream.getvalue())
 
 
 def test_divergence_is_told_from_scatter() -> None:

@@ -112,7 +112,7 @@ def _hub_snapshot(model: str, revision: str) -> Path:
         raise BaseModelError(
             f"base '{model}' is not on disk and the hub can't be reached ({type(error).__name__})",
             f"on a machine with network: hf download {model} --include '*.json' '*/*.txt' '*/*.fp16.safetensors'; "
-            "or use --set base.model=embedded",
+            "or give a copy's place by --set base.model=FOLDER; --config embedded tries Packshot out without SDXL",
         ) from error
 
 

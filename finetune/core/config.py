@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from finetune.core.errors import ConfigError, did_you_mean
+from finetune.core.errors import ConfigError, did_you_mean, nearest
 
 
 class Strict(BaseModel):
@@ -67,13 +67,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"no such file: {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).replace("\n", " ")
-        raise ConfigError(f"{path.name} is not valid YAML: {line}", "check indentation and quotes") from error
+        where, what = _yaml_problem(error)
+        raise ConfigError(f"{path.name}{where} is not valid YAML: {what}", "check indentation and quotes") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name} must hold a mapping of keys to values", "write `key: value` lines")
     return data
+
+
+def _yaml_problem(error: Exception) -> tuple[str, str]:
+    """Where in a file the reader gave up, and why, each in words of one line."""
+    mark = getattr(error, "problem_mark", None)
+    where = f", line {mark.line + 1}, column {mark.column + 1}," if mark else ""
+    return where, " ".join(str(getattr(error, "problem", None) or getattr(error, "reason", error)).split())
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -112,8 +119,11 @@ def _deep_copy(data: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
 
 
-def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
+def validate(model: type[Model], data: Mapping[str, Any], source: str, *, overrides: Iterable[str] = ()) -> Model:
     """Build `model` from `data`, or say everything that is wrong with it at once.
+
+    Args:
+        source: names where the data came from. overrides: those of `--set` it holds; their problems are said as theirs.
 
     Raises:
         ConfigError: one line a problem, each with its dotted path; misspelt keys get a suggestion.
@@ -122,17 +132,37 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str) -> Model:
         return model.model_validate(_with_numbers(data))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    lines, hints = [], []
+    given = {override.partition("=")[0].strip() for override in overrides}
+    by_source: dict[str, list[str]] = {}
+    hints = []
     for problem in problems:
         dotted = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key '{dotted}'")
-            if suggestion := did_you_mean(str(problem["loc"][-1]), _keys_at(model, problem["loc"][:-1])):
-                hints.append(suggestion)
+            line = f"unknown key '{dotted}'"
+            hints += [found] if (found := _nearest_key(model, problem["loc"])) else []
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{dotted}: {message}" if dotted else message)
-    raise ConfigError(f"{source}: " + "; ".join(lines), "; ".join(hints) or "`packshot config show` lists every key")
+            value = problem["input"]
+            plain = not problem["type"].startswith("value_error") and isinstance(value, (str, int, float))
+            line = (f"{dotted}: " if dotted else "") + message + (f" (it is {value!r})" if plain else "")
+        own = any(key == dotted or key.startswith(f"{dotted}.") for key in given if dotted)
+        by_source.setdefault("--set" if own else source, []).append(line)
+    unknown = any(problem["type"] == "extra_forbidden" for problem in problems)
+    cure = f"`packshot config show` {'lists every key' if unknown else 'prints what is set'} of a training config"
+    raise ConfigError(
+        "; ".join(f"{name}: " + "; ".join(lines) for name, lines in by_source.items()),
+        "; ".join(dict.fromkeys(hints)) or cure,
+    )
+
+
+def _nearest_key(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """`did you mean 'section.key'?` for an unknown key: its very name in another section, else the nearest sibling."""
+    *parents, last = (str(part) for part in location)
+    moved = [f"'{section}.{last}'" for section in _keys_at(model, ()) if last in _keys_at(model, (section,))]
+    if moved:
+        return f"did you mean {' or '.join(moved)}?"
+    found = nearest(last, _keys_at(model, location[:-1]))
+    return f"did you mean '{'.'.join([*parents, found])}'?" if found else ""
 
 
 def _with_numbers(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,15 @@ def warn(text: str) -> None:
         say(f"Warning: {text}")
 
 
+def span(seconds: float) -> str:
+    """A duration as people say it: `45 s`, `3 min 12 s`, `2 h 5 min`."""
+    whole = round(max(seconds, 0))
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
 def quiet_libraries() -> None:
     """Silence the libraries' chatter, and what they report home, before they are imported.
 

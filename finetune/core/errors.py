@@ -89,5 +89,12 @@ class GateNotMet(PackshotError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest of `known`, or an empty string when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else ""
+    found = nearest(word, known)
+    return f"did you mean '{found}'?" if found else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of `known` that looks most like `word`, in capitals or not; empty when none does."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else ""
