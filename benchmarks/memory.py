@@ -14,14 +14,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
 from finetune import checkpointing, lora, memory, quantize
 from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
 from finetune.core.console import quiet_libraries
+from finetune.core.inpaint import Sampling
+from finetune.drawing_memory import trace_drawing
+from finetune.live_unet import live_inpainter
 from finetune.loop import Objective, batch_loss, class_loss
 from finetune.optimizers import make_optimizer
+from finetune.quantize import load_frozen_unet
 from finetune.tracing import fake_batch
 
 
@@ -67,6 +73,23 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
     return sum(before.values()) + max(running(profiler), default=0)
 
 
+def measured_drawing(base: ResolvedBase, setup: memory.Setup) -> int:
+    """Peak bytes of torch's allocator while the trained UNet draws a picture, all parts' weights included."""
+    dtype = getattr(torch, setup.dtype)
+    unet, _ = load_frozen_unet(base, "nf4" if setup.nf4 else "none", dtype=dtype, device="cpu")
+    lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
+    picture = Image.new("RGB", (base.size, base.size))
+    with live_inpainter(base, unet, dtype) as painter:
+        pipeline = painter.pipeline
+        parts = (unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
+        kept = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+        before = {t.data_ptr(): t.untyped_storage().nbytes() for t in [*kept, *quantize.scales_of(unet)]}
+        gc.collect()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            painter.paint(picture, np.ones((base.size, base.size), dtype=bool), "", sampling=Sampling(steps=2), seed=0)
+    return sum(before.values()) + max(running(profiler), default=0)
+
+
 def running(profiler: Any) -> Iterator[int]:
     """Bytes in use after each of the profiler's memory events, in the order of time."""
     total = 0
@@ -98,6 +121,16 @@ def setups(unet: dict[str, Any], size: int) -> list[memory.Setup]:
     ]
 
 
+def drawing_setups(plain: memory.Setup) -> list[memory.Setup]:
+    """The combinations of the table's last rows: a picture, drawn by the UNet in training."""
+    return [plain, replace(plain, rank=64), replace(plain, nf4=True)]
+
+
+def predicted_drawing(base: ResolvedBase, setup: memory.Setup) -> int:
+    """Peak bytes of drawing a picture, as the planner counts it on a CPU."""
+    return trace_drawing(base.config, setup, base.size).peak(turns=False)
+
+
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -117,6 +150,10 @@ def main() -> None:
         name = (
             f"{kind}, batch {setup.batch} x {setup.accumulation}, {setup.optimizer}, checkpointing {setup.checkpoint}"
         )
+        print(f"| {name} | {said / 2**20:.1f} | {real / 2**20:.1f} | {said / real - 1:+.1%} |", flush=True)
+    for setup in drawing_setups(setups(memory.unet_config(base.config), base.size)[0]):
+        said, real = predicted_drawing(base, setup), measured_drawing(base, setup)
+        name = f"drawing: {'nf4, ' if setup.nf4 else ''}{setup.dtype}, {setup.targets} r{setup.rank}"
         print(f"| {name} | {said / 2**20:.1f} | {real / 2**20:.1f} | {said / real - 1:+.1%} |", flush=True)
 
 

@@ -24,16 +24,17 @@ def caching_peak(folder: Path, size: int, *, cuda: bool) -> int:
     return max(text_encoders(folder, cuda), _vae(folder, size, cuda))
 
 
-def text_encoders(folder: Path, cuda: bool) -> int:
+def text_encoders(folder: Path, cuda: bool, names: tuple[str, ...] = ("text_encoder", "text_encoder_2")) -> int:
     """Both text encoders in float32; what a prompt of 77 tokens needs beside them is under a hundredth."""
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+    kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
     total = 0
-    for name, kind in (("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)):
+    for name in names:
         config = CLIPTextConfig.from_pretrained(str(folder / name), local_files_only=True)
         with torch.device("meta"):
-            total += _weights(kind(config), cuda)
+            total += _weights(kinds[name](config), cuda)
     return total
 
 

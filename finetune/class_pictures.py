@@ -56,11 +56,9 @@ def class_rows(
         OutOfMemory: the device's memory does not suffice for the base's parts, or to draw with them.
     """
     prompt = PROMPT.format(class_noun=class_noun)
-    files = [folder / f"{_key(base, prompt, seed)}.png" for seed in range(count)]
-    missing = [seed for seed, file in enumerate(files) if not file.is_file()]
-    if missing:
+    wanted = missing_pictures(folder, base, class_noun, count)
+    if wanted:
         folder.mkdir(parents=True, exist_ok=True)
-        wanted = {seed: files[seed] for seed in missing}
         try:
             _draw(base, prompt, wanted, precision=precision, device=device, progress=progress)
         except (RuntimeError, MemoryError, OutOfMemory) as error:
@@ -73,7 +71,13 @@ def class_rows(
             ) from error
         finally:
             release_memory(device)
-    return [_row(file, prompt, seed, size) for seed, file in enumerate(files)]
+    return [_row(_file(folder, base, prompt, seed), prompt, seed, size) for seed in range(count)]
+
+
+def missing_pictures(folder: Path, base: ResolvedBase, class_noun: str, count: int) -> dict[int, Path]:
+    """Seeds and files of those of the first `count` pictures of a class that have to be drawn."""
+    files = {seed: _file(folder, base, PROMPT.format(class_noun=class_noun), seed) for seed in range(count)}
+    return {seed: file for seed, file in files.items() if not file.is_file()}
 
 
 def _draw(
@@ -97,8 +101,9 @@ def _draw(
         progress(done, len(files))
 
 
-def _key(base: ResolvedBase, prompt: str, seed: int) -> str:
-    return fingerprint.of_value([FORMAT, base.fingerprint, prompt, seed, asdict(SAMPLING), base.size])
+def _file(folder: Path, base: ResolvedBase, prompt: str, seed: int) -> Path:
+    key = fingerprint.of_value([FORMAT, base.fingerprint, prompt, seed, asdict(SAMPLING), base.size])
+    return folder / f"{key}.png"
 
 
 def _row(file: Path, prompt: str, seed: int, size: int) -> Row:

@@ -14,9 +14,8 @@ from typing import Any
 
 from finetune import memory
 from finetune.core import fingerprint
-from finetune.core.basemodel import EMBEDDED, HUB_ID, ResolvedBase, resolve_base, single_file_config
+from finetune.core.basemodel import EMBEDDED, HUB_ID, resolve_base, single_file_config
 from finetune.core.config import validate
-from finetune.core.console import say
 from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.memory import Budget, Setup
 from finetune.rundir import environment
@@ -30,7 +29,6 @@ its memory a card on Windows spills into RAM and crawls instead of failing."""
 SDXL_CROSS_ATTENTION = 2048
 """Width of SDXL's text embeddings: presets are made for that UNet, not for a small one of its kind."""
 LIBRARIES = ("torch", "diffusers", "peft", "accelerate", "bitsandbytes")
-ENCODERS = ("text_encoder", "text_encoder_2", "vae")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -45,6 +43,8 @@ class Device:
     context: int
     """Bytes of the process itself there."""
     bf16: bool = True
+    whole: int = 0
+    """Bytes of all its memory, where not all of it is free: decides whether a pipeline's parts take turns."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def this_device() -> Device:
     import torch
 
     if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
+        free, whole = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         # the context of this very process is taken off already
-        return Device(name, free, cuda=True, context=0, bf16=torch.cuda.is_bf16_supported())
+        return Device(name, free, cuda=True, context=0, bf16=torch.cuda.is_bf16_supported(), whole=whole)
     import diffusers  # noqa: F401  the process as it will be
 
     here = psutil.Process().memory_info().rss
@@ -165,38 +165,11 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device, folder: 
 
 def judge(setup: Setup, device: Device, cache: Path) -> Verdict:
     """Budget of a setup on a device, from the cache or traced."""
-    budget = _kept(cache, [1, asdict(setup)], lambda: asdict(memory.budget(setup, context=0)))
+    budget = cached(cache, [1, asdict(setup)], lambda: asdict(memory.budget(setup, context=0)))
     return Verdict(setup, replace(Budget(**budget), context=device.context), device)
 
 
-def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
-    """Peak bytes of caching latents and text embeddings, before the UNet loads; from the cache or traced.
-
-    Args:
-        folder: of the base's configuration files. size: side of the pictures in pixels.
-
-    Raises:
-        OutOfMemory: it does not fit the device.
-    """
-    from finetune.caching_memory import caching_peak
-
-    parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]
-    kept = _kept(
-        cache,
-        [1, "encoding", parts, size, device.cuda],
-        lambda: {"peak": caching_peak(folder, size, cuda=device.cuda)},
-    )
-    need = int(kept["peak"]) + device.context
-    if need > device.memory * (1 - SPARE):
-        raise OutOfMemory(
-            f"encoding pictures of {size} px needs {need / 2**30:.1f} GiB of the {device.memory / 2**30:.1f} GiB of "
-            f"{device.name}",
-            "close other programs, or use a smaller data.size",
-        )
-    return need
-
-
-def _kept(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> dict[str, int]:
+def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> dict[str, int]:
     """A result that was worked out before for this key and these libraries, or is now."""
     versions = environment(LIBRARIES)
     file = cache / "plans" / f"{fingerprint.of_value([*key, {name: versions[name] for name in LIBRARIES}])}.json"
@@ -266,20 +239,6 @@ def _preset_of(verdict: Verdict) -> str:
         return f"--config {memory.preset_for(verdict.device.memory / 2**30)[0]}, "
     except OutOfMemory:
         return "--config sdxl-8gb-nf4, "
-
-
-def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path) -> None:
-    """Hold a run against this device before anything loads.
-
-    Raises:
-        OutOfMemory: it would not fit, or spill.
-    """
-    device = this_device()
-    encoding_peak(base.config, config.data.size, device, cache)
-    verdict = judge(setup_of(config, memory.unet_config(base.config), device, base.config), device, cache)
-    if not verdict.fits:
-        raise refuse(verdict, cache)
-    say(f"  memory: {verdict.budget.total / 2**30:.1f} GiB planned of {device.memory / 2**30:.1f} GiB ({device.name})")
 
 
 def effective_batch(config: TrainConfig, wanted: int | None) -> TrainConfig:

@@ -13,6 +13,7 @@ from finetune.core.commands import common_options, config_options
 from finetune.core.console import say
 
 if TYPE_CHECKING:
+    from finetune.phases import Phases
     from finetune.plan import Verdict
 
 
@@ -43,6 +44,7 @@ def plan(
     from finetune import plan as planner
     from finetune.cli import resolve_config
     from finetune.memory import preset_for, unet_config
+    from finetune.phases import phases_of
 
     place = Workspace(workspace)
     if sku:
@@ -53,22 +55,23 @@ def plan(
         say(why)
     config = planner.effective_batch(resolve_config(config_name, overrides), effective_batch)
     folder, source = planner.base_folder(config)
-    say(f"base: {source}; tracing one training step (seconds on a free machine, kept for the next call)")
-    encoding = planner.encoding_peak(folder, config.data.size, device, place.cache)
+    say(
+        f"base: {source}; tracing a training step and what is drawn (seconds on a free machine, kept for the next call)"
+    )
     verdict = planner.judge(planner.setup_of(config, unet_config(folder), device, folder), device, place.cache)
+    phases = phases_of(config, verdict, folder, place.cache)
     best = planner.fastest(verdict.setup, device, place.cache)
     command = ["packshot", "train", sku or "SKU", *(["--config", config_name] if config_name else [])]
     command += [part for override in overrides for part in ("--set", override)]
     if best and best.setup != verdict.setup:
         command += [part for setting in best.settings() for part in ("--set", setting)]
-    click.echo(
-        json.dumps(facts(verdict, best, command, encoding)) if as_json else table(verdict, best, command, encoding)
-    )
+    click.echo(json.dumps(facts(verdict, best, command, phases)) if as_json else table(verdict, best, command, phases))
     if not verdict.fits:
         raise planner.refuse(verdict, place.cache)
+    phases.hold_against(device)
 
 
-def facts(verdict: Verdict, best: Verdict | None, command: list[str], encoding: int) -> dict[str, Any]:
+def facts(verdict: Verdict, best: Verdict | None, command: list[str], phases: Phases) -> dict[str, Any]:
     """The plan for a machine; bytes throughout."""
     return {
         "device": {"name": verdict.device.name, "memory": verdict.device.memory, "cuda": verdict.device.cuda},
@@ -76,7 +79,8 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str], encoding: 
         "components": dict(verdict.budget.rows()),
         "torch_peak": verdict.budget.torch_peak,
         "total": verdict.budget.total,
-        "encoding_before": encoding,
+        "phases": (totals := phases.totals(verdict.budget.total)),
+        "peak": max(totals, key=totals.__getitem__),
         "fits": verdict.fits,
         "spare": verdict.spare,
         "settings": verdict.settings(),
@@ -85,16 +89,21 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str], encoding: 
     }
 
 
-def table(verdict: Verdict, best: Verdict | None, command: list[str], encoding: int) -> str:
+def table(verdict: Verdict, best: Verdict | None, command: list[str], phases: Phases) -> str:
     """The plan for a person: what there is in memory at a step's peak, whether it fits, and the command to run."""
     from finetune.plan import SPARE
 
     s = verdict.setup
+    totals = phases.totals(verdict.budget.total)
     have = f"{verdict.device.name} has"
-    rows = [*verdict.budget.rows(), ("together, in a step", verdict.budget.total)]
-    rows += [("encoding photos, before", encoding), (have, verdict.device.memory)]
+    rows = [*verdict.budget.rows(), *totals.items(), (have, verdict.device.memory)]
     wide = max(len(name) for name, _ in rows) + 2
-    lines = [f"{'component':{wide}}{'MiB':>10}", *(f"{name:{wide}}{size / 2**20:10,.0f}" for name, size in rows)]
+    notes = {max(totals, key=totals.__getitem__): "  the peak"}
+    for drawn in (phases.class_pictures, phases.drawing):
+        if drawn and drawn.turns:
+            notes[drawn.what] = notes.get(drawn.what, "") + "  (text encoders, UNet and VAE take turns)"
+    lines = [f"{'component':{wide}}{'MiB':>10}"]
+    lines += [f"{name:{wide}}{size / 2**20:10,.0f}{notes.get(name, '')}" for name, size in rows]
     lines.append(
         f"{s.dtype}, fused attention (SDPA), checkpointing {s.checkpoint}, batch {s.batch} x accumulation "
         f"{s.accumulation}, {s.size} px, rank {s.rank} on {s.targets}, {s.optimizer}"

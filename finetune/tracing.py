@@ -267,6 +267,7 @@ def unet_without_data(
     """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory.
 
     Args:
+        rank: of the adapter; 0 for none.
         nf4: its transformers' layers in 4 bits (`finetune.quantize`).
     """
     from diffusers import UNet2DConditionModel
@@ -277,7 +278,8 @@ def unet_without_data(
         unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
         if nf4:
             quantize.quantize_shapes(unet, dtype=dtype)
-        add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
+        if rank:
+            add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
     return unet
 
 

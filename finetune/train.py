@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune import execution, plan, processes, rundir
+from finetune import execution, phases, processes, rundir
 from finetune.core import fingerprint, versions
 from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
@@ -165,7 +165,7 @@ def train_adapter(
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0, report=found)
     say(f"training {prepared.sku} on {base.name}")
     if config.memory.check:
-        processes.main_first(lambda: plan.check_memory(config, base, workspace.cache))
+        processes.main_first(lambda: _check_memory(workspace, prepared, config, base))
     run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
     runs = workspace.runs / prepared.sku
     run = processes.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
@@ -180,6 +180,14 @@ def train_adapter(
                 "`packshot plan` shows what fits; a smaller preset, adapter.rank or data.size needs less",
             ) from error
         raise
+
+
+def _check_memory(workspace: Workspace, prepared: PreparedSet, config: TrainConfig, base: ResolvedBase) -> None:
+    from finetune.class_pictures import missing_pictures
+
+    wanted = config.objective.prior_pictures if config.objective.prior_weight else 0
+    missing = missing_pictures(workspace.cache / "class", base, prepared.class_noun, wanted)
+    phases.check_memory(config, base, workspace.cache, draw_class=bool(missing))
 
 
 def _train(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from finetune import memory, plan
+from finetune import memory, phases, plan
 from finetune.core.basemodel import resolve_base
 from finetune.core.commands import main
 from finetune.core.config import find_config, read_yaml, validate
@@ -127,7 +127,7 @@ def test_the_command(tiny_base: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["fits"] is True
-    assert facts["encoding_before"] > memory.CONTEXT
+    assert facts["phases"]["encoding"] > memory.CONTEXT
     assert sum(facts["components"].values()) == facts["total"]
     assert facts["settings"][1:] == ["train.batch=1", "train.accumulation=2"]
     assert facts["components"]["context"] == memory.CONTEXT
@@ -163,7 +163,7 @@ def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
 def test_encoding_that_does_not_fit_is_refused(tiny_base: Path, tmp_path: Path) -> None:
     small = plan.Device("card", 2**20, cuda=True, context=0)
     with pytest.raises(OutOfMemory, match="encoding pictures of 64 px"):
-        plan.encoding_peak(resolve_base(str(tiny_base)).config, 64, small, tmp_path)
+        phases.encoding_peak(resolve_base(str(tiny_base)).config, 64, small, tmp_path)
 
 
 def test_the_vae_takes_as_many_pixels_at_any_size() -> None:
@@ -190,11 +190,17 @@ def test_a_presets_header_says_what_the_planner_says(preset: str, tmp_path: Path
     assert command == f"# Command: packshot train SKU --config {preset}"
     config = validate(TrainConfig, read_yaml(path), path.name)
     device = plan.named_device(f"{GPU_PRESETS[preset]}GB")
-    verdict = plan.judge(
-        plan.setup_of(config, memory.unet_config(plan.base_folder(config)[0]), device), device, tmp_path
-    )
+    folder, _ = plan.base_folder(config)
+    verdict = plan.judge(plan.setup_of(config, memory.unet_config(folder), device), device, tmp_path)
     assert verdict.fits
     found = re.search(r"([\d.]+) GiB planned, ([\d.]+) GiB of it torch's", expected)
     assert found, expected
     assert float(found[1]) == pytest.approx(verdict.budget.total / 2**30, abs=0.1)
     assert float(found[2]) == pytest.approx(verdict.budget.torch_peak / 2**30, abs=0.1)
+    drawing = phases.drawing_of(config, verdict, folder, tmp_path)
+    assert drawing is not None
+    assert drawing.spare >= 0
+    found = re.search(r"([\d.]+) GiB to draw", expected)
+    assert bool(found) == (drawing.total > verdict.budget.total), "said where it is the peak"
+    if found:
+        assert float(found[1]) == pytest.approx(drawing.total / 2**30, abs=0.1)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MAX_PROMPT_TOKENS = 77
 CROWDED = 0.5
-"""Share of a GPU's memory that weights may take before parts take turns: SDXL in bf16 is 6.7 GB, and the VAE decodes
-1024 px in fp32, which needs more than 4 GB besides. So on 8 and 12 GB they do, from 16 GB on they don't."""
+"""Share of a GPU's memory that weights may take before parts take turns: SDXL in bf16 is 6.7 GB, and the VAE encodes
+1024 px in fp32, which needs 2.7 GiB besides. So on 8 and 12 GB they do, from 16 GB on they don't."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,14 @@ def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline) -> int:
     return sum(p.numel() * p.element_size() for model in models if model is not None for p in model.parameters())
 
 
+def crowds(weights: int, memory: float) -> bool:
+    """Whether weights of that many bytes would crowd a GPU of that much memory, so that parts have to take turns."""
+    return weights > CROWDED * memory
+
+
 def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
     """Move a pipeline to a device; on a GPU that its parts would crowd they take turns there, and that is said."""
-    if where.startswith("cuda") and weight_bytes(pipeline) > CROWDED * gpu_memory_gib() * 2**30:
+    if where.startswith("cuda") and crowds(weight_bytes(pipeline), gpu_memory_gib() * 2**30):
         say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
         pipeline.enable_model_cpu_offload(device=where)
     else:

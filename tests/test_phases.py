@@ -1,0 +1,98 @@
+"""What a run needs in memory besides its step: drawing, traced and real, and what becomes of what does not fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from test_plan import tiny_setup
+from test_train import tiny_config
+
+from finetune import phases, plan
+from finetune.core import console
+from finetune.core.basemodel import resolve_base
+from finetune.core.commands import main
+from finetune.core.errors import OutOfMemory
+from finetune.drawing_memory import Drawing, trace_drawing
+from finetune.memory import Budget
+
+pytestmark = pytest.mark.tiny
+DRAWS = ("validation.every=1", "validation.choose=measured")
+
+
+@pytest.mark.parametrize("changes", [{}, {"rank": 16, "nf4": True}], ids=["plain", "nf4"])
+def test_prediction_against_a_real_picture(tiny_base: Path, changes: dict[str, Any]) -> None:
+    from benchmarks.memory import measured_drawing, predicted_drawing
+
+    base, setup = resolve_base(str(tiny_base)), tiny_setup(tiny_base, **changes)
+    assert predicted_drawing(base, setup) == pytest.approx(measured_drawing(base, setup), rel=0.08)
+
+
+def test_parts_that_take_turns_meet_as_the_hooks_have_it() -> None:
+    drawing = Drawing(text=100, text_2=80, unet=500, predicting=50, vae=10, encoding=200, decoding=150, pictures=0,
+                      libraries=1)  # fmt: skip
+    assert drawing.peak(turns=False) == 610 + 200 + 1
+    assert drawing.peak(turns=True) == 500 + 10 + 50 + 1, "the VAE, loaded to encode, stays when the UNet comes"
+    assert replace(drawing, unet=100).peak(turns=True) == 80 + 10 + 200 + 1, "the second encoder stays until the UNet"
+
+
+def verdict_on(base: Path, device: plan.Device, *overrides: str) -> tuple[Any, plan.Verdict]:
+    config = tiny_config(base, *overrides)
+    setup = tiny_setup(base, cuda=device.cuda)
+    return config, plan.Verdict(setup, Budget(0, 0, 7, 0, 0, 0, device.context), device)
+
+
+def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path, tmp_path: Path) -> None:
+    folder = resolve_base(str(tiny_base)).config
+    drawing = trace_drawing(folder, tiny_setup(tiny_base, cuda=True), 64)
+    for memory, turns in ((4 * drawing.weights, False), (drawing.weights, True)):
+        device = plan.Device("card", memory, cuda=True, context=1000)
+        drawn = phases.drawing_of(*verdict_on(tiny_base, device, *DRAWS), folder, tmp_path)
+        assert drawn is not None
+        assert (drawn.turns, drawn.total) == (turns, drawing.peak(turns=turns) + 7 + 1000)
+    config, verdict = verdict_on(tiny_base, device)
+    assert phases.drawing_of(config, verdict, folder, tmp_path) is None
+    assert phases.class_drawing_of(config, verdict.setup, device, folder, tmp_path) is None
+    full = replace(device, memory=4 * drawing.weights, whole=drawing.weights)
+    assert phases.drawing_of(*verdict_on(tiny_base, full, "preview.every=2"), folder, tmp_path).turns is True
+
+
+def test_only_class_pictures_are_refused(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "_EARLIER_WARNINGS", set())
+    base = resolve_base(str(tiny_base))
+    small = plan.Device("card", 2**20, cuda=True, context=0)
+    config, verdict = verdict_on(tiny_base, small, *DRAWS)
+    phases.Phases(0, None, phases.drawing_of(config, verdict, base.config, tmp_path)).hold_against(small)
+    said = capsys.readouterr().err
+    assert said.startswith("Warning: drawing would need 0.0 GiB of the 0.0 GiB of card; training fits, and goes on")
+    assert "--set validation.choose=loss --set preview.every=0" in said
+    config = tiny_config(tiny_base, "objective.prior_weight=1")
+    drawn = phases.class_drawing_of(config, verdict.setup, small, base.config, tmp_path)
+    with pytest.raises(OutOfMemory, match="class pictures would need") as caught:
+        phases.Phases(0, drawn, None).hold_against(small)
+    assert "--set objective.prior_weight=0" in caught.value.hint
+    ample = verdict_on(tiny_base, replace(small, memory=2**40))[1]
+    assert phases.phases_of(config, ample, base.config, tmp_path).class_pictures is not None
+    assert phases.phases_of(config, ample, base.config, tmp_path, draw_class=False).class_pictures is None
+
+
+def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        f"base: {{model: '{tiny_base}'}}\ndata: {{size: 64}}\nobjective: {{prior_weight: 1}}\n", encoding="utf-8"
+    )
+    common = ["plan", "--config", str(config), "--workspace", str(tmp_path), "--gpu", "12GB"]
+    done = CliRunner().invoke(main, [*common, "--json"])
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert list(facts["phases"]) == ["encoding", "class pictures", "training step", "drawing"]
+    assert facts["phases"]["training step"] == facts["total"]
+    assert facts["phases"][facts["peak"]] == max(facts["phases"].values())
+    done = CliRunner().invoke(main, common)
+    assert [line.split("  ")[0] for line in done.stdout.splitlines() if line.endswith("  the peak")] == [facts["peak"]]
