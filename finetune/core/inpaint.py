@@ -133,7 +133,7 @@ def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline) -> int:
 
 def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
     """Move a pipeline to a device; on a GPU that its parts would crowd they take turns there, and that is said."""
-    if where.startswith("cuda") and weight_bytes(pipeline) > CROWDED * gpu_memory_gib() * 2**30:
+    if where.startswith("cuda") and weight_bytes(pipeline) > CROWDED * gpu_memory_gib(where) * 2**30:
         say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
         pipeline.enable_model_cpu_offload(device=where)
     else:
