@@ -5,13 +5,18 @@ Skipped where there is none; `pytest -m gpu` on a GPU machine.
 
 from __future__ import annotations
 
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import test_killed_runs as killed
 import torch
+from conftest import draw_bottle, write_set
 from PIL import Image
+from started_commands import At
 from test_train import losses, tiny_config, train
 
 from finetune.core.catalog import Workspace
@@ -38,6 +43,26 @@ def test_faster_and_smaller_ways_train_too(workspace: Workspace, tiny_base: Path
     assert all(np.isfinite(losses(workspace)))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_killed_run_ends_in_the_bytes_of_a_straight_one(tiny_base: Path, tmp_path: Path, precision: str) -> None:
+    """With `train.deterministic`; in fp16 the scaler's factor has to come back too."""
+    write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
+    memory = f"memory: {{check: false, precision: {precision}}}"
+    config = killed.CONFIG.replace("BASE", str(tiny_base)).replace("memory: {check: false}", memory)
+    (tmp_path / "tiny.yaml").write_text(config, encoding="utf-8")
+    done = killed.train(tmp_path, "straight")
+    assert done.wait() == 0, done.said()
+    straight = killed.adapter(tmp_path).read_bytes()
+    shutil.rmtree(tmp_path / "adapters")
+    shutil.rmtree(tmp_path / "runs")
+    victim = killed.train(tmp_path, "killed", At("os.rename", ".step-000004"))
+    assert victim.wait() == -signal.SIGKILL, victim.said()
+    again = killed.train(tmp_path, "again")
+    assert again.wait() == 0, again.said()
+    assert "going on from step 2 " in again.said()
+    assert killed.adapter(tmp_path).read_bytes() == straight
+
+
 def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from finetune.core import inpaint
     from finetune.core.basemodel import resolve_base
@@ -47,7 +72,7 @@ def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeyp
     sampling = inpaint.Sampling(steps=2)
     pictures = []
     for memory in (80.0, 1e-3):
-        monkeypatch.setattr(inpaint, "gpu_memory_gib", lambda memory=memory: memory)
+        monkeypatch.setattr(inpaint, "gpu_memory_gib", lambda device, memory=memory: memory)
         painter = inpaint.load_inpainter(base, None, precision="fp32")
         pictures.append(np.asarray(painter.paint(ground, whole, "a bottle", sampling=sampling, seed=1)))
     assert painter.pipeline.unet.device.type in ("cpu", "meta"), "it has left the card"
@@ -57,7 +82,7 @@ def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeyp
 @pytest.mark.parametrize("level", ["none", "partial", "all"])
 def test_the_planner_knows_the_peak(workspace: Workspace, level: str) -> None:
     """On the embedded base in bf16: what torch's allocator had at most, against the plan."""
-    from benchmarks.gpu import measured_step
+    from benchmarks.gpu_steps import measured_step
     from finetune import memory
     from finetune.core.basemodel import resolve_base
 
