@@ -42,7 +42,7 @@ def class_rows(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Row]:
-    """The first `count` pictures of a class as rows for the latent cache; those that are missing are drawn first.
+    """The first `count` pictures of a class as rows for the latent cache; missing and damaged ones are drawn first.
 
     The base paints its whole frame, at its own size, so 4- and 9-channel bases draw alike. As training examples every
     second one has a box for its inpainting mask and the others the full frame, which only 9-channel bases look at.
@@ -57,7 +57,7 @@ def class_rows(
     """
     prompt = PROMPT.format(class_noun=class_noun)
     files = [folder / f"{_key(base, prompt, seed)}.png" for seed in range(count)]
-    missing = [seed for seed, file in enumerate(files) if not file.is_file()]
+    missing = [seed for seed, file in enumerate(files) if not _is_whole(file)]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {seed: files[seed] for seed in missing}
@@ -95,6 +95,15 @@ def _draw(
         write_png(drawn, part)
         part.replace(file)
         progress(done, len(files))
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+    except (OSError, SyntaxError):  # Pillow's word for a broken PNG
+        return False
+    return True
 
 
 def _key(base: ResolvedBase, prompt: str, seed: int) -> str:
