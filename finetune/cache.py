@@ -2,14 +2,13 @@
 
 A latent entry is keyed by the pixels of picture and mask (so by crop, backdrop and all that made them), the inpainting
 mask's recipe, the ring's width, the autoencoder and the dtype; a text entry by the prompt, both tokenizers, both text
-encoders and the dtype. Change one byte and exactly those entries are made again. Training reads nothing but this cache,
-by memory map; the VAE and the text encoders leave memory first.
+encoders and the dtype. Change one byte and exactly those entries are made again, as are entries that are damaged.
+Training reads nothing but this cache, by memory map; the VAE and the text encoders leave memory first.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from finetune.cache_entries import read_back, read_entry, write_entry
 from finetune.core import fingerprint, masks
 from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, part_fingerprint
+from finetune.core.console import say
 from finetune.core.device import release_memory
 from finetune.examples import inpainting_mask
-from finetune.writing import kept
+from finetune.file_hashes import FileHashes
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import StableDiffusionXLInpaintPipeline
     from torch import Tensor
 
 FORMAT = 1
-ENCODED_PIXELS = 512 * 512
-"""Pixels the VAE encodes at a time: four pictures of 256 px, one of 1024 px (four would need 8 GB and more)."""
 NO_VAE = tuple(part for part in PARTS if part != "vae")
 DTYPE = "float32"
 """In which VAE and text encoders compute and entries are kept, whatever the run's own precision."""
@@ -113,26 +111,32 @@ def build_caches(
     Args:
         progress: Called with (done, total) as entries are made.
     """
-    vae = part_fingerprint(base, "vae")
+    hashes = FileHashes(folder / "hashes" / "bases.json")
+    vae = part_fingerprint(base, "vae", hash_of=hashes.of_file)
     latent_files = [
         [folder / "latents" / f"{_latent_key(row, vae, each.ring_px)}.safetensors" for row in each.rows]
         for each in sets
     ]
     captions = sorted({row.text for each in sets for row in each.rows})
-    keys = zip([*captions, None], _text_keys(base, captions), strict=True)
+    keys = zip([*captions, None], _text_keys(base, captions, hashes.of_file), strict=True)
+    hashes.save(forget=False)
     text_files = {prompt: folder / "text" / f"{key}.safetensors" for prompt, key in keys}
-    texts = {file: prompt for prompt, file in text_files.items() if not file.is_file()}
+    entries = {file: read_entry(file) for file in (*text_files.values(), *(f for files in latent_files for f in files))}
+    texts = {file: prompt for prompt, file in text_files.items() if entries[file] is None}
     rows = {
         file: (row, each.ring_px)
         for each, files in zip(sets, latent_files, strict=True)
         for row, file in zip(each.rows, files, strict=True)
-        if not file.is_file()
+        if entries[file] is None
     }
     total = len(texts) + len(rows)
+    if damaged := sum(file.is_file() for file in (*texts, *rows)):
+        say(f"  {damaged} entries of the cache are damaged, or of before they had a checksum: they are made again")
     _make_texts(base, texts, device, lambda done: progress(done, total))
     _make_latents(base, rows, device, lambda done: progress(len(texts) + done, total))
     new = texts.keys() | rows.keys()
-    return [_read(each, files, text_files, new) for each, files in zip(sets, latent_files, strict=True)]
+    whole = {file: entry or read_back(file) for file, entry in entries.items()}
+    return [_joined(each, files, text_files, whole, new) for each, files in zip(sets, latent_files, strict=True)]
 
 
 def _make_texts(
@@ -143,10 +147,9 @@ def _make_texts(
 
     if not missing:
         return
-    next(iter(missing)).parent.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=("unet", "scheduler", "vae"))
     for done, (file, prompt) in enumerate(missing.items(), 1):
-        _write(file, _encode_text(pipeline, prompt))
+        write_entry(file, _encode_text(pipeline, prompt))
         progress(done)
     del pipeline
     release_memory(device)
@@ -155,33 +158,36 @@ def _make_texts(
 def _make_latents(
     base: ResolvedBase, missing: dict[Path, tuple[Row, int]], device: str, progress: Callable[[int], None]
 ) -> None:
-    """Encode rows, each with the width of its ring in pixels, into their files; nothing loads where none is missing."""
+    """Encode rows, each with the width of its ring in pixels, into their files; nothing loads where none is missing.
+
+    One picture at a time: in company the same picture comes out otherwise in the last digits, and an entry may depend
+    on nothing that is not in its key. On a CPU several at once are no faster (docs/log.md).
+    """
     import torch
 
     if not missing:
         return
-    next(iter(missing)).parent.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(base, dtype=torch.float32, device=device, without=NO_VAE)
-    files, done = list(missing), 0
-    for chosen in _batches([(index, _size(missing[file][0])) for index, file in enumerate(files)]):
-        together = [files[index] for index in chosen]
-        for file, tensors in zip(together, _encode_rows(pipeline, [missing[f] for f in together]), strict=True):
-            _write(file, tensors)
-        done += len(chosen)
+    for done, (file, (row, ring_px)) in enumerate(missing.items(), 1):
+        write_entry(file, _encode_row(pipeline, row, ring_px))
         progress(done)
     del pipeline
     release_memory(device)
 
 
-def _read(each: RowSet, latent_files: list[Path], text_files: dict[str | None, Path], new: Set[Path]) -> CachedExamples:
-    """The examples of one set from their files; `new` are those that were not in the cache."""
+def _joined(
+    each: RowSet,
+    latent_files: list[Path],
+    text_files: dict[str | None, Path],
+    whole: dict[Path, dict[str, Tensor]],
+    new: Set[Path],
+) -> CachedExamples:
+    """The examples of one set from the entries of its files; `new` are those that were not in the cache."""
     import torch
-    from safetensors.torch import load_file  # maps the file: a tensor is read when the loop first asks for it
 
     captions = sorted({row.text for row in each.rows})
     mine = [text_files[caption] for caption in [*captions, None]]
-    entries = [load_file(str(f)) for f in latent_files]
-    texts = [load_file(str(f)) for f in mine]
+    entries, texts = ([whole[file] for file in files] for files in (latent_files, mine))
     position = {caption: index for index, caption in enumerate(captions)}
     return CachedExamples(
         latents=[entry["latents"] for entry in entries],
@@ -198,34 +204,15 @@ def _read(each: RowSet, latent_files: list[Path], text_files: dict[str | None, P
     )
 
 
-def encode_batch(height: int, width: int) -> int:
-    """Pictures of that size in pixels that the VAE encodes at a time."""
-    return max(1, min(4, ENCODED_PIXELS // (height * width)))
-
-
-def _batches(missing: list[tuple[int, tuple[int, int]]]) -> Iterator[list[int]]:
-    """Indices to encode together, of (index, size) pairs: as many as go at once, all of one size."""
-    for size in sorted({size for _, size in missing}):
-        alike = [index for index, other in missing if other == size]
-        step = encode_batch(*size)
-        for start in range(0, len(alike), step):
-            yield alike[start : start + step]
-
-
-def _size(row: Row) -> tuple[int, int]:
-    height, width = row.product.shape
-    return height, width
-
-
 def _stack(entries: Iterable[dict[str, Tensor]], key: str) -> Tensor:
     import torch
 
     return torch.stack([entry[key] for entry in entries])
 
 
-def _text_keys(base: ResolvedBase, captions: list[str]) -> list[str]:
+def _text_keys(base: ResolvedBase, captions: list[str], hash_of: Callable[[Path], str]) -> list[str]:
     """Keys of the captions' entries and, last, of the null's: whether that is of zeros is the base's index to say."""
-    text = part_fingerprint(base, "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
+    text = part_fingerprint(base, "tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", hash_of=hash_of)
     index = base.config / "model_index.json"
     null = fingerprint.of_file(index) if index.is_file() else ""
     keys = [fingerprint.of_value([FORMAT, DTYPE, text, caption]) for caption in captions]
@@ -239,14 +226,6 @@ def _latent_key(row: Row, vae: str, ring_px: int) -> str:
     return fingerprint.of_value([FORMAT, DTYPE, vae, *drawn])
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    with kept("an entry of the cache", path.with_name(f".{path.name}.{os.getpid()}")) as part:
-        save_file(tensors, str(part))
-        part.replace(path)
-
-
 def _encode_text(pipeline: StableDiffusionXLInpaintPipeline, prompt: str | None) -> dict[str, Tensor]:
     """Embeddings of a prompt; of None: exactly the null the pipeline itself uses for guidance."""
     import torch
@@ -257,44 +236,42 @@ def _encode_text(pipeline: StableDiffusionXLInpaintPipeline, prompt: str | None)
     return {"embeds": chosen[0][0].float().cpu().contiguous(), "pooled": chosen[1][0].float().cpu().contiguous()}
 
 
-def _encode_rows(
-    pipeline: StableDiffusionXLInpaintPipeline, rows: list[tuple[Row, int]]
-) -> list[dict[str, torch.Tensor]]:
-    """Entries of rows of one size, each given with the width of its ring."""
+def _encode_row(pipeline: StableDiffusionXLInpaintPipeline, row: Row, ring_px: int) -> dict[str, Tensor]:
     import torch
 
-    pictures = torch.stack([_to_tensor(row.picture) for row, _ in rows])
-    latent_masks = [
-        masks.latent_mask(inpainting_mask(row.product, row.mask_kind, np.random.default_rng(row.seed)))
-        for row, _ in rows
-    ]
-    painted = torch.stack([torch.from_numpy(masks.to_pixels(m)) for m in latent_masks])[:, None]
+    picture = _to_tensor(row.picture)[None]
+    mask = masks.latent_mask(inpainting_mask(row.product, row.mask_kind, np.random.default_rng(row.seed)))
+    painted = torch.from_numpy(masks.to_pixels(mask))[None, None]
     with torch.no_grad():
-        latents = _encode(pipeline, pictures)
-        masked = _encode(pipeline, pictures * ~painted)  # painted pixels are zero in [-1, 1], as in the pipeline
-    results = []
-    for index, (row, ring_px) in enumerate(rows):
-        ring = masks.ring(row.product, ring_px) if ring_px else np.zeros_like(row.product)
-        results.append(
-            {
-                "latents": latents[index].contiguous(),
-                "masked": masked[index].contiguous(),
-                "mask": torch.from_numpy(latent_masks[index]).float()[None],
-                "product": _area(row.product),
-                "ring": _area(ring),
-            }
-        )
-    return results
+        latents = _encode(pipeline, picture)
+        masked = _encode(pipeline, picture * ~painted)  # painted pixels are zero in [-1, 1], as in the pipeline
+    ring = masks.ring(row.product, ring_px) if ring_px else np.zeros_like(row.product)
+    return {
+        "latents": latents[0].contiguous(),
+        "masked": masked[0].contiguous(),
+        "mask": torch.from_numpy(mask).float()[None],
+        "product": _area(row.product),
+        "ring": _area(ring),
+    }
 
 
 def _to_tensor(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """(3, H, W) in [-1, 1], rounded as the pipeline does it.
+
+    Laid out channel by channel: on a CPU normalisation of NHWC loses digits where a picture is of one colour, as one
+    that is painted in full is.
+    """
     import torch
 
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1.0
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().contiguous()
+    return 2.0 * (pixels / 255.0) - 1.0
 
 
 def _encode(pipeline: StableDiffusionXLInpaintPipeline, pictures: Tensor) -> Tensor:
-    """(B, 3, H, W) in [-1, 1] -> (B, 4, H/8, W/8): the posterior's mean, scaled as the UNet expects it."""
+    """(B, 3, H, W) in [-1, 1] -> (B, 4, H/8, W/8): the posterior's mean, scaled as the UNet expects it.
+
+    The pipeline draws from the posterior; an entry that is used many times keeps its mean, which favours no draw.
+    """
     vae = pipeline.vae
     mean = vae.encode(pictures.to(vae.device)).latent_dist.mode().float().cpu()
     scaled: Tensor = mean * vae.config.scaling_factor

@@ -1,7 +1,7 @@
 """What encoding a set needs in memory, before the UNet loads; computed without data, on any machine.
 
 Called by `finetune.plan`. `finetune.cache` encodes in two parts that never meet in memory: the text encoders, then the
-VAE; each in float32, pictures as many at a time as `encode_batch` says.
+VAE; each in float32, one picture at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from finetune.cache import encode_batch
 from finetune.memory import bytes_of
 
 
@@ -39,7 +38,7 @@ def text_encoders(folder: Path, cuda: bool, names: tuple[str, ...] = ("text_enco
 
 
 def _vae(folder: Path, size: int, cuda: bool) -> int:
-    """The VAE with the activations of its encoder on a batch of pictures, traced."""
+    """The VAE with the activations of its encoder on one picture, traced."""
     import torch
     from diffusers import AutoencoderKL
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -50,11 +49,11 @@ def _vae(folder: Path, size: int, cuda: bool) -> int:
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(folder / "vae"))).requires_grad_(False)
     with FakeTensorMode(), torch.no_grad():
         tracing.fake_parameters(vae)
-        pictures = torch.empty(encode_batch(size, size), 3, size, size)
+        picture = torch.empty(1, 3, size, size)
         watch = tracing.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers()])
         with watch:
-            vae.encode(pictures)
-    return _weights(vae, cuda) + bytes_of([pictures], cuda) + watch.timeline.peak()
+            vae.encode(picture)
+    return _weights(vae, cuda) + bytes_of([picture], cuda) + watch.timeline.peak()
 
 
 def _weights(model: Any, cuda: bool) -> int:

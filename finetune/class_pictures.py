@@ -42,7 +42,7 @@ def class_rows(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Row]:
-    """The first `count` pictures of a class as rows for the latent cache; those that are missing are drawn first.
+    """The first `count` pictures of a class as rows for the latent cache; missing and damaged ones are drawn first.
 
     The base paints its whole frame, at its own size, so 4- and 9-channel bases draw alike. As training examples every
     second one has a box for its inpainting mask and the others the full frame, which only 9-channel bases look at.
@@ -75,9 +75,9 @@ def class_rows(
 
 
 def missing_pictures(folder: Path, base: ResolvedBase, class_noun: str, count: int) -> dict[int, Path]:
-    """Seeds and files of those of the first `count` pictures of a class that have to be drawn."""
+    """Seeds and files of those of the first `count` pictures of a class that are missing or damaged."""
     files = {seed: _file(folder, base, PROMPT.format(class_noun=class_noun), seed) for seed in range(count)}
-    return {seed: file for seed, file in files.items() if not file.is_file()}
+    return {seed: file for seed, file in files.items() if not _is_whole(file)}
 
 
 def _draw(
@@ -104,6 +104,15 @@ def _draw(
 def _file(folder: Path, base: ResolvedBase, prompt: str, seed: int) -> Path:
     key = fingerprint.of_value([FORMAT, base.fingerprint, prompt, seed, asdict(SAMPLING), base.size])
     return folder / f"{key}.png"
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+    except (OSError, SyntaxError):  # Pillow's word for a broken PNG
+        return False
+    return True
 
 
 def _row(file: Path, prompt: str, seed: int, size: int) -> Row:

@@ -237,7 +237,8 @@ def inpainting_mask(product: Mask, kind: str, rng: np.random.Generator) -> Mask:
     """The mask an example is trained with; True is what the model paints.
 
     `background`: everything but the product, its edge moved a little in or out; `product`: the silhouette, grown;
-    `box`: a box around it, grown unevenly; `full`: everything. Where there is no product everything is painted.
+    `box`: a box around it, grown unevenly; `full`: everything. Where there is no product, or nothing but product and so
+    nothing left to paint around it, everything is painted.
 
     Args:
         product: (H, W) product mask. kind: one of the four. rng: seeded by the row's `seed` column.
@@ -248,7 +249,8 @@ def inpainting_mask(product: Mask, kind: str, rng: np.random.Generator) -> Mask:
     if kind == "full" or box is None:
         return np.ones_like(product)
     if kind == "background":
-        return ~dilate(product, rng.uniform(-3, 2) * unit)
+        around = ~dilate(product, rng.uniform(-3, 2) * unit)
+        return around if around.any() and not product.all() else np.ones_like(product)
     if kind == "product":
         return dilate(product, rng.uniform(2, 12) * unit)
     if kind == "box":

@@ -4,7 +4,8 @@ A remembered fingerprint stands for a file as long as its size, inode, time of c
 what they were. The last cannot be set by a program, so a copy that keeps the old file's times does not hide; and a file
 that was touched within `SETTLED` of being read is not remembered at all, so that a second edit within one tick of the
 file system's clock (up to 2 s on FAT) does not either: git's rule for "racily clean" entries. Used by the recipes
-`prepare` and `check`; what is up to date is still decided by content, this only saves reading it.
+`prepare` and `check` for photos, and by the cache of latents for a base's weights; what is up to date is still decided
+by content, this only saves reading it.
 """
 
 from __future__ import annotations

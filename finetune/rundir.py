@@ -80,6 +80,11 @@ class RunFolder:
         (self.path / DONE).touch()
         shutil.rmtree(self.state, ignore_errors=True)
 
+    def forget_unless_begun(self) -> None:
+        """Remove a run that was refused before its first step: there is nothing to go on from, nothing to look at."""
+        if not self.metrics.exists() and not any(self.state.glob("*")):
+            shutil.rmtree(self.path, ignore_errors=True)
+
 
 def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> RunFolder:
     """The unfinished run of this fingerprint, to be resumed; or a new one named `run_id`."""

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from finetune.core.config import Strict
 
+LARGEST_SEED = 2**63 - 1
+"""torch's generators take no larger one."""
 MASK_KINDS = ("background", "product", "box", "full")
 
 
@@ -34,7 +36,7 @@ class DataSection(Strict):
     """Examples made of each photo; epochs cycle through them, so all of them can be cached."""
     keep_original: float = Field(default=0.15, ge=0, le=1)
     """Share of the examples that show the photo on its own ground."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Fixes backdrop, placement and mask kind of (photo, variant)."""
     backdrops: str = ""
     """Folder of photographs, relative to the workspace, that serve as blurred backdrops beside the procedural ones."""
@@ -140,7 +142,7 @@ class TrainSection(Strict):
     """Decay rates of the moments; left out, 0.9 and 0.999, for `prodigy` 0.9 and 0.99."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradient norm clip."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of initialisation, order, noise, timesteps and dropout."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Optimizer steps between checkpoints for resume."""
@@ -192,7 +194,7 @@ class ValidationSection(Strict):
     """Held-out examples whose loss is taken, spread over all of them."""
     timesteps: int = Field(default=4, ge=1, le=64)
     """Timesteps of each, in the middle of as many equal parts of the noise schedule."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of their noise, which is the same at every validation."""
     patience: int = Field(default=0, ge=0)
     """Validations without a new lowest loss after which training ends; 0 never ends it early."""
@@ -217,7 +219,7 @@ class PreviewSection(Strict):
     packshot, its surroundings painted) and as inserted (the product drawn by the adapter)."""
     steps: int = Field(default=20, ge=1, le=200)
     """Sampler steps a preview."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the previews."""
 
 
@@ -255,4 +257,6 @@ class TrainConfig(Strict):
             )
         if not self.validation.every and (self.validation.choose != "last" or self.validation.patience):
             raise ValueError("validation.every 0 validates nothing: set validation.choose=last and patience 0 too")
+        if self.preview.every and not self.preview.scenes:
+            raise ValueError("preview.every draws preview.scenes, and there are none; set it to 0")
         return self

@@ -19,9 +19,9 @@ from finetune.core import fingerprint, versions
 from finetune.core.basemodel import ResolvedBase, resolve_base
 from finetune.core.catalog import Workspace
 from finetune.core.config import dump_yaml
-from finetune.core.console import say, warn
+from finetune.core.console import is_main_process, say, warn
 from finetune.core.device import is_out_of_memory, peak_memory_mib, pick_device, pick_dtype
-from finetune.core.errors import BaseModelError, ConfigError, OutOfMemory, RunError
+from finetune.core.errors import BaseModelError, ConfigError, OutOfMemory, PackshotError, RunError
 from finetune.core.prepared import PreparedSet
 from finetune.core.token_embeddings import ENTRY, manifest_entry
 from finetune.lora import TARGETS
@@ -171,6 +171,10 @@ def train_adapter(
     run = processes.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
     try:
         return _train(workspace, prepared, config, base, run, print_of, origin)
+    except PackshotError:
+        if is_main_process():
+            run.forget_unless_begun()
+        raise
     except (RuntimeError, MemoryError) as error:
         if processes.lost_another(error):
             raise RunError("another process of this run has ended", "it says why; the same command goes on") from error

@@ -5,12 +5,16 @@ Called by the training session. It changes nothing in the prepared set.
 
 from __future__ import annotations
 
+import shutil
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
@@ -124,19 +128,58 @@ def _progress(what: str) -> Callable[[int, int], None]:
 
 
 def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -> list[Row]:
-    from datasets import load_dataset
+    """Rows of a split with their pictures.
+
+    Raises:
+        RunError: a file of the prepared set is missing or damaged.
+    """
+    from datasets.exceptions import DatasetsError
 
     from finetune.cache import row_from_dataset
 
     folder = workspace.cache / "datasets" / prepared.fingerprint
-    with kept("the table of examples", folder.with_name(f".{folder.name}"), at=folder):
-        dataset = load_dataset(
+    try:
+        try:
+            table = _table(prepared.folder, folder)
+        except (ValueError, DatasetsError):  # the table is damaged, or what it is made of: made once more
+            shutil.rmtree(folder, ignore_errors=True)
+            table = _table(prepared.folder, folder)
+        chosen = [index for index, name in enumerate(table["split"]) if name == split]
+        if 0 < limit < len(chosen):
+            chosen = [chosen[position * len(chosen) // limit] for position in range(limit)]
+        return [row_from_dataset(item) for item in table.select(chosen)]
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, DatasetsError) as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise RunError(
+            f"the prepared set of '{prepared.sku}' is damaged: {_unreadable(prepared.folder) or reason}",
+            f"run: packshot prepare {prepared.sku} --force (with the same --config)",
+        ) from error
+
+
+def _unreadable(folder: Path) -> str:
+    """The first picture of a prepared set's examples that can't be read; empty where all can."""
+    for path in sorted(path for kind in ("images", "masks", "mattes") for path in (folder / kind).rglob("*.png")):
+        try:
+            with Image.open(path) as opened:
+                opened.load()
+        except (OSError, SyntaxError, ValueError, struct.error):
+            return f"{path.relative_to(folder)} can't be read"
+    return ""
+
+
+def _table(pictures: Path, cache: Path) -> Any:
+    """The imagefolder as a table, from the cache where it is there.
+
+    Raises:
+        StateWriteError: the disk does not take the table.
+    """
+    from datasets import load_dataset
+
+    with kept("the table of examples", cache.with_name(f".{cache.name}"), at=cache):
+        return load_dataset(
             "imagefolder",
-            data_dir=str(prepared.folder),
+            data_dir=str(pictures),
             split="train",  # the name imagefolder gives to all of it
-            cache_dir=str(folder),
+            cache_dir=str(cache),
         )
-    chosen = [index for index, name in enumerate(dataset["split"]) if name == split]
-    if 0 < limit < len(chosen):
-        chosen = [chosen[position * len(chosen) // limit] for position in range(limit)]
-    return [row_from_dataset(item) for item in dataset.select(chosen)]

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,57 @@ for line in json.load(sys.stdin):
 """
 
 
+Edit = Callable[[Path], object]
+
+
+def setting(file: str, **values: object) -> Edit:
+    """Changes a JSON file of a base."""
+
+    def edit(base: Path) -> None:
+        data = json.loads((base / file).read_text(encoding="utf-8"))
+        (base / file).write_text(json.dumps(data | values), encoding="utf-8")
+
+    return edit
+
+
+def edm(base: Path) -> None:
+    """As Playground 2.5 has it: the class in the index alone."""
+    setting("model_index.json", scheduler=["diffusers", "EDMDPMSolverMultistepScheduler"])(base)
+
+
+def refiner(base: Path) -> None:
+    setting("model_index.json", _class_name="StableDiffusionXLImg2ImgPipeline", text_encoder=[None, None])(base)
+    shutil.rmtree(base / "text_encoder")
+
+
+def swapped_weights(base: Path) -> None:
+    shutil.copyfile(*(base / part / "diffusion_pytorch_model.safetensors" for part in ("vae", "unet")))
+
+
+IMPOSTORS: dict[str, tuple[Edit, str]] = {
+    "refiner": (refiner, "lacks text_encoder"),
+    "sixteen": (setting("unet/config.json", in_channels=16, out_channels=16), "has 16 input channels"),
+    "wide-vae": (setting("vae/config.json", latent_channels=16), "its latents have 16 channels"),
+    "wide-unet": (setting("unet/config.json", out_channels=8), "the UNet predicts 8"),
+    "vae-by-4": (setting("vae/config.json", block_out_channels=[16, 32, 32]), "does not shrink pictures by 8"),
+    "unconditioned": (setting("unet/config.json", addition_embed_type=None), "addition_embed_type"),
+    "by-channel": (setting("vae/config.json", latents_mean=[0.1] * 4, latents_std=[5.0] * 4), "latents_mean"),
+    "edm": (edm, "its noise is that of EDMDPMSolverMultistepScheduler"),
+    "flow": (
+        setting("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"),
+        "its noise is that of FlowMatch",
+    ),
+    "no-vocabulary": (lambda base: (base / "tokenizer_2" / "tokenizer.json").unlink(), "no vocabulary in tokenizer_2/"),
+    "swapped": (swapped_weights, "conv_in.weight has 4 in_channels, not 9"),
+    "vocabulary": (setting("text_encoder/config.json", vocab_size=9), "has 191 vocab_size, not 9"),
+    "list": (
+        lambda base: (base / "model_index.json").write_text("[]", encoding="utf-8"),
+        "model_index.json is damaged",
+    ),
+}
+"""Bases that call themselves SDXL, and what is said of each."""
+
+
 @dataclass
 class Told:
     """How a command ended."""
@@ -56,6 +108,10 @@ def told(tiny_base: Path, tiny_base_4: Path, tmp_path_factory: pytest.TempPathFa
         "another architecture": ["train", "bottle01", "--set", f"base.model={folder / 'flux'}"],
         "strange file": ["train", "bottle01", "--set", f"base.model={folder / 'strange.safetensors'}"],
         "no weights": ["train", "bottle01", "--set", f"base.model={folder / 'text.safetensors'}"],
+        **{name: ["train", "bottle01", "--set", f"base.model={folder / name}"] for name in IMPOSTORS},
+        "refiner file": ["train", "bottle01", "--set", f"base.model={folder / 'refiner.safetensors'}"],
+        "seed": ["train", "bottle01", "--set", f"train.seed={2**64}"],
+        "no scenes": ["train", "bottle01", "--set", "preview.every=5", "--set", "preview.scenes=[]"],
         "unknown set": ["train", "botle01"],
         "warm-up": ["train", "bottle01", "--set", "train.steps=10", "--set", "train.warmup=10"],
         "two at once": ["train", "bottle01", "--set", "train.bach=2", "--set", "train.betas=[0.9,1.5]"],
@@ -93,6 +149,12 @@ def bases(folder: Path, tiny_base: Path) -> None:
     (flux / "transformer").mkdir(parents=True)
     (flux / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
     (flux / "transformer" / "config.json").write_text("{}", encoding="utf-8")
+    for name, (edit, _) in IMPOSTORS.items():
+        shutil.copytree(tiny_base, folder / name)
+        edit(folder / name)
+    vector, first = "model.diffusion_model.label_emb.0.0.weight", "model.diffusion_model.input_blocks.0.0.weight"
+    tensors = {vector: torch.zeros(4, 2560), first: torch.zeros(4, 4, 3, 3)}
+    save_file(tensors, str(folder / "refiner.safetensors"))
     save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(4, 4)}, str(folder / "strange.safetensors"))
     (folder / "text.safetensors").write_text("no weights at all", encoding="utf-8")
 
@@ -116,6 +178,10 @@ def adapter(folder: Path, base: Path) -> None:
         ("another architecture", "flux"),
         ("strange file", "strange.safetensors"),
         ("no weights", "text.safetensors"),
+        *((name, said) for name, (_, said) in IMPOSTORS.items()),
+        ("refiner file", "is SDXL's refiner"),
+        ("seed", "train.seed: Input should be less than or equal to 9223372036854775807"),
+        ("no scenes", "preview.every draws preview.scenes, and there are none"),
         ("unknown set", "did you mean 'bottle01'?"),
         ("warm-up", "train.warmup (10) must be under train.steps (10)"),
         ("two at once", "unknown key 'train.bach'"),

@@ -145,13 +145,13 @@ def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
     from torch.profiler import ProfilerActivity, profile
 
     from benchmarks.memory import running
-    from finetune.cache import NO_VAE, encode_batch
+    from finetune.cache import NO_VAE
     from finetune.caching_memory import caching_peak
     from finetune.core.basemodel import load_pipeline
 
     base = resolve_base(str(tiny_base))
     vae = load_pipeline(base, dtype=torch.float32, device="cpu", without=NO_VAE).vae
-    pictures = torch.zeros(encode_batch(128, 128), 3, 128, 128)
+    pictures = torch.zeros(1, 3, 128, 128)
     weights = sum(p.untyped_storage().nbytes() for p in [*vae.parameters(), *vae.buffers(), pictures])
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler, torch.no_grad():
@@ -164,12 +164,6 @@ def test_encoding_that_does_not_fit_is_refused(tiny_base: Path, tmp_path: Path) 
     small = plan.Device("card", 2**20, cuda=True, context=0)
     with pytest.raises(OutOfMemory, match="encoding pictures of 64 px"):
         phases.encoding_peak(resolve_base(str(tiny_base)).config, 64, small, tmp_path)
-
-
-def test_the_vae_takes_as_many_pixels_at_any_size() -> None:
-    from finetune.cache import encode_batch
-
-    assert [encode_batch(side, side) for side in (64, 256, 512, 1024)] == [4, 4, 1, 1]
 
 
 def test_a_size_that_is_none_is_refused() -> None:

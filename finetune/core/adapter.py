@@ -96,7 +96,10 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], set[str]]:
         lora_config = {k.removeprefix(PREFIX): v for k, v in json.loads(metadata[METADATA_KEY]).items()}
         manifest = dict(json.loads(metadata[MANIFEST_KEY]))
     except (BaseModelError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"{path.name} is not a Packshot adapter, or is damaged", "train it again") from error
+        raise AdapterError(
+            f"{path.name} is not a Packshot adapter, or is damaged",
+            "train it again; if it was downloaded, download it again",
+        ) from error
     return lora_config, manifest, _whole_modules(path.name, set(header), bool(lora_config.get("use_dora")))
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from finetune.core import fingerprint
+from finetune.core import architecture, fingerprint
 from finetune.core.clip_vocabulary import load_tokenizer
 from finetune.core.device import is_out_of_memory
 from finetune.core.errors import BaseModelError, OutOfMemory
@@ -28,14 +29,9 @@ EMBEDDED = "embedded"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 SAMPLED_BLOCKS, BLOCK = 64, 1 << 16
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
-# One key of each part of a checkpoint in the original layout (Stability's generative-models), and two empty tensors
-# by which fine-tuners mark a checkpoint's objective.
-SINGLE_FILE_PARTS = {
-    "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": "first text encoder",
-    "conditioner.embedders.1.model.positional_embedding": "second text encoder",
-    "first_stage_model.decoder.conv_in.weight": "VAE",
-}
+# Empty tensors by which fine-tuners mark a checkpoint's objective.
 V_PREDICTION_KEY, ZERO_SNR_KEY = "v_pred", "ztsnr"
 
 
@@ -125,16 +121,16 @@ def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
     unet = _read_json(folder / "unet" / "config.json", model)
     vae = _read_json(folder / "vae" / "config.json", model)
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", model)
-    weights = {
-        part: _weight_files(folder / part, model) for part in PARTS if "token" not in part and part != "scheduler"
-    }
+    architecture.check_architecture(index, unet, vae, scheduler, model)
+    _check_vocabulary(folder, model)
+    weights = {part: _weight_files(folder / part, model) for part in architecture.FIRST_LAYERS}
     return ResolvedBase(
         model=model,
         revision=revision,
         path=folder,
         layout="folder",
         config=folder,
-        channels=_checked_channels(int(unet.get("in_channels", 0)), model),
+        channels=int(unet["in_channels"]),
         size=int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         variant="fp16" if all(".fp16." in f.name for files in weights.values() for f in files) else None,
@@ -143,14 +139,23 @@ def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
     )
 
 
+def _check_vocabulary(folder: Path, model: str) -> None:
+    for part in ("tokenizer", "tokenizer_2"):
+        if not any(all((folder / part / name).is_file() for name in names) for names in VOCABULARIES):
+            raise BaseModelError(f"base '{model}' has no vocabulary in {part}/", "download it again, whole")
+
+
 def _weight_files(folder: Path, model: str) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
-    plain = [f for f in files if ".fp16." not in f.name]
-    for file in plain or files:
-        safetensors_header(file, model)  # a download that broke off is noticed now, not when it is loaded
     if not files:
         raise BaseModelError(f"base '{model}' has no safetensors weights in {folder.name}/", "download it again, whole")
-    return plain or files
+    chosen = [f for f in files if ".fp16." not in f.name] or files
+    shapes: dict[str, list[int]] = {}
+    for file in chosen:  # a download that broke off is noticed now, not when it is loaded
+        header = safetensors_header(file, model)
+        shapes |= {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    architecture.check_weights(folder.name, shapes, _read_json(folder / "config.json", model), model)
+    return chosen
 
 
 def _folder_fingerprint(folder: Path, weights: dict[str, list[Path]]) -> str:
@@ -158,15 +163,23 @@ def _folder_fingerprint(folder: Path, weights: dict[str, list[Path]]) -> str:
     return fingerprint.of_value([configs, {k: [_sampled(f) for f in v] for k, v in weights.items()}])
 
 
-def part_fingerprint(base: ResolvedBase, *parts: str) -> str:
-    """Fingerprint of some parts of a base (`vae`, `text_encoder`, ...): what a cache's key needs, and no more."""
+def part_fingerprint(base: ResolvedBase, *parts: str, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
+    """Fingerprint of some parts of a base (`vae`, `text_encoder`, ...): what a cache's key needs, and no more.
+
+    Every byte counts, also of weight files of which `ResolvedBase.fingerprint` reads a sample. Of a single file all
+    parts are one.
+
+    Args:
+        hash_of: gives a file's fingerprint, for a caller that remembers it.
+    """
     if base.layout == "single-file":
-        return base.fingerprint
+        return fingerprint.of_value([base.fingerprint, hash_of(base.path)])
     entries: list[Any] = []
     for part in parts:
         folder = base.path / part
-        entries.append([fingerprint.of_file(p) for p in sorted(folder.glob("*.json")) + sorted(folder.glob("*.txt"))])
-        entries.append([_sampled(f) for f in sorted(folder.glob("*.safetensors"))])
+        small = sorted(folder.glob("*.json")) + sorted(folder.glob("*.txt"))
+        entries.append([fingerprint.of_file(p) for p in small])
+        entries.append([hash_of(f) for f in sorted(folder.glob("*.safetensors"))])
     return fingerprint.of_value(entries)
 
 
@@ -194,13 +207,8 @@ def resolve_single_file(model: str, path: Path, config: Path | None = None) -> R
         BaseModelError: it is cut short, or no SDXL checkpoint.
     """
     header = safetensors_header(path, model)
-    entry = header.get("model.diffusion_model.input_blocks.0.0.weight")
-    if entry is None or "model.diffusion_model.label_emb.0.0.weight" not in header:
-        raise BaseModelError(f"'{path.name}' is no SDXL checkpoint", "give an SDXL base or inpainting checkpoint")
-    if missing := [key for key in SINGLE_FILE_PARTS if key not in header]:
-        parts = ", ".join(SINGLE_FILE_PARTS[key] for key in missing)
-        raise BaseModelError(f"checkpoint '{path.name}' has no {parts}", "give one with text encoders and VAE baked in")
-    config = config or single_file_config(int(entry["shape"][1]), model)
+    channels = architecture.check_single_file(header, path.name)
+    config = config or single_file_config(channels, model)
     unet, vae = (_read_json(config / part / "config.json", model) for part in ("unet", "vae"))
     return ResolvedBase(
         model=model,
@@ -226,7 +234,7 @@ def _marked_prediction_type(header: dict[str, Any]) -> str:
 
 def single_file_config(channels: int, model: str) -> Path:
     """Folder of the shipped SDXL configuration with that many UNet input channels (sources in its README)."""
-    kind = "inpaint" if _checked_channels(channels, model) == 9 else "base"
+    kind = "inpaint" if architecture.checked_channels(channels, model) == 9 else "base"
     return Path(__file__).resolve().parent / "sdxl" / kind
 
 
@@ -255,12 +263,6 @@ def safetensors_header(path: Path, model: str) -> dict[str, Any]:
     return header
 
 
-def _checked_channels(channels: int, model: str) -> int:
-    if channels not in (4, 9):
-        raise BaseModelError(f"base '{model}' has {channels} input channels; SDXL has 4 or 9")
-    return channels
-
-
 def _read_json(path: Path, model: str) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -270,7 +272,8 @@ def _read_json(path: Path, model: str) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again") from error
-    assert isinstance(data, dict)
+    if not isinstance(data, dict):
+        raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again")
     return data
 
 
