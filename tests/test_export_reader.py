@@ -88,10 +88,14 @@ def held_against(version: AdapterVersion, base: ResolvedBase, path: Path, **leas
     assert done.max_difference < 1e-4 * done.effect
 
 
-@pytest.mark.parametrize("kind", [kind for kind, options in KINDS.items() if not options.get("dora")])
+LORAS = {kind: options for kind, options in KINDS.items() if not options.get("dora")}
+LORAS["rank 3 and rslora"] = {"rank": 3, "alpha": 8, "rslora": True}
+
+
+@pytest.mark.parametrize("kind", LORAS)
 def test_kohyas_layout_by_its_grammar(kind: str, tiny_base: Path, tmp_path: Path) -> None:
     base = resolve_base(str(tiny_base))
-    version, _ = published(Workspace(tmp_path), base, **KINDS[kind])
+    version, _ = published(Workspace(tmp_path), base, **LORAS[kind])
     held_against(version, base, tmp_path / "out.safetensors")
 
 
