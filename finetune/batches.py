@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from finetune.core.device import to_device
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -120,14 +122,14 @@ def make_batch(
         mask=_together(examples.mask, indices, device),
         product=_together(examples.product, indices, device),
         ring=_together(examples.ring, indices, device),
-        embeds=examples.embeds[text].to(device),
-        pooled=examples.pooled[text].to(device),
-        time_ids=examples.time_ids[chosen].to(device),
-        noise=torch.stack(noise).to(device),
-        timesteps=torch.tensor(timesteps, device=device),
+        embeds=to_device(examples.embeds[text], device),
+        pooled=to_device(examples.pooled[text], device),
+        time_ids=to_device(examples.time_ids[chosen], device),
+        noise=to_device(torch.stack(noise), device),
+        timesteps=to_device(torch.tensor(timesteps), device),
         text=text,
     )
 
 
 def _together(entries: Sequence[Tensor], indices: Sequence[int], device: str) -> Tensor:
-    return torch.stack([entries[index] for index in indices]).to(device)
+    return to_device(torch.stack([entries[index] for index in indices]), device)

@@ -9,6 +9,7 @@ from typing import Any
 
 from finetune.core.basemodel import resolve_base
 from finetune.core.catalog import Workspace
+from finetune.core.device import computes_bf16
 from finetune.core.errors import PackshotError
 from finetune.rundir import environment
 
@@ -32,11 +33,32 @@ def _device() -> dict[str, str]:
     found = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} used by torch"}
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
-        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "fp16 only"
+        bf16 = "bf16" if computes_bf16(index) else "fp16 only"
         found[f"gpu {index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, {bf16}"
     if len(found) == 1:
         found["gpu"] = "none: training and placing run on the embedded base"
     return found
+
+
+def _without_kernels() -> list[str]:
+    """GPUs for which this build of torch has no code, newer or older than those it was made for."""
+    import torch
+
+    made_for = [name.split("_") for name in torch.cuda.get_arch_list()]
+    problems = []
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        # machine code runs on later minor versions of its major one, `compute` is compiled for any later card
+        fits = any(
+            (int(number[:-1]) == card.major or kind == "compute") and int(number) <= card.major * 10 + card.minor
+            for kind, number in ((kind, text.rstrip("af")) for kind, text in made_for)
+        )
+        if not fits:
+            problems.append(
+                f"gpu {index}: this torch has no kernels for sm_{card.major}{card.minor}, only for "
+                f"{', '.join('_'.join(name) for name in made_for)}; install a build for its CUDA version"
+            )
+    return problems
 
 
 def _bases() -> dict[str, str]:
@@ -65,6 +87,7 @@ def _describe(model: str) -> str:
 def _clashes() -> list[str]:
     """Other distributions that own the import names `finetune` or `inference`."""
     problems = []
+    problems += _without_kernels()
     for name in ("finetune", "inference"):
         owners = {d for d in metadata.packages_distributions().get(name, []) if d != "packshot"}
         problems += [f"distribution '{d}' also installs the package '{name}'; use another environment" for d in owners]

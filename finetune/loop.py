@@ -17,6 +17,7 @@ from finetune import objective
 from finetune.backoff import BackOff
 from finetune.batches import Batch
 from finetune.core.device import is_out_of_memory
+from finetune.lora import adapter_off
 from finetune.optimizers import learning_rate
 
 if TYPE_CHECKING:
@@ -64,14 +65,17 @@ class Objective:
 
 
 def predict(unet: Any, batch: Batch, noisy: Tensor, dtype: torch.dtype) -> Tensor:
-    """The UNet's prediction: 9 channels get noisy latents, mask and masked-picture latents; 4 channels the first."""
+    """The UNet's prediction: 9 channels get noisy latents, mask and masked-picture latents; 4 channels the first.
+
+    Sizes and crops stay in fp32: bf16 would make 1368 of a side of 1365 pixels.
+    """
     nine = _bare(unet).config.in_channels == 9
     inputs = torch.cat([noisy, batch.mask, batch.masked], dim=1) if nine else noisy
     prediction: Tensor = unet(
         inputs.to(dtype),
         batch.timesteps,
         encoder_hidden_states=batch.embeds.to(dtype),
-        added_cond_kwargs={"text_embeds": batch.pooled.to(dtype), "time_ids": batch.time_ids.to(dtype)},
+        added_cond_kwargs={"text_embeds": batch.pooled.to(dtype), "time_ids": batch.time_ids},
         return_dict=False,
     )[0]
     return prediction
@@ -91,10 +95,8 @@ def batch_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype)
     frozen = true
     if settings.elsewhere_weight:
         bare = _bare(unet)
-        bare.disable_adapters()
-        with torch.no_grad():
+        with adapter_off(bare), torch.no_grad():
             frozen = predict(bare, batch, noisy, dtype).float()
-        bare.enable_adapters()
     prediction = predict(unet, batch, noisy, dtype)
     elsewhere = (1 - batch.product - batch.ring).clamp_min(0)
     return objective.region_loss(
@@ -210,7 +212,8 @@ def run_loop(
             if done is None:
                 memory.step_down(step, optimizer)
         losses, grad_norm = done
-        schedule.step()  # once an optimizer step, however many processes there are
+        if not accelerator.optimizer_step_was_skipped:  # as fp16's gradient scaler does with infinite gradients
+            schedule.step()  # once an optimizer step, however many processes there are
         mean_loss = float(accelerator.gather(torch.stack(losses)).mean())
         report = StepReport(
             step=step + 1,

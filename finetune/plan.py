@@ -16,6 +16,7 @@ from finetune import memory
 from finetune.core import fingerprint
 from finetune.core.basemodel import EMBEDDED, HUB_ID, resolve_base, single_file_config
 from finetune.core.config import validate
+from finetune.core.device import computes_bf16, free_gpu_memory
 from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.memory import Budget, Setup
 from finetune.rundir import environment
@@ -81,10 +82,10 @@ def this_device() -> Device:
     import torch
 
     if torch.cuda.is_available():
-        free, whole = torch.cuda.mem_get_info()
+        _, whole = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
         # the context of this very process is taken off already
-        return Device(name, free, cuda=True, context=0, bf16=torch.cuda.is_bf16_supported(), whole=whole)
+        return Device(name, free_gpu_memory(), cuda=True, context=0, bf16=computes_bf16(), whole=whole)
     import diffusers  # noqa: F401  the process as it will be
 
     here = psutil.Process().memory_info().rss

@@ -19,6 +19,7 @@ from PIL import Image
 from finetune.core import compose
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.console import warn
+from finetune.core.device import own_random_state
 from finetune.core.errors import OutOfMemory
 from finetune.core.glass import composite_glass
 from finetune.core.images import open_picture, write_png
@@ -102,11 +103,10 @@ class Previewer:
 
     def _draw(self, step: int) -> dict[str, Image.Image]:
         """The pictures by name; the VAE and text encoders are in memory only meanwhile."""
-        import torch
-
         self.folder.mkdir(parents=True, exist_ok=True)
         drawn: dict[str, Image.Image] = {}
-        with live_inpainter(self.base, self.unet, self.dtype, self.tokens) as painter, torch.random.fork_rng():
+        device = str(self.unet.device)
+        with live_inpainter(self.base, self.unet, self.dtype, self.tokens) as painter, own_random_state(device):
             for number, scene in enumerate(self.scenes):
                 for kind, picture in self._pictures(painter, scene).items():
                     drawn[f"{number}-{kind}"] = picture

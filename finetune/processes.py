@@ -32,12 +32,18 @@ def start() -> PartialState:
     """Bring the processes together (gloo on CPUs, NCCL on GPUs), each on its device; a second call does nothing."""
     import torch
     from accelerate import PartialState
+    from accelerate.utils import check_cuda_p2p_ib_support
 
     from finetune.core.device import pick_device
 
+    cpu = pick_device() == "cpu"
+    if not cpu and not check_cuda_p2p_ib_support():
+        # two GeForce RTX 40xx and an old driver: accelerate refuses to begin without these, for one process too
+        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
+            os.environ.setdefault(name, "1")
     if not torch.distributed.is_initialized():
         atexit.register(_part)
-    return PartialState(cpu=pick_device() == "cpu", timeout=PATIENCE)
+    return PartialState(cpu=cpu, timeout=PATIENCE)
 
 
 def _part() -> None:
@@ -106,4 +112,5 @@ def lost_another(error: BaseException) -> bool:
 
     if count() == 1:
         return False
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or "gloo" in text or "nccl" in text

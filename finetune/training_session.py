@@ -15,7 +15,7 @@ from finetune.backoff import BackOff
 from finetune.core.basemodel import ResolvedBase
 from finetune.core.catalog import Workspace
 from finetune.core.console import say
-from finetune.core.device import pick_device, pick_dtype
+from finetune.core.device import forget_peak_memory, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
 from finetune.optimizers import make_optimizer, make_schedule
@@ -158,6 +158,7 @@ def open_session(
     rank = config.adapter.rank
     say(f"  {size.modules} modules, {size.parameters:,} parameters, rank {rank}; {len(examples)} examples on {device}")
     _say_facts(config, examples, accelerator.num_processes)
+    forget_peak_memory(device)  # encoding's is over; the run's is that of its steps
     if start:
         say(f"  going on from step {start} of {run.path.name}")
     return Session(
@@ -269,7 +270,7 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    device = pick_device()
+    device = processes.start().device.type
     execution.set_deterministic(config.train.deterministic, device)
     dtype = pick_dtype(config.memory.precision, device, batch=config.train.batch)
     name = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(dtype), "no")

@@ -24,6 +24,7 @@ from finetune import objective, writing
 from finetune.batches import Batch
 from finetune.core.console import say
 from finetune.loop import Objective, StepReport, predict
+from finetune.lora import adapter_off
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -114,9 +115,8 @@ class Validator:
         self.records = [record for record in read_records(file) if record.step <= start]
         accelerator.wait_for_everyone()  # all have read before one writes
         if not self.records:
-            self.unet.disable_adapters()
-            self.records = [Record(BASE, self.loss())]
-            self.unet.enable_adapters()
+            with adapter_off(self.unet):
+                self.records = [Record(BASE, self.loss())]
         self._write()
 
     @property

@@ -26,6 +26,10 @@ EXPLODED = 3.0
 """How many times the run's first losses count as an explosion. An adapter starts as identity, so these are the frozen
 base's own; one that has come to predict three times worse than no adapter at all will not come back."""
 
+SKIPPED = 40
+"""Steps in a row with infinite gradients after which fp16 is given up. The scaler halves its factor, 65536 at first, at
+each: by then it is below 1e-7, and gradients that are still infinite are so without it."""
+
 
 class Divergence:
     """Stops a run whose loss is no number, or has grown far beyond what the base alone reaches."""
@@ -38,6 +42,7 @@ class Divergence:
             last_good: given the last step whose weights can be trusted, drops what was kept later, says what is left.
         """
         self.scaled, self.last_good = scaled, last_good
+        self.skipped = 0
         self.first: list[float] = []
         self.last: deque[float] = deque(maxlen=WINDOW)
 
@@ -49,8 +54,12 @@ class Divergence:
         """
         if not math.isfinite(report.loss):  # the loss of what the step before left
             self._stop(report, f"the loss is {report.loss}", trusted=report.step - 2)
-        if not math.isfinite(report.grad_norm) and not self.scaled:
+        self.skipped = 0 if math.isfinite(report.grad_norm) else self.skipped + 1
+        if self.skipped and not self.scaled:
             self._stop(report, f"the gradient's norm is {report.grad_norm}", trusted=report.step - 1)
+        if self.skipped == SKIPPED:
+            why = f"for {SKIPPED} steps no gradient has been finite in fp16, however small its scale"
+            self._stop(report, why, trusted=report.step - SKIPPED)
         if len(self.first) < WINDOW:
             self.first.append(report.loss)
             return

@@ -56,6 +56,8 @@ def aside(workspace: Workspace, folder: Path) -> None:
         ("none", 1, {"gradient_checkpointing": "partial", "batch": 2, "accumulation": 1}),
         # from the first step on: Adam turns the rounding of a sum over two batches into steps of its own size
         ("all", 0, {"gradient_checkpointing": "all", "batch": 1, "accumulation": 2}),
+        # in the second of three passes: the first has left its gradients
+        ("none", 0, {"gradient_checkpointing": "partial", "batch": 2, "accumulation": 3}),
     ],
 )
 def test_it_backs_off_once_and_goes_on_from_the_same_step(
@@ -67,7 +69,9 @@ def test_it_backs_off_once_and_goes_on_from_the_same_step(
     step: int,
     kept: dict,
 ) -> None:
+    several = kept["accumulation"] == 3
     asked = ["memory.check=false", "train.optimizer=adamw", f"memory.gradient_checkpointing={level}"]
+    asked.append(f"train.accumulation={3 if several else 1}")
     lower = [
         f"train.batch={kept['batch']}",
         f"train.accumulation={kept['accumulation']}",
@@ -76,7 +80,8 @@ def test_it_backs_off_once_and_goes_on_from_the_same_step(
     train(workspace, tiny_config(tiny_base, *asked, *lower))
     straight, straight_losses = weights(workspace), losses(workspace)
     aside(workspace, tmp_path / "straight")
-    with runs_out(2 * step + 2):  # a step has two forward passes: the frozen base's own and the adapter's
+    # a pass has two forward passes: the frozen base's own and the adapter's
+    with runs_out(4 if several else 2 * step + 2):
         train(workspace, tiny_config(tiny_base, *asked))
     said = capsys.readouterr().err
     assert said.count(f"out of memory at step {step} with checkpointing") == 1
@@ -110,5 +115,8 @@ def test_other_errors_pass_and_ours_are_known() -> None:
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert is_out_of_memory(MemoryError())
+    # of CUDA's libraries, which ask for memory past torch's allocator
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))

@@ -47,7 +47,7 @@ def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeyp
     sampling = inpaint.Sampling(steps=2)
     pictures = []
     for memory in (80.0, 1e-3):
-        monkeypatch.setattr(inpaint, "gpu_memory_gib", lambda memory=memory: memory)
+        monkeypatch.setattr(inpaint, "gpu_memory_gib", lambda device, memory=memory: memory)
         painter = inpaint.load_inpainter(base, None, precision="fp32")
         pictures.append(np.asarray(painter.paint(ground, whole, "a bottle", sampling=sampling, seed=1)))
     assert painter.pipeline.unet.device.type in ("cpu", "meta"), "it has left the card"

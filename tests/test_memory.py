@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from finetune import memory
@@ -49,8 +51,11 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_dtype("bf16", "cpu") is torch.bfloat16
     with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
         pick_dtype("fp16", "cpu")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert pick_dtype("auto", "cuda") is torch.float16
+    # of an RTX 20xx or T4 torch says that bf16 is supported: it is emulated there
+    for major, dtype in ((7, torch.float16), (8, torch.bfloat16)):
+        card = SimpleNamespace(major=major)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, card=card: card)
+        assert pick_dtype("auto", "cuda") is dtype
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device() == "cpu"
     with pytest.raises(ConfigError, match="no CUDA device"):

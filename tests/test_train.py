@@ -341,7 +341,12 @@ def test_divergence_is_told_from_scatter() -> None:
         Divergence(scaled=True, last_good=str).after_step(report(1, float("nan")))
     with pytest.raises(RunError, match="norm is inf"):
         Divergence(scaled=False, last_good=str).after_step(report(1, 0.1, float("inf")))
-    Divergence(scaled=True, last_good=str).after_step(report(1, 0.1, float("inf")))  # the scaler skips that step
+    watch = Divergence(scaled=True, last_good="good up to {}".format)
+    for step in range(1, 40):  # the scaler skips such steps, and halves its factor at each
+        watch.after_step(report(step, 0.1, float("inf")))
+    with pytest.raises(RunError, match=r"no gradient has been finite in fp16.*; good up to 0$") as caught:
+        watch.after_step(report(40, 0.1, float("inf")))
+    assert "memory.precision=bf16" in caught.value.hint
 
 
 @pytest.mark.slow

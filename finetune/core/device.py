@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import traceback
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from finetune.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 BF16_BATCH = 4
 """Batch from which bf16 is the faster one on a CPU that has it."""
@@ -49,10 +51,20 @@ def pick_dtype(precision: str, device: str, *, batch: int = 1) -> torch.dtype:
     if precision == "auto":
         if not device.startswith("cuda"):
             return torch.bfloat16 if batch >= BF16_BATCH and _multiplies_bf16() else torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if computes_bf16(device) else torch.float16
     if precision == "fp16" and not device.startswith("cuda"):
         raise ConfigError("fp16 needs a CUDA device", "use --set memory.precision=auto")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def computes_bf16(device: str | int = "cuda") -> bool:
+    """Whether a GPU computes in bf16 itself: Ampere (RTX 30xx) and later; always with AMD's ROCm.
+
+    `torch.cuda.is_bf16_supported` says yes of older cards too (RTX 20xx, T4), where bf16 is emulated at a crawl.
+    """
+    import torch
+
+    return bool(torch.version.hip) or torch.cuda.get_device_properties(device).major >= 8
 
 
 def _multiplies_bf16() -> bool:
@@ -62,13 +74,50 @@ def _multiplies_bf16() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
-def gpu_memory_gib() -> float:
-    """Total memory of the first GPU in GiB; 0 without one."""
+def gpu_memory_gib(device: str = "cuda") -> float:
+    """Total memory of a GPU in GiB, the one in use where none is named; 0 without one."""
     import torch
 
     if not torch.cuda.is_available():
         return 0.0
-    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+    return float(torch.cuda.get_device_properties(device).total_memory) / 2**30
+
+
+def free_gpu_memory() -> int:
+    """Bytes of the GPU in use that this process can still have: free ones, and those torch keeps in reserve."""
+    import torch
+
+    release_memory("cuda")
+    free, _ = torch.cuda.mem_get_info()
+    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device's memory, or the machine's, did not suffice.
+
+    CUDA's libraries ask for workspace of their own, past torch's allocator, and say so in words of their own.
+    """
+    import torch
+
+    text = str(error).lower()
+    told = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "allocation_failed")
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or (isinstance(error, RuntimeError) and any(words in text for words in told))
+
+
+def to_device(tensor: Tensor, device: str) -> Tensor:
+    """The tensor on a device; the copy to a GPU goes on while the program does (by way of page-locked memory)."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
+
+
+def own_random_state(device: str) -> AbstractContextManager[None]:
+    """Inside, torch's random state may change and comes back: the CPU's, and that GPU's alone where it is one.
+
+    Left to itself torch saves the states of all GPUs, which begins to use each of them.
+    """
+    import torch
+
+    return torch.random.fork_rng(devices=[device] if device.startswith("cuda") else [])
 
 
 def release_memory(device: str) -> None:
@@ -80,18 +129,6 @@ def release_memory(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device's memory, or the machine's, did not suffice."""
-    import torch
-
-    text = str(error).lower()
-    # cuBLAS and cuDNN have words of their own for it
-    told = any(
-        words in text for words in ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-    )
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and told)
-
-
 def forget_frames(error: BaseException) -> None:
     """Let go what the ended frames of an error hold, and those of its causes: tensors, before memory is asked for anew.
 
@@ -101,6 +138,14 @@ def forget_frames(error: BaseException) -> None:
     while link is not None:
         traceback.clear_frames(link.__traceback__)
         link = link.__cause__ or link.__context__
+
+
+def forget_peak_memory(device: str) -> None:
+    """Count a GPU's peak memory from here on; that of a process on a CPU can't be taken back."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory_mib(device: str) -> float:

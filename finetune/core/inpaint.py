@@ -138,7 +138,7 @@ def crowds(weights: int, memory: float) -> bool:
 
 def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
     """Move a pipeline to a device; on a GPU that its parts would crowd they take turns there, and that is said."""
-    if where.startswith("cuda") and crowds(weight_bytes(pipeline), gpu_memory_gib() * 2**30):
+    if where.startswith("cuda") and crowds(weight_bytes(pipeline), gpu_memory_gib(where) * 2**30):
         say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
         pipeline.enable_model_cpu_offload(device=where)
     else:
