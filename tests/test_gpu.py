@@ -57,7 +57,7 @@ def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeyp
 @pytest.mark.parametrize("level", ["none", "partial", "all"])
 def test_the_planner_knows_the_peak(workspace: Workspace, level: str) -> None:
     """On the embedded base in bf16: what torch's allocator had at most, against the plan."""
-    from benchmarks.gpu import measured_step
+    from benchmarks.gpu_steps import measured_step
     from finetune import memory
     from finetune.core.basemodel import resolve_base
 

@@ -31,6 +31,9 @@ def pick_device(wanted: str = "auto") -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device here", "leave --device out to run on the CPU")
+    number, count = wanted.partition(":")[2], torch.cuda.device_count()
+    if number and (not number.isdigit() or int(number) >= count):
+        raise ConfigError(f"there is no device {wanted}", f"there are {count}, the first is cuda:0")
     return wanted
 
 

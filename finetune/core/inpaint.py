@@ -23,6 +23,7 @@ from finetune.core.masks import Mask
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLInpaintPipeline
+    from torch import Tensor
 
 MAX_PROMPT_TOKENS = 77
 CROWDED = 0.5
@@ -100,7 +101,7 @@ class Inpainter:
             raise ValueError(f"mask {mask.shape} does not match picture {(height, width)}")
         generator = torch.Generator("cpu").manual_seed(seed)
         try:
-            result = self.pipeline(
+            latents = self.pipeline(
                 prompt=self._read(prompt),
                 negative_prompt=self._read(sampling.negative) or None,
                 image=picture.convert("RGB"),
@@ -111,8 +112,9 @@ class Inpainter:
                 guidance_scale=sampling.guidance,
                 strength=sampling.strength,
                 generator=generator,
-                output_type="pil",
-            )
+                output_type="latent",
+            ).images
+            return self._decode(latents)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -121,7 +123,32 @@ class Inpainter:
                 f"the device's memory does not suffice to draw {width}x{height}",
                 "close other programs, or use a smaller --size",
             ) from error
-        painted: Image.Image = result.images[0]
+
+    def _decode(self, latents: Tensor) -> Image.Image:
+        """The picture of (1, 4, h, w) scaled latents, decoded in fp32 whatever the pipeline computes in.
+
+        In bf16, with its 8 significant bits, colours come out up to two levels of 255 off (docs/log.md), and fp16
+        overflows in SDXL's autoencoder. The pipeline itself would decode in bf16.
+        """
+        import torch
+
+        vae = self.pipeline.vae
+        mean, std = (getattr(vae.config, name, None) for name in ("latents_mean", "latents_std"))
+        latents = latents.float()
+        if mean is not None and std is not None:  # of some bases: their channels are normalised one by one
+            mean, std = (torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
+            unscaled = latents * std / vae.config.scaling_factor + mean
+        else:
+            unscaled = latents / vae.config.scaling_factor
+        dtype = vae.dtype
+        vae.to(dtype=torch.float32)
+        try:
+            with torch.no_grad():
+                decoded = vae.decode(unscaled, return_dict=False)[0]
+        finally:
+            vae.to(dtype=dtype)
+        self.pipeline.maybe_free_model_hooks()
+        painted: Image.Image = self.pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
         return painted.convert("RGB")
 
 
