@@ -5,13 +5,18 @@ Skipped where there is none; `pytest -m gpu` on a GPU machine.
 
 from __future__ import annotations
 
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import test_killed_runs as killed
 import torch
+from conftest import draw_bottle, write_set
 from PIL import Image
+from started_commands import At
 from test_train import losses, tiny_config, train
 
 from finetune.core.catalog import Workspace
@@ -36,6 +41,26 @@ def test_it_trains_in_every_precision(workspace: Workspace, tiny_base: Path, pre
 def test_faster_and_smaller_ways_train_too(workspace: Workspace, tiny_base: Path, setting: str) -> None:
     train(workspace, tiny_config(tiny_base, "memory.precision=bf16", setting))
     assert all(np.isfinite(losses(workspace)))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_killed_run_ends_in_the_bytes_of_a_straight_one(tiny_base: Path, tmp_path: Path, precision: str) -> None:
+    """With `train.deterministic`; in fp16 the scaler's factor has to come back too."""
+    write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
+    memory = f"memory: {{check: false, precision: {precision}}}"
+    config = killed.CONFIG.replace("BASE", str(tiny_base)).replace("memory: {check: false}", memory)
+    (tmp_path / "tiny.yaml").write_text(config, encoding="utf-8")
+    done = killed.train(tmp_path, "straight")
+    assert done.wait() == 0, done.said()
+    straight = killed.adapter(tmp_path).read_bytes()
+    shutil.rmtree(tmp_path / "adapters")
+    shutil.rmtree(tmp_path / "runs")
+    victim = killed.train(tmp_path, "killed", At("os.rename", ".step-000004"))
+    assert victim.wait() == -signal.SIGKILL, victim.said()
+    again = killed.train(tmp_path, "again")
+    assert again.wait() == 0, again.said()
+    assert "going on from step 2 " in again.said()
+    assert killed.adapter(tmp_path).read_bytes() == straight
 
 
 def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
