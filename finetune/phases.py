@@ -18,7 +18,7 @@ from finetune.memory import Setup, unet_config
 from finetune.plan import SPARE, Device, Verdict, cached, judge, refuse, setup_of, this_device
 from finetune.settings import TrainConfig
 
-CLASS = "class pictures"
+CLASS, STEP = "class pictures", "training step"
 ENCODERS = ("text_encoder", "text_encoder_2", "vae")
 
 
@@ -60,7 +60,7 @@ class Phases:
         """Bytes of each phase by name, in the order of a run; `step` is the training step's."""
         before = self.class_pictures.total if self.class_pictures else 0
         after = self.drawing.total if self.drawing else 0
-        totals = {"encoding": self.encoding, "class pictures": before, "training step": step, "drawing": after}
+        totals = {"encoding": self.encoding, CLASS: before, STEP: step, "drawing": after}
         return {name: total for name, total in totals.items() if total}
 
     def hold_against(self, device: Device) -> None:
@@ -173,5 +173,5 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, *, draw_c
     phases.hold_against(device)
     total = verdict.budget.total
     peak = max(total, phases.drawing.total if phases.drawing and phases.drawing.spare >= 0 else 0)
-    what = "training step" if peak == total else "drawing"
+    what = STEP if peak == total else "drawing"
     say(f"  memory: {peak / 2**30:.1f} GiB planned ({what}) of {device.memory / 2**30:.1f} GiB ({device.name})")

@@ -91,12 +91,14 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str], phases: Ph
 
 def table(verdict: Verdict, best: Verdict | None, command: list[str], phases: Phases) -> str:
     """The plan for a person: what there is in memory at a step's peak, whether it fits, and the command to run."""
+    from finetune.phases import STEP
     from finetune.plan import SPARE
 
     s = verdict.setup
     totals = phases.totals(verdict.budget.total)
+    others = [(name, total) for name, total in totals.items() if name != STEP]
     have = f"{verdict.device.name} has"
-    rows = [*verdict.budget.rows(), *totals.items(), (have, verdict.device.memory)]
+    rows = [*verdict.budget.rows(), (STEP, totals[STEP]), *others, (have, verdict.device.memory)]
     wide = max(len(name) for name, _ in rows) + 2
     notes = {max(totals, key=totals.__getitem__): "  the peak"}
     for drawn in (phases.class_pictures, phases.drawing):
