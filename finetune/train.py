@@ -30,6 +30,7 @@ from finetune.origin import Origin, Shape, find_origin
 from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
 from finetune.settings import TrainConfig
 from finetune.trackers import check_trackers
+from finetune.writing import check_writable
 
 if TYPE_CHECKING:
     from finetune.batches import Batch
@@ -163,6 +164,7 @@ def train_adapter(
             pages = sorted((workspace.runs / prepared.sku).glob(f"*-{print_of[:6]}/report.html"))
             found = pages[-1] if pages else None  # a run's folder may have been tidied away
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0, report=found)
+    processes.main_only(lambda: check_writable("the adapter", workspace.adapters / prepared.sku))
     say(f"training {prepared.sku} on {base.name}")
     if config.memory.check:
         processes.main_first(lambda: _check_memory(workspace, prepared, config, base))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,21 @@ def kept(what: str, part: Path, *, at: Path | None = None) -> Iterator[Path]:
         if reason := refusal(error):
             raise StateWriteError(f"{what} can't be written: {reason}", _hint(at or part)) from error
         raise
+
+
+def check_writable(what: str, folder: Path) -> None:
+    """See that something can be put into a folder, making it; before a run works for hours towards that.
+
+    Raises:
+        StateWriteError: it can't.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-"):
+            pass
+    except OSError as error:
+        hint = f"make {folder} a folder you may write into, or give another --workspace"
+        raise StateWriteError(f"{what} can't be written: {error.strerror or error}", hint) from error
 
 
 def refusal(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from started_commands import At, Started, start
 
 from finetune.core.errors import StateWriteError
-from finetune.writing import kept, refusal
+from finetune.writing import check_writable, kept, refusal
 
 CONFIG = """
 base: {model: BASE}
@@ -157,3 +157,13 @@ def test_metrics_cut_short_are_mended(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"step": n}) + "\n" for n in (1, 2, 3)) + '{"step": 4, "lo', encoding="utf-8")
     trim_metrics(path, 2)
     assert path.read_text(encoding="utf-8") == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_place_that_takes_no_adapter_is_told_by_its_cure_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable("the adapter", tmp_path / "adapters" / "bottle01")
+    assert list((tmp_path / "adapters").rglob("*")) == [tmp_path / "adapters" / "bottle01"]
+    (tmp_path / "adapters" / "mug01").write_text("in the way", encoding="utf-8")
+    with pytest.raises(StateWriteError, match="the adapter can't be written: ") as caught:
+        check_writable("the adapter", tmp_path / "adapters" / "mug01")
+    assert "a folder you may write into" in caught.value.hint
+    assert "MiB are free" not in caught.value.hint
