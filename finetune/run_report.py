@@ -151,15 +151,7 @@ def plots(
     def column(name: str) -> list[float]:
         return [line.get(name, math.nan) for line in metrics]
 
-    loss = column("loss")
-    found = [
-        Plot(
-            "Training loss",
-            "loss",
-            [Line(steps, loss, "each step", faint=True), Line(steps, run_plots.smoothed(loss), "smoothed")],
-            end=end,
-        )
-    ]
+    found = [Plot("Training loss", "loss", _scattered(steps, column("loss")), end=end)]
     taken = [record for record in records if record.step != BASE]
     if taken:
         base = next((record.loss for record in records if record.step == BASE), None)
@@ -182,23 +174,21 @@ def plots(
         Plot(
             "Gradient norm, before clipping",
             "norm",
-            [Line(steps, norms, "each step", faint=True), Line(steps, run_plots.smoothed(norms), "smoothed")],
+            _scattered(steps, norms),
             log=True,
             level=(clip, f"clipped at {clip:g}") if near else None,
             end=end,
         ),
         Plot("Learning rate", "rate", [Line(steps, column("learning_rate"))], end=end),
         Plot("Peak memory", "MiB", [Line(steps, column("memory_mib"))], from_zero=True, end=end),
-        Plot(
-            "Time a step",
-            "seconds",
-            [Line(steps, column("seconds"), "each step", faint=True),
-             Line(steps, run_plots.smoothed(column("seconds")), "smoothed")],
-            from_zero=True,
-            end=end,
-        ),
-    ]  # fmt: skip
+        Plot("Time a step", "seconds", _scattered(steps, column("seconds")), from_zero=True, end=end),
+    ]
     return [plot for plot in shown if any(math.isfinite(v) for line in plot.lines for v in line.values)]
+
+
+def _scattered(steps: list[int], values: list[float]) -> list[Line]:
+    """A curve of single steps, faint, and where it goes."""
+    return [Line(steps, values, "each step", faint=True), Line(steps, run_plots.smoothed(values), "smoothed")]
 
 
 def _card(plot: Plot) -> str:

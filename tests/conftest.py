@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,22 @@ def write_set(workspace: Path, sku: str, photos: dict[str, Image.Image], **confi
     for name, picture in photos.items():
         picture.save(folder / "photos" / f"{name}.png")
     return folder
+
+
+def write_shop(workspace: Path, config: str, base: Path) -> None:
+    """A workspace for commands: `bottle01` in two views and tiny.yaml, the config with `BASE` for the base's folder."""
+    write_set(workspace, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
+    (workspace / "tiny.yaml").write_text(config.replace("BASE", str(base)), encoding="utf-8")
+
+
+def noting(names: list[str], work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same work on a photo; its name is noted."""
+
+    def noted(job: Any) -> Any:
+        names.append(job.task.photo.path.name)
+        return work(job)
+
+    return noted
 
 
 class Killed(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 import datasets
 import psutil
 import pytest
-from conftest import draw_bottle, write_set
+from conftest import draw_bottle, noting, write_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,12 +43,7 @@ def shelf(tmp_path: Path) -> Workspace:
 def worked_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the photos that were opened and cut out."""
     names: list[str] = []
-
-    def noted(job: object) -> object:
-        names.append(job.task.photo.path.name)  # type: ignore[attr-defined]
-        return prepare_photo(job)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(recipe, "prepare_photo", noted)
+    monkeypatch.setattr(recipe, "prepare_photo", noting(names, prepare_photo))
     return names
 
 

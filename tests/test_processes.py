@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from conftest import write_set, write_shop
 from safetensors.torch import load_file
 from started_commands import Started, pair, start
 
@@ -38,8 +38,7 @@ memory: {check: false}
 def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with one product and a config; what its runs leave is told apart by their version numbers."""
     folder = tmp_path_factory.mktemp("processes")
-    write_set(folder, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
-    (folder / "tiny.yaml").write_text(CONFIG.replace("BASE", str(tiny_base)), encoding="utf-8")
+    write_shop(folder, CONFIG, tiny_base)
     return folder
 
 
@@ -122,6 +121,14 @@ def test_class_pictures_are_shared_out_as_the_products_are(place: Path) -> None:
     shared = folder_of(place, both(place, "class-shared", *line(place, *prior, "train.batch=1"))[0])
     same(place, alone, shared)
     assert len(list((place / ".cache" / "class").glob("*.png"))) == 2
+
+
+def test_a_quantised_base_is_the_same_in_every_process(place: Path) -> None:
+    four_bit = ("memory.quantize=nf4", "adapter.targets=attention+feedforward")
+    alone = one(place, "nf4-alone", *four_bit)
+    shared = folder_of(place, both(place, "nf4-shared", *line(place, *four_bit, "train.batch=1"))[0])
+    same(place, alone, shared)
+    assert losses(place, shared) == pytest.approx(losses(place, alone), rel=1e-4)
 
 
 def test_ctrl_c_stops_both_and_both_go_on(place: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import draw_bottle, write_set
+from conftest import draw_bottle, noting, write_set
 from PIL import Image
 from test_learned_cutout import in_the_wild, silhouette
 
@@ -42,17 +42,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the photos that were opened to be looked at or prepared."""
     names: list[str] = []
-
-    def looked(job: object) -> object:
-        names.append(job.task.photo.path.name)  # type: ignore[attr-defined]
-        return look_at_photo(job)  # type: ignore[arg-type]
-
-    def prepared(job: object) -> object:
-        names.append(job.task.photo.path.name)  # type: ignore[attr-defined]
-        return prepare_photo(job)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(checking, "look_at_photo", looked)
-    monkeypatch.setattr(preparing, "prepare_photo", prepared)
+    monkeypatch.setattr(checking, "look_at_photo", noting(names, look_at_photo))
+    monkeypatch.setattr(preparing, "prepare_photo", noting(names, prepare_photo))
     return names
 
 
