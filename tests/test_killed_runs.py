@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import draw_bottle, write_set
+from conftest import write_shop
 from started_commands import At, Started, start
 
 pytestmark = pytest.mark.tiny
@@ -30,8 +30,7 @@ memory: {check: false}
 def shop(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with one prepared product, its cache filled, and `straight`: the adapter of a run left in peace."""
     folder = tmp_path_factory.mktemp("killed")
-    write_set(folder, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
-    (folder / "tiny.yaml").write_text(CONFIG.replace("BASE", str(tiny_base)), encoding="utf-8")
+    write_shop(folder, CONFIG, tiny_base)
     done = train(folder, "straight")
     assert done.wait() == 0, done.said()
     adapter(folder).rename(folder / "straight")

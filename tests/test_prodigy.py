@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import training_dies
-from test_train import losses, tiny_config, train
+from test_train import killed_and_resumed, losses, tiny_config, train
 
 from finetune import optimizers
 from finetune.core.catalog import Workspace
@@ -76,10 +75,5 @@ def test_a_resumed_run_is_the_same_to_the_bit(workspace: Workspace, tiny_base: P
     (run,) = workspace.runs.glob("bottle01/*")
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert all(0 < line["learning_rate"] < 1 for line in metrics), "Prodigy's own estimate, not the factor 1"
-    workspace.adapters.rename(tmp_path / "adapters-before")
-    workspace.runs.rename(tmp_path / "runs-before")
-    with training_dies(after=2):
-        train(workspace, config)
-    assert len(losses(workspace)) == 2
-    assert train(workspace, config).version.weights.read_bytes() == straight
+    assert killed_and_resumed(workspace, config, tmp_path) == straight
     assert losses(workspace) == lines

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_bottle, training_dies, write_set
+from conftest import draw_bottle, write_set
 from test_adapter import fresh_unet, output
-from test_train import losses, tiny_config, train
+from test_train import killed_and_resumed, losses, tiny_config, train
 
 from finetune import checkpointing, loop, quantize
 from finetune.core import adapter as adapter_file
@@ -174,12 +174,7 @@ def test_the_frozen_target_is_the_quantised_bases(
 def test_resumed_it_is_the_same_to_the_bit(tiny_base: Path, workspace: Workspace, tmp_path: Path) -> None:
     config = tiny_config(tiny_base, *NF4, "memory.gradient_checkpointing=all")
     straight = train(workspace, config).version.weights.read_bytes()
-    workspace.adapters.rename(tmp_path / "adapters-before")
-    workspace.runs.rename(tmp_path / "runs-before")
-    with training_dies(after=2):
-        train(workspace, config)
-    assert len(losses(workspace)) == 2
-    assert train(workspace, config).version.weights.read_bytes() == straight
+    assert killed_and_resumed(workspace, config, tmp_path) == straight
 
 
 def test_the_adapter_acts_on_the_base_as_it_is_and_is_exported_against_it(trained: Trained, tiny_base: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from conftest import draw_bottle, training_dies, write_set
 from safetensors.torch import load_file
 
 from finetune import cache as cache_module
@@ -54,6 +54,17 @@ def train(workspace: Workspace, config: TrainConfig) -> TrainResult:
     return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
 
 
+def killed_and_resumed(workspace: Workspace, config: TrainConfig, away: Path) -> bytes:
+    """The adapter's bytes of a run that is killed after two steps and goes on; what was trained before is moved."""
+    workspace.adapters.rename(away / "adapters-before")
+    workspace.runs.rename(away / "runs-before")
+    with training_dies(after=2):
+        train(workspace, config)
+    assert versions.list_versions(workspace, "bottle01") == []
+    assert len(losses(workspace)) == 2
+    return train(workspace, config).version.weights.read_bytes()
+
+
 def losses(workspace: Workspace) -> list[float]:
     (metrics,) = workspace.runs.glob("bottle01/*/metrics.jsonl")
     return [json.loads(line)["loss"] for line in metrics.read_text(encoding="utf-8").splitlines()]
@@ -82,38 +93,12 @@ def test_a_second_call_trains_nothing_and_a_changed_setting_does(workspace: Work
     assert (first.version.number, changed.version.number, changed.made) == ("0001", "0002", True)
 
 
-class Killed(Exception):
-    """Stands for a crash in the middle of a run."""
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(
-    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from finetune import loop
-
-    straight = train(workspace, tiny_config(tiny_base)).version.weights.read_bytes()
+def test_a_killed_run_goes_on_to_the_same_weights(workspace: Workspace, tiny_base: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_base)
+    straight = train(workspace, config).version.weights.read_bytes()
     straight_losses = losses(workspace)
-    for version in versions.list_versions(workspace, "bottle01"):
-        version.folder.rename(tmp_path / "straight")
-    for run in list(workspace.runs.glob("bottle01/*")):
-        run.rename(tmp_path / "straight-run")
-    real, calls = loop.batch_loss, []
-
-    def dies_in_step_three(*arguments: Any) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 3:
-            raise Killed
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "batch_loss", dies_in_step_three)
-    with pytest.raises(Killed):
-        train(workspace, tiny_config(tiny_base))
-    assert versions.list_versions(workspace, "bottle01") == []
-    assert len(losses(workspace)) == 2
-    monkeypatch.setattr(loop, "batch_loss", real)
-    resumed = train(workspace, tiny_config(tiny_base))
+    assert killed_and_resumed(workspace, config, tmp_path) == straight
     assert losses(workspace) == straight_losses
-    assert resumed.version.weights.read_bytes() == straight
 
 
 def test_eight_bit_state_is_really_eight_bit(

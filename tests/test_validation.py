@@ -16,12 +16,12 @@ import torch
 from conftest import draw_bottle, write_set
 from PIL import Image
 from safetensors.torch import load_file
+from test_train import tiny_config
 
 from finetune import choice, loop
 from finetune.candidates import Candidates
 from finetune.choice import Candidate, Measured, choose, offset_seeds, weight_settings
 from finetune.core.catalog import Workspace
-from finetune.core.config import apply_overrides, validate
 from finetune.core.errors import ConfigError
 from finetune.core.gate import load_gate
 from finetune.prepare import prepare_set
@@ -40,17 +40,12 @@ rules: {palette: {bar: 200}, own_nearest: {bar: 70}, core_difference: {bar: 0}}
 
 
 def config_of(base: Path, gate: Path, *overrides: str) -> TrainConfig:
-    data: dict[str, Any] = {
-        "base": {"model": str(base)},
-        "data": {"size": 64, "variants": 6},
-        "adapter": {"rank": 4},
-        "train": {"steps": 6, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 2},
-        "objective": {"ring_px": 8},
-        "memory": {"check": False},
-        "validation": {"every": 2, "candidates": 2, "pictures": 2, "gate": str(gate)},
-        "preview": {"every": 3, "steps": 2},
-    }
-    return validate(TrainConfig, apply_overrides(data, overrides), "tiny")
+    watched = (
+        "data.variants=6", "train.steps=6", "train.checkpoint_every=2", "validation.every=2",
+        "validation.choose=measured", "validation.candidates=2", "validation.pictures=2", f"validation.gate={gate}",
+        "preview.every=3", "preview.steps=2",
+    )  # fmt: skip
+    return tiny_config(base, *watched, *overrides)
 
 
 def train(workspace: Workspace, config: TrainConfig, sku: str = "bottle01") -> TrainResult:
