@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import io
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,19 @@ def check_optimizer(name: str) -> None:
     """
     if name == "prodigy" and importlib.util.find_spec("prodigyopt") is None:
         raise ConfigError("prodigyopt is not installed", "pip install 'packshot[optimizers]', or train.optimizer=adamw")
+
+
+def import_bitsandbytes(part: str) -> Any:
+    """bitsandbytes' module `optim` or `nn`; it brings a library built for one kind of machine, so it may fail.
+
+    Raises:
+        ConfigError: it can't be imported on this machine.
+    """
+    cures = {"optim": "train.optimizer=adamw", "nn": "memory.quantize=none"}
+    try:
+        return importlib.import_module(f"bitsandbytes.{part}")
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ConfigError(f"bitsandbytes does not load here ({error})", f"use --set {cures[part]}") from error
 
 
 def make_optimizer(
@@ -54,11 +68,7 @@ def make_optimizer(
         return torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     if name == "prodigy":
         return _prodigy(parameters, learning_rate, weight_decay, betas)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except (ImportError, RuntimeError, OSError) as error:
-        raise ConfigError(f"bitsandbytes does not load here ({error})", "use --set train.optimizer=adamw") from error
-    optimizer: torch.optim.Optimizer = AdamW8bit(
+    optimizer: torch.optim.Optimizer = import_bitsandbytes("optim").AdamW8bit(
         parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, min_8bit_size=min_8bit_size
     )
     return optimizer

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.core.basemodel import ResolvedBase, load_unet
 from finetune.core.console import say
-from finetune.core.errors import BaseModelError, ConfigError
+from finetune.core.errors import BaseModelError
 from finetune.lora import target_modules
+from finetune.optimizers import import_bitsandbytes
 
 if TYPE_CHECKING:
     import torch
@@ -60,17 +61,14 @@ def quantize_linears(unet: Any, *, dtype: torch.dtype, device: str) -> int:
         BaseModelError: the UNet has no such layers.
         ConfigError: bitsandbytes can't be imported on this machine.
     """
-    try:
-        from bitsandbytes.nn import Params4bit
-    except (ImportError, RuntimeError, OSError) as error:
-        raise ConfigError(f"bitsandbytes does not load here ({error})", "use --set memory.quantize=none") from error
+    parameters = import_bitsandbytes("nn").Params4bit
     names = layers_to_quantize(unet)
     if not names:
         raise BaseModelError("the base has no transformer layers that could be quantised", "is it an SDXL model?")
     for name in names:
         linear = unet.get_submodule(name)
         layer = _empty_layer(linear, dtype)
-        weight = Params4bit(linear.weight.data, requires_grad=False, quant_type=KIND, module=layer)
+        weight = parameters(linear.weight.data, requires_grad=False, quant_type=KIND, module=layer)
         layer.weight = weight.to(device)  # here it is quantised
         layer.bias = linear.bias
         unet.set_submodule(name, layer)

@@ -18,7 +18,7 @@ from finetune.core.console import say
 from finetune.core.device import forget_peak_memory, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.prepared import PreparedSet
-from finetune.optimizers import make_optimizer, make_schedule
+from finetune.optimizers import import_bitsandbytes, make_optimizer, make_schedule
 from finetune.origin import Origin, read_tokens, read_weights
 from finetune.quantize import load_frozen_unet
 from finetune.settings import TrainConfig
@@ -126,7 +126,12 @@ def open_session(
 
     Raises:
         RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
+        ConfigError: bitsandbytes is wanted and does not load.
     """
+    if config.train.optimizer == "adamw8bit":  # asked here, since what comes first may take an hour
+        import_bitsandbytes("optim")
+    if config.memory.quantize != "none":
+        import_bitsandbytes("nn")
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
     loaded = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))

@@ -206,3 +206,24 @@ def test_without_bitsandbytes_it_is_refused(tiny_base: Path, monkeypatch: pytest
     with pytest.raises(PackshotError, match="bitsandbytes does not load here") as caught:
         nf4_unet(tiny_base)
     assert "memory.quantize=none" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted", "cure"),
+    [("nn", NF4, "memory.quantize=none"), ("optim", ("train.optimizer=adamw8bit",), "train.optimizer=adamw")],
+)
+def test_without_bitsandbytes_a_run_ends_before_it_encodes(
+    part: str,
+    wanted: tuple[str, ...],
+    cure: str,
+    tiny_base: Path,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, f"bitsandbytes.{part}", None)
+    with pytest.raises(ConfigError, match="bitsandbytes does not load here") as caught:
+        train(workspace, tiny_config(tiny_base, *wanted))
+    assert cure in caught.value.hint
+    assert not list(workspace.cache.rglob("latents/*"))
