@@ -150,7 +150,7 @@ def _drawn(what: str, setup: Setup, stays: int, device: Device, folder: Path, ca
     traits = [setup.unet, setup.dtype, setup.rank, setup.targets, setup.dora, setup.nf4, setup.cuda]
     kept = cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     drawing = Drawing(**kept)
-    turns = device.cuda and crowds(drawing.weights, device.whole or device.memory)
+    turns = device.cuda and crowds(drawing.weights, size, device.memory - device.context)
     total = stays + drawing.peak(turns=turns) + device.context
     return Drawn(what, total, turns, int(device.memory * (1 - SPARE)) - total)
 

@@ -44,8 +44,6 @@ class Device:
     context: int
     """Bytes of the process itself there."""
     bf16: bool = True
-    whole: int = 0
-    """Bytes of all its memory, where not all of it is free: decides whether a pipeline's parts take turns."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,9 @@ def this_device() -> Device:
     import torch
 
     if torch.cuda.is_available():
-        name, (_, whole) = torch.cuda.get_device_name(), torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
         # the context of this very process is taken off already
-        return Device(name, free_gpu_memory(), cuda=True, context=0, bf16=computes_bf16(), whole=whole)
+        return Device(name, free_gpu_memory(), cuda=True, context=0, bf16=computes_bf16())
     import diffusers  # noqa: F401  the process as it will be
 
     here = psutil.Process().memory_info().rss

@@ -53,9 +53,9 @@ def test_what_torch_keeps_in_reserve_counts_as_free(
     cards: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5 * GIB, 8 * GIB))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2 * GIB)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: GIB // 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * GIB, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GIB // 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: cards[0].name)
     here = plan.this_device()
     assert here.memory == 6.5 * GIB

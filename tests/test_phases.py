@@ -17,6 +17,7 @@ from finetune.core import console
 from finetune.core.basemodel import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
+from finetune.core.inpaint import crowds
 from finetune.drawing_memory import Drawing, trace_drawing
 from finetune.memory import Budget
 
@@ -49,7 +50,8 @@ def verdict_on(base: Path, device: plan.Device, *overrides: str) -> tuple[Any, p
 def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path, tmp_path: Path) -> None:
     folder = resolve_base(str(tiny_base)).config
     drawing = trace_drawing(folder, tiny_setup(tiny_base, cuda=True), 64)
-    for memory, turns in ((4 * drawing.weights, False), (drawing.weights, True)):
+    ample = 2 * drawing.weights + 2**25
+    for memory, turns in ((ample, False), (drawing.weights, True)):
         device = plan.Device("card", memory, cuda=True, context=1000)
         drawn = phases.drawing_of(*verdict_on(tiny_base, device, *DRAWS), folder, tmp_path)
         assert drawn is not None
@@ -57,8 +59,6 @@ def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path
     config, verdict = verdict_on(tiny_base, device)
     assert phases.drawing_of(config, verdict, folder, tmp_path) is None
     assert phases.class_drawing_of(config, verdict.setup, device, folder, tmp_path) is None
-    full = replace(device, memory=4 * drawing.weights, whole=drawing.weights)
-    assert phases.drawing_of(*verdict_on(tiny_base, full, "preview.every=2"), folder, tmp_path).turns is True
 
 
 def test_only_class_pictures_are_refused(
@@ -96,3 +96,12 @@ def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> 
     assert facts["phases"][facts["peak"]] == max(facts["phases"].values())
     done = CliRunner().invoke(main, common)
     assert [line.split("  ")[0] for line in done.stdout.splitlines() if line.endswith("  the peak")] == [facts["peak"]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "cards"),
+    [(3.5, {6: True, 8: True, 12: False}), (6.6, {8: True, 12: True}), (6.8, {12: True, 16: False, 24: False})],
+)
+def test_sdxl_takes_turns_where_it_would_crowd_the_card(weights: float, cards: dict[int, bool]) -> None:
+    for memory, turns in cards.items():
+        assert crowds(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is turns

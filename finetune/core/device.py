@@ -86,13 +86,13 @@ def gpu_memory_gib(device: str = "cuda") -> float:
     return float(torch.cuda.get_device_properties(device).total_memory) / 2**30
 
 
-def free_gpu_memory() -> int:
-    """Bytes of the GPU in use that this process can still have: free ones, and those torch keeps in reserve."""
+def free_gpu_memory(device: str = "cuda") -> int:
+    """Bytes of a GPU that this process can still have: free ones, and those torch keeps in reserve."""
     import torch
 
-    release_memory("cuda")
-    free, _ = torch.cuda.mem_get_info()
-    return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    release_memory(device)
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from finetune.core import adapter as adapter_file
 from finetune.core import foreign, token_embeddings
 from finetune.core.basemodel import ResolvedBase, load_pipeline
 from finetune.core.console import say, warn
-from finetune.core.device import forget_frames, gpu_memory_gib, is_out_of_memory, pick_device, pick_dtype
+from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import OutOfMemory
 from finetune.core.masks import Mask
 
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PROMPT_TOKENS = 77
-CROWDED = 0.5
-"""Share of a GPU's memory that weights may take before parts take turns: SDXL in bf16 is 6.7 GB, and the VAE encodes
-1024 px in fp32, which needs 2.7 GiB besides. So on 8 and 12 GB they do, from 16 GB on they don't."""
+CROWDED = 0.7
+"""Share of the memory a GPU has for us that weights and drawing may take before parts take turns. SDXL in bf16 with an
+adapter is 6.8 GiB of weights: on 8 and 12 GB they do, from 16 GB on they don't; with the UNet in nf4 (3.5 GiB) on 8."""
+DRAWING_BYTES = 3300
+"""What drawing takes beside weights, bytes a pixel: the VAE decodes in fp32 (SDXL at 1024 px: 3.2 GiB)."""
 
 
 @dataclass(frozen=True)
@@ -152,24 +154,31 @@ class Inpainter:
         return painted.convert("RGB")
 
 
-def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline) -> int:
-    """Bytes of all its models' weights."""
+def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline, *, on: str = "") -> int:
+    """Bytes of all its models' weights; `on`: of those on that type of device alone."""
     models = (getattr(pipeline, name) for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    return sum(p.numel() * p.element_size() for model in models if model is not None for p in model.parameters())
+    weights = (p for model in models if model is not None for p in model.parameters())
+    return sum(p.numel() * p.element_size() for p in weights if on in ("", p.device.type))
 
 
-def crowds(weights: int, memory: float) -> bool:
-    """Whether weights of that many bytes would crowd a GPU of that much memory, so that parts have to take turns."""
-    return weights > CROWDED * memory
+def crowds(weights: int, size: int, memory: int) -> bool:
+    """Whether parts have to take turns on a GPU: their weights would leave too little of it to draw in.
+
+    Args:
+        weights: bytes of all parts. size: side of the pictures in pixels. memory: bytes this process can have.
+    """
+    return weights + DRAWING_BYTES * size**2 > CROWDED * memory
 
 
 def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
     """Move a pipeline to a device; on a GPU that its parts would crowd they take turns there, and that is said."""
-    if where.startswith("cuda") and crowds(weight_bytes(pipeline), gpu_memory_gib(where) * 2**30):
-        say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
-        pipeline.enable_model_cpu_offload(device=where)
-    else:
-        pipeline.to(where)
+    if where.startswith("cuda"):
+        memory = free_gpu_memory(where) + weight_bytes(pipeline, on="cuda")
+        if crowds(weight_bytes(pipeline), pipeline.unet.config.sample_size * 8, memory):
+            say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
+            pipeline.enable_model_cpu_offload(device=where)
+            return
+    pipeline.to(where)
 
 
 def load_inpainter(
