@@ -90,7 +90,8 @@ class Process:
         command = [sys.executable, "-m", "benchmarks.gpu_parts", *parts, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)
         self.lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -111,8 +112,12 @@ class Process:
         """Stop it if it runs; the last thing it said to stderr."""
         self.process.kill()
         self.process.wait()
-        self.log.seek(0)
-        return (self.log.read().strip().splitlines() or [f"ended with {self.process.returncode}"])[-1][:300]
+        self.reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        with self.log as log:
+            log.seek(0)
+            return (log.read().strip().splitlines() or [f"ended with {self.process.returncode}"])[-1][:300]
 
 
 def measure(parts: list[str], results: Results, options: list[str], until: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -201,14 +202,26 @@ def test_ctrl_c_ends_every_process_and_leaves_nothing(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not list(folder.glob(".prepared-*/images/*-05.png")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert len(still_running(process.pid)) > 1
     os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of them
     said = process.communicate(timeout=120)[1]
     assert process.returncode != 0
     assert "Traceback" not in said
     assert sorted(p.name for p in folder.iterdir()) == ["photos", "set.yaml"]
-    alive = [p for p in psutil.process_iter(["status"]) if p.info["status"] != psutil.STATUS_ZOMBIE]
-    assert len(alive) > 1
-    assert [p for p in alive if os.getpgid(p.pid) == process.pid] == []
+    deadline = time.monotonic() + 10  # whoever adopts them has to notice that they ended
+    while (left := still_running(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def still_running(group: int) -> list[psutil.Process]:
+    """Processes of a group that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == group:
+                found.append(process)
+    return found
 
 
 def test_a_broken_backdrop_is_an_error_of_its_own(shelf: Workspace) -> None:

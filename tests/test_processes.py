@@ -80,8 +80,8 @@ def one(place: Path, name: str, *overrides: str) -> Path:
     return folder_of(place, process.said())
 
 
-def same(place: Path, alone: Path, shared: Path) -> None:
-    """One process and two at half the batch came to the same."""
+def same(place: Path, alone: Path, shared: Path, *, apart: float = 1e-3) -> None:
+    """One process and two at half the batch came to the same, weights to within `apart`."""
     headers = [read_header(folder / "adapter.safetensors")[1] for folder in (alone, shared)]
     assert [header["processes"] for header in headers] == [1, 2]
     assert len(losses(place, alone)) == 5
@@ -90,7 +90,7 @@ def same(place: Path, alone: Path, shared: Path) -> None:
     assert weights[0].keys() == weights[1].keys()
     assert max(float(tensor.abs().max()) for tensor in weights[0].values()) > 0.02
     for key, tensor in weights[0].items():
-        torch.testing.assert_close(weights[1][key], tensor, atol=1e-3, rtol=0)
+        torch.testing.assert_close(weights[1][key], tensor, atol=apart, rtol=0)
 
 
 def test_torchrun_trains_what_one_process_does(place: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_quantised_base_is_the_same_in_every_process(place: Path) -> None:
     four_bit = ("memory.quantize=nf4", "adapter.targets=attention+feedforward")
     alone = one(place, "nf4-alone", *four_bit)
     shared = folder_of(place, both(place, "nf4-shared", *line(place, *four_bit, "train.batch=1"))[0])
-    same(place, alone, shared)
+    same(place, alone, shared, apart=1e-2)  # Adam moves a weight by the full rate, however small its gradient
     assert losses(place, shared) == pytest.approx(losses(place, alone), rel=1e-4)
 
 
