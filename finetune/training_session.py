@@ -128,10 +128,7 @@ def open_session(
         RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
         ConfigError: bitsandbytes is wanted and does not load.
     """
-    if config.train.optimizer == "adamw8bit":  # asked here, since what comes first may take an hour
-        import_bitsandbytes("optim")
-    if config.memory.quantize != "none":
-        import_bitsandbytes("nn")
+    _need_bitsandbytes(config)
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
     loaded = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
@@ -268,6 +265,14 @@ def _tokens(
         device=device,
         begin=begin,
     )
+
+
+def _need_bitsandbytes(config: TrainConfig) -> None:
+    """Import it where it is wanted, before what may take an hour."""
+    if config.train.optimizer == "adamw8bit":
+        import_bitsandbytes("optim")
+    if config.memory.quantize != "none":
+        import_bitsandbytes("nn")
 
 
 def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, torch.dtype]:

@@ -36,7 +36,7 @@ def test_cells_are_the_recipe_every_combination_and_single_changes() -> None:
     shipped = sorted(GRIDS.glob("*.yaml"))
     assert shipped
     for path in shipped:
-        assert len(validate(sweep.Grid, read_yaml(path), path.name).cells()) > 4
+        assert len(validate(sweep.Grid, read_yaml(path), path.name).cells()) > 2
 
 
 def test_the_table_names_what_each_cell_changes() -> None:
