@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import draw_bottle, write_set
 from diffusers import AutoencoderKL
-from test_validation import GATE, config_of, run_of, story_of, train
+from test_validation import config_of, run_of, story_of, train, write_gate
 
 from finetune import class_pictures, live_unet
 from finetune.core import console
@@ -59,9 +59,7 @@ def adapter_of(result: TrainResult) -> bytes:
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gate") / "gate.yaml"
-    path.write_text(GATE, encoding="utf-8")
-    return path
+    return write_gate(tmp_path_factory.mktemp("gate"))
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def live(version: AdapterVersion, base: ResolvedBase) -> torch.Tensor:
     return output(unet)
 
 
-def held_against(version: AdapterVersion, base: ResolvedBase, path: Path, **least: Any) -> None:
+def assert_read_as_live(version: AdapterVersion, base: ResolvedBase, path: Path, **least: Any) -> None:
     """Export, and hold the independent reading against the live adapter."""
     done = export.export_adapter(version, "kohya", path, device="cpu")
     wanted = live(version, base)
@@ -96,7 +96,7 @@ LORAS["rank 3 and rslora"] = {"rank": 3, "alpha": 8, "rslora": True}
 def test_kohyas_layout_by_its_grammar(kind: str, tiny_base: Path, tmp_path: Path) -> None:
     base = resolve_base(str(tiny_base))
     version, _ = published(Workspace(tmp_path), base, **LORAS[kind])
-    held_against(version, base, tmp_path / "out.safetensors")
+    assert_read_as_live(version, base, tmp_path / "out.safetensors")
 
 
 def test_trained_from_another_in_four_bits_with_tokens(tiny_base: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_trained_from_another_in_four_bits_with_tokens(tiny_base: Path, tmp_path
     second = ("adapter.init_from=adapters/bottle01/0001", "memory.quantize=nf4", "adapter.token_embeddings=2")
     version = train(workspace, tiny_config(tiny_base, *shape, *second)).version
     path = tmp_path / "out" / "bottle01-0002.safetensors"
-    held_against(version, base, path)
+    assert_read_as_live(version, base, path)
     manifest = json.loads(read(path)[1]["packshot_manifest"])
     assert manifest["config"]["memory"]["quantize"] == "nf4"
     word = manifest["token_embeddings"]["token"]

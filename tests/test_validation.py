@@ -39,6 +39,12 @@ rules: {palette: {bar: 200}, own_nearest: {bar: 70}, core_difference: {bar: 0}}
 """
 
 
+def write_gate(folder: Path) -> Path:
+    path = folder / "gate.yaml"
+    path.write_text(GATE, encoding="utf-8")
+    return path
+
+
 def config_of(base: Path, gate: Path, *overrides: str) -> TrainConfig:
     watched = (
         "data.variants=6", "train.steps=6", "train.checkpoint_every=2", "validation.every=2",
@@ -67,9 +73,7 @@ def records_of(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gate") / "gate.yaml"
-    path.write_text(GATE, encoding="utf-8")
-    return path
+    return write_gate(tmp_path_factory.mktemp("gate"))
 
 
 @pytest.fixture(scope="module")
