@@ -80,8 +80,8 @@ check: lint types test  ## All that CI runs: format, lint, types, tests
 bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR MODELS=DIR (see benchmarks/README.md)
 	@test -n "$(WORLD)" || { echo "Error: the benchmarks need a rendered world"; \
 	  echo "hint: make bench WORLD=DIR [PHOTOS=DIR]"; exit 1; } >&2
-	@echo "== prepare" && $(BIN)/python -m benchmarks.prepare --world "$(WORLD)" $(if $(MODELS),--model-dir "$(MODELS)")
-	@echo "== incremental" && $(BIN)/python -m benchmarks.incremental
+	@echo "== prepare" && $(BIN)/python -m benchmarks.cutout --world "$(WORLD)" $(if $(MODELS),--model-dir "$(MODELS)")
+	@echo "== incremental" && $(BIN)/python -m benchmarks.catalogue
 	@echo "== embedded_base" && $(BIN)/python -m benchmarks.embedded_base --world "$(WORLD)" \
 	  $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
@@ -89,10 +89,10 @@ bench-gpu: setup  ## SDXL's step on a CUDA device: time, memory against the plan
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 constraints: setup  ## Resolve the pins again, over all extras at once
-	@$(BIN)/python tools/pin_versions.py
+	@$(BIN)/python tools/packaging/pin_versions.py
 
 check-extras: setup  ## Install each extra in a fresh environment and import what it brings
-	@$(BIN)/python tools/check_extras.py $(ARGS)
+	@$(BIN)/python tools/packaging/check_extras.py $(ARGS)
 
 clean:  ## Remove what Packshot made here (not the product sets)
 	rm -rf runs adapters scenes .cache datasets/*/prepared

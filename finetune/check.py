@@ -14,24 +14,24 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.check_report import Shown, write_report
-from finetune.core.catalog import ProductSet, Workspace, load_set
+from finetune.checks.answer_cache import FILE as REMEMBERED
+from finetune.checks.answer_cache import Remembered, read_remembered
+from finetune.checks.photo_facts import Look, look_from_json
+from finetune.checks.photo_findings import Finding, photo_findings
+from finetune.checks.report import Shown, write_report
+from finetune.checks.set_findings import count_views, set_findings
 from finetune.core.console import say, warn
 from finetune.core.errors import CatalogError, ConfigError, PackshotError
-from finetune.cutting import Failure, cut_photo, refusals
-from finetune.file_hashes import FileHashes
-from finetune.findings import Finding, photo_findings
-from finetune.label_reading import Labelled, label_findings, open_reader
-from finetune.looks import Look, look_from_json
-from finetune.photo_runs import work_through
-from finetune.photo_work import LookJob, LookTask, look_at_photo
-from finetune.prepared_files import plain_name
-from finetune.records import PREPARE_FORMAT, RECORDS, LeftOut, PhotoRecord, read_record, write_record
-from finetune.remembered import FILE as REMEMBERED
-from finetune.remembered import Remembered, read_remembered
-from finetune.set_findings import count_views, set_findings
-from finetune.sources import look_tasks
-from finetune.workers import Job, usable_cores
+from finetune.core.label_ocr import Labelled, label_findings, open_reader
+from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.storage.file_hashes import FileHashes
+from finetune.dataset.files import plain_name
+from finetune.dataset.photo_pool import work_through
+from finetune.dataset.photo_task import LookJob, LookTask, look_at_photo
+from finetune.dataset.records import PREPARE_FORMAT, RECORDS, LeftOut, PhotoRecord, read_record, write_record
+from finetune.dataset.sources import look_tasks
+from finetune.dataset.workers import Job, usable_cores
+from finetune.matting.photo import Failure, cut_photo, refusals
 
 REPORT = "report.html"
 QUICK_PIXELS = 8_000_000

@@ -7,11 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.device import computes_bf16
 from finetune.core.errors import PackshotError
-from finetune.rundir import environment
+from finetune.core.products.catalog import Workspace
+from finetune.runs.folder import environment
 
 SDXL_BASES = ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", "stabilityai/stable-diffusion-xl-base-1.0")
 

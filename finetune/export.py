@@ -19,15 +19,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import modelspec
-from finetune.core import adapter as adapter_file
-from finetune.core import token_embeddings
-from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, resolve_base
+from finetune.adapters import modelspec
+from finetune.core.adapters import file as adapter_file
+from finetune.core.adapters import token_embeddings
+from finetune.core.adapters.kohya_names import kohya_name
+from finetune.core.adapters.token_embeddings import ENTRY
+from finetune.core.adapters.versions import AdapterVersion
+from finetune.core.basemodel.resolve import PARTS, ResolvedBase, load_pipeline, resolve_base
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
-from finetune.core.kohya_names import kohya_name
-from finetune.core.token_embeddings import ENTRY
-from finetune.core.versions import AdapterVersion
 
 if TYPE_CHECKING:
     import torch

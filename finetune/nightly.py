@@ -24,13 +24,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from finetune.core import fingerprint, versions
-from finetune.core.catalog import Workspace, load_set
+from finetune.adapters.init_from import Origin
+from finetune.core import fingerprint
+from finetune.core.adapters import versions
 from finetune.core.config import Strict, apply_overrides, find_config, gate_path, read_yaml, validate
 from finetune.core.console import say
 from finetune.core.errors import PackshotError, RunError
-from finetune.core.prepared import read_prepared
-from finetune.origin import Origin
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.prepared import read_prepared
 from finetune.settings import TrainConfig
 
 Outcome = Literal["up to date", "promoted", "gate not met", "failed"]
@@ -103,7 +104,7 @@ class NightReport:
 
 def training_config(config: NightlyConfig) -> tuple[str, TrainConfig]:
     """The training config of a night: its name, and the config resolved."""
-    from finetune.memory import preset_for_this_machine
+    from finetune.memory.budget import preset_for_this_machine
 
     name = preset_for_this_machine()[0] if config.config == "auto" else config.config
     path = find_config(name, "train")

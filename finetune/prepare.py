@@ -1,6 +1,6 @@
 """The recipe `packshot prepare`: product set -> prepared set.
 
-Each photo is read, cut out, measured and made into examples by itself (`finetune.photo_work`), several at once; what
+Each photo is read, cut out, measured and made into examples by itself (`finetune.dataset.photo_task`), several at once; what
 the last prepared set holds of an unchanged photo is taken over. The prepared folder is written as a temporary sibling
 and swapped in when complete. What is already up to date by fingerprint is left alone. Called by the command line, by
 training's set-up and by `nightly`; never changes a photo.
@@ -16,26 +16,26 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.captioner import Captioner
 from finetune.check import REPORT, Looked, examine, write_check_report
+from finetune.checks.answer_cache import FILE as REMEMBERED
+from finetune.checks.answer_cache import Remembered, read_remembered
 from finetune.core import fingerprint
-from finetune.core.catalog import ProductSet, Workspace, load_set
 from finetune.core.console import say
 from finetune.core.errors import CatalogError, PackshotError
-from finetune.core.images import read_picture, write_png
-from finetune.core.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
-from finetune.cutting import Failure, name_failures, refusals
-from finetune.file_hashes import FileHashes
-from finetune.held_out import held_out
-from finetune.photo_runs import work_through
-from finetune.photo_work import FOLDERS, PhotoJob, prepare_photo
-from finetune.prepared_files import overview, rebuilt, take_over, write_rows
-from finetune.records import PREPARE_FORMAT, RECORDS, Known, LeftOut, PhotoRecord, known_records, write_record
-from finetune.remembered import FILE as REMEMBERED
-from finetune.remembered import Remembered, read_remembered
+from finetune.core.pictures.images import read_picture, write_png
+from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
+from finetune.core.storage.file_hashes import FileHashes
+from finetune.dataset.files import overview, rebuilt, take_over, write_rows
+from finetune.dataset.photo_pool import work_through
+from finetune.dataset.photo_task import FOLDERS, PhotoJob, prepare_photo
+from finetune.dataset.records import PREPARE_FORMAT, RECORDS, Known, LeftOut, PhotoRecord, known_records, write_record
+from finetune.dataset.sources import Source, Sources, gather
+from finetune.dataset.split import held_out
+from finetune.dataset.workers import Job, usable_cores
+from finetune.examples.captioner import Captioner
+from finetune.matting.photo import Failure, name_failures, refusals
 from finetune.settings import DataSection
-from finetune.sources import Source, Sources, gather
-from finetune.workers import Job, usable_cores
 
 QUICK_PIXELS = 3_000_000
 """Pixels of examples for which starting more processes takes longer than it saves."""

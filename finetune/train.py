@@ -14,30 +14,34 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune import execution, phases, processes, rundir
-from finetune.core import fingerprint, versions
-from finetune.core.basemodel import ResolvedBase, resolve_base
-from finetune.core.catalog import Workspace
+from finetune.adapters.init_from import Origin, Shape, find_origin
+from finetune.adapters.publish import TRAIN_FORMAT, adapter_manifest, write_version
+from finetune.core import fingerprint
+from finetune.core.adapters import versions
+from finetune.core.adapters.token_embeddings import ENTRY, manifest_entry
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.config import dump_yaml
 from finetune.core.console import is_main_process, say, warn
 from finetune.core.device import is_out_of_memory, peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import BaseModelError, ConfigError, OutOfMemory, PackshotError, RunError
-from finetune.core.prepared import PreparedSet
-from finetune.core.token_embeddings import ENTRY, manifest_entry
-from finetune.lora import TARGETS
-from finetune.optimizers import check_optimizer
-from finetune.origin import Origin, Shape, find_origin
-from finetune.publish import TRAIN_FORMAT, adapter_manifest, write_version
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
+from finetune.core.storage.durable import check_writable
+from finetune.memory import phases
+from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
-from finetune.trackers import check_trackers
-from finetune.writing import check_writable
+from finetune.training import distributed
+from finetune.training.optimizers import check_optimizer
+from finetune.training.trackers import check_trackers
+from finetune.unet import execution
+from finetune.unet.lora import TARGETS
 
 if TYPE_CHECKING:
-    from finetune.batches import Batch
-    from finetune.loop import Observer
-    from finetune.training_session import Session
-    from finetune.validation import Validator
-    from finetune.watch import StopRequest
+    from finetune.latents.batches import Batch
+    from finetune.training.loop import Observer
+    from finetune.training.session import Session
+    from finetune.training.stopping import StopRequest
+    from finetune.validation.loss import Validator
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig,
         prepared: fingerprint of the prepared set.
         origin: fingerprint of the adapter it starts from; empty for none. It stands for `adapter.init_from`.
     """
-    from finetune.choice import weight_settings
+    from finetune.validation.selection import weight_settings
 
     settings = config.model_dump(mode="json", exclude={"preview", "base", "data", "validation"})
     settings["validation"] = weight_settings(config)
@@ -68,8 +72,8 @@ def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig,
         settings["train"].pop(silent)
     for silent in ("gradient_checkpointing", "check"):  # what is computed again is the same
         settings["memory"].pop(silent)
-    if processes.count() > 1:  # each takes `train.batch` samples a step
-        settings["processes"] = processes.count()
+    if distributed.count() > 1:  # each takes `train.batch` samples a step
+        settings["processes"] = distributed.count()
     if not config.objective.prior_weight:
         for idle in ("prior_weight", "prior_pictures"):
             settings["objective"].pop(idle)
@@ -98,7 +102,7 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         pick_dtype("fp16", pick_device())
     if config.train.compile:
         execution.check_compiler()
-    if config.adapter.token_embeddings and processes.count() > 1:
+    if config.adapter.token_embeddings and distributed.count() > 1:
         raise ConfigError("adapter.token_embeddings trains in one process", "start one, or set it to 0")
     check_trackers(config.train.trackers)
     return base
@@ -140,7 +144,7 @@ def find_training_origin(
         hash_of: gives a file's fingerprint.
 
     Raises:
-        PackshotError: as `finetune.origin.find_origin`.
+        PackshotError: as `finetune.adapters.init_from.find_origin`.
     """
     a = config.adapter
     targets = tuple(sorted(TARGETS[a.targets]))
@@ -159,18 +163,18 @@ def train_adapter(
     """
     origin = find_training_origin(workspace, prepared.sku, config, base)
     print_of = training_fingerprint(prepared.fingerprint, base, config, origin.fingerprint if origin else "")
-    for version in processes.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
+    for version in distributed.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
         if version.manifest.get("fingerprint") == print_of:
             pages = sorted((workspace.runs / prepared.sku).glob(f"*-{print_of[:6]}/report.html"))
             found = pages[-1] if pages else None  # a run's folder may have been tidied away
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0, report=found)
-    processes.main_only(lambda: check_writable("the adapter", workspace.adapters / prepared.sku))
+    distributed.main_only(lambda: check_writable("the adapter", workspace.adapters / prepared.sku))
     say(f"training {prepared.sku} on {base.name}")
     if config.memory.check:
-        processes.main_first(lambda: _check_memory(workspace, prepared, config, base))
+        distributed.main_first(lambda: _check_memory(workspace, prepared, config, base))
     run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
     runs = workspace.runs / prepared.sku
-    run = processes.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
+    run = distributed.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
     try:
         return _train(workspace, prepared, config, base, run, print_of, origin)
     except PackshotError:
@@ -178,7 +182,7 @@ def train_adapter(
             run.forget_unless_begun()
         raise
     except (RuntimeError, MemoryError) as error:
-        if processes.lost_another(error):
+        if distributed.lost_another(error):
             raise RunError("another process of this run has ended", "it says why; the same command goes on") from error
         if is_out_of_memory(error):
             raise OutOfMemory(
@@ -189,7 +193,7 @@ def train_adapter(
 
 
 def _check_memory(workspace: Workspace, prepared: PreparedSet, config: TrainConfig, base: ResolvedBase) -> None:
-    from finetune.class_pictures import missing_pictures
+    from finetune.latents.class_images import missing_pictures
 
     wanted = config.objective.prior_pictures if config.objective.prior_weight else 0
     missing = missing_pictures(workspace.cache / "class", base, prepared.class_noun, wanted)
@@ -205,11 +209,11 @@ def _train(
     print_of: str,
     origin: Origin | None,
 ) -> TrainResult:
-    from finetune import lora
-    from finetune.optimizers import eight_bit_share
-    from finetune.run_report import reported_if_stopped, write_report
-    from finetune.training_session import open_session
-    from finetune.training_validation import choose_step, open_validator
+    from finetune.runs.report import reported_if_stopped, write_report
+    from finetune.training.optimizers import eight_bit_share
+    from finetune.training.session import open_session
+    from finetune.unet import lora
+    from finetune.validation.session import choose_step, open_validator
 
     began = time.perf_counter()
     session = open_session(workspace, prepared, config, base, run, origin=origin)
@@ -238,17 +242,17 @@ def _train(
         run.finish()
         return version
 
-    version = processes.main_only(publish)
+    version = distributed.main_only(publish)
     return TrainResult(version, made=True, seconds=seconds, steps_per_second=rate, peak_mib=peak, report=run.report)
 
 
 def _run(session: Session, validator: Validator | None) -> float:
     """Build the loop's parts from the session and run it; returns optimizer steps a second."""
-    from finetune.batches import make_batch
-    from finetune.examples import derive_seed
-    from finetune.loop import run_loop
-    from finetune.observers import ProgressBar
-    from finetune.training_validation import until_stale
+    from finetune.examples.composite import derive_seed
+    from finetune.latents.batches import make_batch
+    from finetune.training.loop import run_loop
+    from finetune.training.observers import ProgressBar
+    from finetune.validation.session import until_stale
 
     t, o = session.config.train, session.config.objective
     settings = session.objective()
@@ -291,7 +295,7 @@ def _stop_request(session: Session) -> StopRequest:
     """Ctrl-C for this run: any process that was asked stops all."""
     import torch
 
-    from finetune.watch import StopRequest
+    from finetune.training.stopping import StopRequest
 
     accelerator = session.accelerator
 
@@ -309,10 +313,10 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
 
     Validation comes before the checkpoint of its step: a run that goes on from there has its record.
     """
-    from finetune.observers import Every, Metrics
-    from finetune.preview import Previewer, packshot_of
-    from finetune.trackers import log_pictures
-    from finetune.watch import Divergence
+    from finetune.training.observers import Every, Metrics
+    from finetune.training.stopping import Divergence
+    from finetune.training.trackers import log_pictures
+    from finetune.validation.previews import Previewer, packshot_of
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
     watching: list[Observer] = [validator] if validator else []

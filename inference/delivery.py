@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from finetune.core.compose import Placed
-from finetune.core.glass import composite_glass
-from finetune.core.images import Array, Floats
-from finetune.core.masks import Mask, dilate
+from finetune.core.compositing.glass import composite_glass
+from finetune.core.compositing.placement import Placed
+from finetune.core.pictures.images import Array, Floats
+from finetune.core.pictures.masks import Mask, dilate
 
 STREAK = 0.2
 """Blur of what is carried up to the product's edge, over the distance it is carried: it would show streaks."""
@@ -78,7 +78,7 @@ def add_grain(scene: Array, sigma: float, rng: np.random.Generator) -> Array:
 def put_product_over(product: Array, matte: Floats, scene: Array, glass: Array | None = None) -> Array:
     """out = alpha * product + (1 - alpha) * scene in linear light; where alpha is 1 the product's bytes are copied.
 
-    Glass, where there is some, shows the scene through itself (`finetune.core.glass`).
+    Glass, where there is some, shows the scene through itself (`finetune.core.compositing.glass`).
 
     Args:
         product: (H, W, 3) uint8. matte: (H, W) in 0..1. scene: (H, W, 3) uint8.

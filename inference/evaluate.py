@@ -21,21 +21,23 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.core import compose, fingerprint, gallery, gate, judging
-from finetune.core.adapter import check_fits
-from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
-from finetune.core.catalog import Workspace, load_set
+from finetune.core import fingerprint
+from finetune.core.adapters.file import check_fits
+from finetune.core.adapters.versions import AdapterVersion, find_version
+from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
+from finetune.core.compositing import placement as compose
 from finetune.core.console import say, warn
-from finetune.core.contact_sheet import contact_sheet
-from finetune.core.drawings import DRAWINGS, DrawingRoom, Request, product_box, requests_for
 from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
-from finetune.core.fidelity import Score
-from finetune.core.images import open_picture, write_png
-from finetune.core.inpaint import MAX_PROMPT_TOKENS, Sampling, load_inpainter
-from finetune.core.masks import Box
-from finetune.core.prepared import PreparedSet, require_prepared
-from finetune.core.versions import AdapterVersion, find_version
-from inference import blend
+from finetune.core.fidelity import gate, references, scoring
+from finetune.core.fidelity.insert_pictures import DRAWINGS, DrawingRoom, Request, product_box, requests_for
+from finetune.core.fidelity.measures import Score
+from finetune.core.painting.inpainter import MAX_PROMPT_TOKENS, Sampling, load_inpainter
+from finetune.core.pictures.contact_sheet import contact_sheet
+from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.pictures.masks import Box
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.prepared import PreparedSet, require_prepared
+from inference import delivery
 
 FORMAT = 1
 REPORT, SHEET = "fidelity.json", "fidelity.png"
@@ -156,10 +158,10 @@ def find_subject(
     resolved = resolve_base(base) if base else resolve_base(trained.get("model", EMBEDDED), trained.get("revision", ""))
     check_fits(found.manifest, resolved)
     if config.embedder:
-        from inference.embedder import check_embedder
+        from finetune.core.embedding import check_embedder
 
         check_embedder(Path(config.embedder))
-    siblings, left_out = gallery.find_siblings(workspace, product)
+    siblings, left_out = references.find_siblings(workspace, product)
     first = min(prepared.photos, key=lambda photo: photo.photo, default=None)
     if first is None:
         raise CatalogError(f"the prepared set of '{sku}' is empty", f"run: packshot prepare {sku}")
@@ -184,22 +186,22 @@ def _up_to_date(path: Path, wanted: str) -> dict[str, Any] | None:
 def _make_report(subject: Subject, device: str) -> dict[str, Any]:
     """Draw, measure, judge; the contact sheet is written here, the report by the caller, last."""
     pictures, prepared = subject.config.pictures, subject.prepared
-    frame = gallery.make_frame(subject.box, pictures.measure_side)
-    views = gallery.hang(prepared, subject.siblings, subject.left_out, frame)
+    frame = references.make_frame(subject.box, pictures.measure_side)
+    views = references.hang(prepared, subject.siblings, subject.left_out, frame)
     room = _open_room(subject, device)
     requests = subject.requests()
     trained_on = subject.version.manifest.get("sku", prepared.sku)
     if trained_on != prepared.sku:
         warn(f"this adapter was trained on '{trained_on}', not on '{prepared.sku}'")
     say(f"{prepared.sku}: adapter {subject.version.number} draws {len(requests)} pictures on '{subject.base.name}'")
-    judged = [judging.judge_drawing(drawing, views, frame) for drawing in room.draw(requests)]
-    values = judging.values_of(judged) | {"core_difference": _core_difference(subject, judged)}
+    judged = [scoring.judge_drawing(drawing, views, frame) for drawing in room.draw(requests)]
+    values = scoring.values_of(judged) | {"core_difference": _core_difference(subject, judged)}
     models = METHODS | {"embedder": "not available: the gate names no vision model"}
     if subject.config.embedder:
-        from inference.embedder import load_embedder
+        from finetune.core.embedding import load_embedder
 
         embedder = load_embedder(Path(subject.config.embedder))
-        values |= judging.embedder_values(judged, views, frame, embedder)
+        values |= scoring.embedder_values(judged, views, frame, embedder)
         models["embedder"] = embedder.name
     _write_sheet(subject, judged)
     return {
@@ -264,15 +266,15 @@ def _check_finite(weights: Path) -> None:
         raise AdapterError(f"the adapter holds NaN or infinite weights, first in {bad[0]}", "train it again")
 
 
-def _core_difference(subject: Subject, judged: Sequence[judging.Judged]) -> float:
+def _core_difference(subject: Subject, judged: Sequence[scoring.Judged]) -> float:
     pictures = subject.config.pictures
     scale = subject.box.height / subject.base.size
     box = compose.placement_box(subject.cutout.size, PRESERVE_SIZE, anchor=0.5, scale=scale, ground=pictures.ground)
     placed = compose.put_on_canvas(subject.cutout, box, PRESERVE_SIZE)
-    return float(max(blend.core_difference(j.drawing.empty, placed, PRESERVE_SIZE) for j in judged))
+    return float(max(delivery.core_difference(j.drawing.empty, placed, PRESERVE_SIZE) for j in judged))
 
 
-def _write_sheet(subject: Subject, judged: Sequence[judging.Judged]) -> None:
+def _write_sheet(subject: Subject, judged: Sequence[scoring.Judged]) -> None:
     """Packshot | without the adapter | with it, a row for each picture."""
     cells: list[Image.Image] = []
     captions: list[str] = []

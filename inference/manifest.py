@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from finetune.core.errors import ImageError, RunError
-from finetune.core.images import Array, open_picture
-from finetune.core.masks import Box, Mask
-from inference.blend import core_sha256
+from finetune.core.pictures.images import Array, open_picture
+from finetune.core.pictures.masks import Box, Mask
+from inference.delivery import core_sha256
 
 FORMAT = 1
 TEXT_KEY = "packshot"

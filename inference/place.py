@@ -1,6 +1,6 @@
 """The recipe behind `packshot place`: adapter + cutout + prompt -> scenes, each with its manifest.
 
-Everything that can be wrong is found in `inference.plan`, before a model is loaded. A run's folder is named by the
+Everything that can be wrong is found in `inference.request`, before a model is loaded. A run's folder is named by the
 fingerprint of all that makes its pictures, so that a run that is complete is never made twice; it is written into a
 temporary sibling and renamed, so that nobody ever sees half of it. In preserve mode every PNG is read back and its
 product core compared with the resampled packshot: one differing byte is an error, not a warning.
@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core import compose
+from finetune.core.compositing import placement as compose
+from finetune.core.compositing.contact_shadow import contact_shadow, darken
 from finetune.core.console import say, warn
 from finetune.core.errors import ConfigError, PackshotError, RunError
-from finetune.core.images import Array, open_picture, write_png
-from finetune.core.inpaint import MAX_PROMPT_TOKENS, Inpainter, Sampling, load_inpainter
-from finetune.core.shadow import contact_shadow, darken
-from inference import blend, provenance, report
-from inference.plan import PICTURES, Plan
+from finetune.core.painting.inpainter import MAX_PROMPT_TOKENS, Inpainter, Sampling, load_inpainter
+from finetune.core.pictures.images import Array, open_picture, write_png
+from inference import delivery, report
+from inference import manifest as provenance
+from inference.request import PICTURES, Plan
 
 RUN_FILE = "run.json"
 
@@ -153,11 +154,11 @@ def _preserve(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -
     if job.mask.all():
         warn(f"the product is so small on this base ({inpainter.size} px) that the scene is painted without seeing it")
     scene = inpainter.paint(job.picture, job.mask, plan.prompts["place"], sampling=sampling, seed=seed)
-    large = np.asarray(blend.bring_to_size(scene, config.size))
-    large = blend.clear_fringe(large, placed.solid, config.blend.fringe * config.size / inpainter.size)
+    large = np.asarray(delivery.bring_to_size(scene, config.size))
+    large = delivery.clear_fringe(large, placed.solid, config.blend.fringe * config.size / inpainter.size)
     light = contact_shadow(placed.matte, strength=config.shadow.strength, softness=config.shadow.softness)
-    grained = blend.add_grain(darken(large, light), config.blend.grain, np.random.default_rng([seed, 1]))
-    return Painted(blend.put_product_over(placed.rgb, placed.matte, grained, placed.glass), job.coverage, job.grow)
+    grained = delivery.add_grain(darken(large, light), config.blend.grain, np.random.default_rng([seed, 1]))
+    return Painted(delivery.put_product_over(placed.rgb, placed.matte, grained, placed.glass), job.coverage, job.grow)
 
 
 def _insert(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -> Painted:
@@ -169,13 +170,13 @@ def _insert(plan: Plan, inpainter: Inpainter, sampling: Sampling, seed: int) -> 
     inpainter.set_adapter_scale(config.adapter_scale)
     job = compose.box_around(scene, plan.placed.box, config.size, margin=config.box_margin)
     drawn = inpainter.paint(job.picture, job.mask, plan.prompts["insert"], sampling=sampling, seed=seed)
-    return Painted(np.asarray(blend.bring_to_size(drawn, config.size)), job.coverage, job.grow)
+    return Painted(np.asarray(delivery.bring_to_size(drawn, config.size)), job.coverage, job.grow)
 
 
 def _prove_core(picture: Path, placed: compose.Placed, expected: dict[str, Any]) -> None:
     """Read the PNG back: its core has to be the resampled packshot's, byte for byte."""
     written = np.asarray(open_picture(picture, min_side=1).convert("RGB"))
-    found = blend.check_core(written, placed.rgb, placed.core)
+    found = delivery.check_core(written, placed.rgb, placed.core)
     if found.max_difference or found.sha256 != expected["sha256"]:
         raise RunError(
             f"the product's core in {picture.name} differs from the packshot by up to {found.max_difference}",
@@ -188,7 +189,7 @@ def _manifest(plan: Plan, painted: Painted, seed: int) -> dict[str, Any]:
     config, placed, version = plan.config, plan.placed, plan.version
     core = None
     if config.mode == "preserve":
-        check = blend.check_core(painted.picture, placed.rgb, placed.core)
+        check = delivery.check_core(painted.picture, placed.rgb, placed.core)
         core = {
             "pixels": check.pixels,
             "max_difference": check.max_difference,

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.core.contact_sheet import contact_sheet
-from finetune.core.images import write_png
+from finetune.core.pictures.contact_sheet import contact_sheet
+from finetune.core.pictures.images import write_png
 
 CELL = 512
 STYLE = """

@@ -14,17 +14,18 @@ from typing import Any
 
 from PIL import Image
 
-from finetune.core import compose, fingerprint
-from finetune.core.adapter import check_fits, check_objective
-from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
-from finetune.core.catalog import Workspace, load_set
+from finetune.core import fingerprint
+from finetune.core.adapters.file import check_fits, check_objective
+from finetune.core.adapters.versions import AdapterVersion, find_version
+from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
+from finetune.core.compositing import placement as compose
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, ConfigError, CutoutError, did_you_mean
-from finetune.core.images import open_picture
-from finetune.core.prepared import PreparedPhoto, PreparedSet, require_prepared
-from finetune.core.prompts import resolve_prompt
-from finetune.core.versions import AdapterVersion, find_version
-from inference.scene import PlaceConfig
+from finetune.core.painting.prompts import resolve_prompt
+from finetune.core.pictures.images import open_picture
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.prepared import PreparedPhoto, PreparedSet, require_prepared
+from inference.settings import PlaceConfig
 
 PICTURES = 3
 """Raised when the same settings would make other pictures: runs of before are then made again."""

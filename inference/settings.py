@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from finetune.core.config import Strict
-from finetune.core.prompts import PromptSection
+from finetune.core.painting.prompts import PromptSection
 
 
 class PlacementSection(Strict):

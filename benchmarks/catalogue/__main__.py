@@ -1,6 +1,6 @@
 """What touching nothing, one photo or one caption of a large set costs: whole commands, interpreter start included.
 
-    python -m benchmarks.incremental [--photos 500] [--work DIR]
+    python -m benchmarks.catalogue [--photos 500] [--work DIR]
 
 The photos are made from the sample sets: each is one of theirs, moved, scaled and tinted by its number. Each row is a
 `packshot` process of its own: seconds by the clock and of CPU (its own children included), photos that were worked on,
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SAMPLES = Path(__file__).resolve().parents[1] / "datasets"
+SAMPLES = Path(__file__).resolve().parents[2] / "datasets"
 SKU = "many01"
 SETTINGS = ("--config", "embedded", "--set", "data.variants=4")
 UNCHANGED_BAR = 2.0

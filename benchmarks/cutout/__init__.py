@@ -1,1 +1,1 @@
-"""Parts of the benchmark `benchmarks.prepare`: measures, the peer, cost."""
+"""Parts of the benchmark `benchmarks.cutout`: measures, the peer, cost."""

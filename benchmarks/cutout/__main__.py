@@ -1,6 +1,6 @@
 """Cutting packshots out: accuracy against true masks, and cost at 2048 px, beside rembg with u2netp.
 
-    python -m benchmarks.prepare --world DIR [--model-dir DIR]
+    python -m benchmarks.cutout --world DIR [--model-dir DIR]
 
 DIR/packshots/<product>/ holds view_k.png and view_k_mask.png; --model-dir holds u2netp.onnx. Without rembg or its
 model the peer's columns are left out. Bars stand in the tables' last line.
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.cutting.cost import Cost, measure_cost
-from benchmarks.cutting.measures import Accuracy, accuracy
-from benchmarks.cutting.peer import open_peer
-from benchmarks.cutting.transmittance import measure_transmission
-from finetune.core.images import open_picture
-from finetune.matte import cut_out
+from benchmarks.cutout.cost import Cost, measure_cost
+from benchmarks.cutout.measures import Accuracy, accuracy
+from benchmarks.cutout.peer import open_peer
+from benchmarks.cutout.transmittance import measure_transmission
+from finetune.core.pictures.images import open_picture
+from finetune.matting.matte import cut_out
 
 SIDE = 2048
 WHITE = "pure-pump"

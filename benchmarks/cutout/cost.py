@@ -1,4 +1,4 @@
-"""Time and memory from a picture's file to its cutout's file. Called by `benchmarks.prepare`.
+"""Time and memory from a picture's file to its cutout's file. Called by `benchmarks.cutout`.
 
 Time is the process's own CPU time on one thread, the least of some runs: other programs on the machine, which would
 stretch the wall clock, do not count.
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.cutting.peer import open_peer
+from benchmarks.cutout.peer import open_peer
 from finetune.core.device import resident_peak_mib
-from finetune.core.images import open_picture, write_png
-from finetune.glass import with_glass
-from finetune.matte import cut_out
+from finetune.core.pictures.images import open_picture, write_png
+from finetune.matting.glass_detection import with_glass
+from finetune.matting.matte import cut_out
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How good a cutout is against a true mask. Called by `benchmarks.prepare`; reads arrays, writes nothing."""
+"""How good a cutout is against a true mask. Called by `benchmarks.cutout`; reads arrays, writes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finetune.core.images import Floats, to_linear
-from finetune.core.masks import Mask, bounding_box, dilate, iou
+from finetune.core.pictures.images import Floats, to_linear
+from finetune.core.pictures.masks import Mask, bounding_box, dilate, iou
 
 LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 RIM = 3

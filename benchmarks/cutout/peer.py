@@ -1,4 +1,4 @@
-"""The peer: rembg with the model u2netp, as its users run it. Called by `benchmarks.prepare`."""
+"""The peer: rembg with the model u2netp, as its users run it. Called by `benchmarks.cutout`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well the glass layer is found, on drawn glass whose transmittance is known. Called by `benchmarks.prepare`.
+"""How well the glass layer is found, on drawn glass whose transmittance is known. Called by `benchmarks.cutout`.
 
 True masks of renders don't tell transmittance, so products are drawn: a clear or tinted vessel with the dark line that
 refraction leaves along its outline, a cap, perhaps print or a label, photographed on a plain ground (blur, noise,
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from finetune.core.glass import composite_glass
-from finetune.core.images import to_linear, to_srgb8
-from finetune.glass import with_glass
-from finetune.matte import Cutout, cut_out
+from finetune.core.compositing.glass import composite_glass
+from finetune.core.pictures.images import to_linear, to_srgb8
+from finetune.matting.glass_detection import with_glass
+from finetune.matting.matte import Cutout, cut_out
 
 SIDE = 640
 BODIES = {"bottle": (220, 200, 420, 590), "jar": (150, 240, 490, 560), "tube": (265, 150, 375, 600)}

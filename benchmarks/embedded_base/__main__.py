@@ -17,15 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel import EMBEDDED, ResolvedBase, resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.console import quiet_libraries, say
+from finetune.core.products.catalog import Workspace
 
 if TYPE_CHECKING:
-    from benchmarks.embedded.adapters import Easel, Trained
-    from benchmarks.embedded.product_reader import Packshots
-    from benchmarks.embedded.scene_reader import SceneReader
-    from benchmarks.embedded.table import Line
+    from benchmarks.embedded_base.adapters import Easel, Trained
+    from benchmarks.embedded_base.product_reader import Packshots
+    from benchmarks.embedded_base.scene_reader import SceneReader
+    from benchmarks.embedded_base.table import Line
     from tools.embedded_base.world import World
 
 ROWS = ("autoencoder", "obedience", "diversity", "known", "adapter", "growth", "time", "size")
@@ -77,7 +77,7 @@ class Bench:
     @cached_property
     def reader(self) -> SceneReader:
         """Reads words and products; its accuracy on held-out renders joins the facts."""
-        from benchmarks.embedded import scene_reader
+        from benchmarks.embedded_base import scene_reader
 
         reader = scene_reader.load_or_train(self.training, self.work / "readers", views=self.size.views)
         reading = reader.read(self.held_out.frames)
@@ -90,7 +90,7 @@ class Bench:
     @cached_property
     def prompt_lines(self) -> list[Line]:
         """Both rows on prompts: they are of the same pictures."""
-        from benchmarks.embedded import prompts, scene_reader
+        from benchmarks.embedded_base import prompts, scene_reader
 
         reader = self.reader
         return prompts.measure_prompts(
@@ -106,14 +106,14 @@ class Bench:
     @cached_property
     def products(self) -> list[Packshots]:
         """The products of packshots/."""
-        from benchmarks.embedded.product_reader import read_packshots
+        from benchmarks.embedded_base.product_reader import read_packshots
 
         return read_packshots(self.world / "packshots")
 
     @cached_property
     def trained(self) -> list[Trained]:
         """The first products with their adapters, trained now where they are not yet."""
-        from benchmarks.embedded.adapters import train
+        from benchmarks.embedded_base.adapters import train
 
         workspace = Workspace(self.work / "studio")
         chosen = spread(self.products, self.size.skus)
@@ -122,7 +122,7 @@ class Bench:
     @property
     def easel(self) -> Easel:
         """Where pictures with adapters are painted."""
-        from benchmarks.embedded.adapters import Easel
+        from benchmarks.embedded_base.adapters import Easel
 
         return Easel(self.base, self.work / "pictures")
 
@@ -134,20 +134,20 @@ def spread(products: list[Packshots], count: int) -> list[Packshots]:
 
 
 def _autoencoder(bench: Bench) -> list[Line]:
-    from benchmarks.embedded.reconstruction import measure_autoencoder
+    from benchmarks.embedded_base.reconstruction import measure_autoencoder
 
     return measure_autoencoder(bench.base, bench.held_out, bench.photos, frames=bench.size.frames)
 
 
 def _known(bench: Bench) -> list[Line]:
-    from benchmarks.embedded.reconstruction import measure_known
+    from benchmarks.embedded_base.reconstruction import measure_known
 
     return measure_known(bench.easel.room(), bench.held_out, frames=bench.size.known)
 
 
 def _adapter(bench: Bench) -> list[Line]:
-    from benchmarks.embedded import product_reader
-    from benchmarks.embedded.adapters import measure_adapters
+    from benchmarks.embedded_base import product_reader
+    from benchmarks.embedded_base.adapters import measure_adapters
 
     reader = product_reader.load_or_train(
         bench.products, bench.training, bench.work / "readers", steps=bench.size.steps
@@ -160,7 +160,7 @@ def _adapter(bench: Bench) -> list[Line]:
 
 
 def _growth(bench: Bench) -> list[Line]:
-    from benchmarks.embedded.adapters import measure_growth
+    from benchmarks.embedded_base.adapters import measure_growth
 
     reader = bench.reader
     sheets = bench.work / "sheets"
@@ -168,13 +168,13 @@ def _growth(bench: Bench) -> list[Line]:
 
 
 def _time(bench: Bench) -> list[Line]:
-    from benchmarks.embedded.cost import measure_time
+    from benchmarks.embedded_base.cost import measure_time
 
     return measure_time(bench.base)
 
 
 def _size(bench: Bench) -> list[Line]:
-    from benchmarks.embedded.cost import measure_size
+    from benchmarks.embedded_base.cost import measure_size
 
     return measure_size(bench.base)
 
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     import torch
 
-    from benchmarks.embedded.table import format_table, verdict_line
+    from benchmarks.embedded_base.table import format_table, verdict_line
 
     torch.set_num_threads(options.threads)
     bench = Bench(options)

@@ -18,22 +18,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.embedded.painting import PaintingRoom
-from benchmarks.embedded.product_reader import Packshots, ProductReader, among_products, validate
-from benchmarks.embedded.scene_reader import SceneReader
-from benchmarks.embedded.table import Line
-from finetune.core import compose
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.catalog import Workspace
+from benchmarks.embedded_base.painting import PaintingRoom
+from benchmarks.embedded_base.product_reader import Packshots, ProductReader, among_products, validate
+from benchmarks.embedded_base.scene_reader import SceneReader
+from benchmarks.embedded_base.table import Line
+from finetune.core.adapters.versions import find_version
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.compositing import placement as compose
 from finetune.core.console import say
-from finetune.core.contact_sheet import contact_sheet
 from finetune.core.errors import RunError
-from finetune.core.images import composite, open_picture
-from finetune.core.masks import Box, Mask, dilate
-from finetune.core.prepared import PreparedSet, require_prepared
-from finetune.core.prompts import resolve_prompt
-from finetune.core.versions import find_version
-from inference.scene import PlaceConfig
+from finetune.core.painting.prompts import resolve_prompt
+from finetune.core.pictures.contact_sheet import contact_sheet
+from finetune.core.pictures.images import composite, open_picture
+from finetune.core.pictures.masks import Box, Mask, dilate
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet, require_prepared
+from inference.settings import PlaceConfig
 from tools.embedded_base.world import World
 
 ADAPTER_BAR, BASE_BAR = 80.0, 25.0

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.embedded.table import Line
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.compose import whole_frame
-from finetune.core.inpaint import Sampling, load_inpainter
+from benchmarks.embedded_base.table import Line
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.compositing.placement import whole_frame
+from finetune.core.painting.inpainter import Sampling, load_inpainter
 
 SECONDS_BAR, SIZE_BAR = 6.0, 24.0
 PROMPT = "a photo of a red mug on white marble in front of a brick wall, soft daylight"

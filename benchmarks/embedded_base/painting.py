@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from finetune.core import compose, fingerprint
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.compose import PaintJob
+from finetune.core import fingerprint
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.compositing import placement as compose
+from finetune.core.compositing.placement import PaintJob
 from finetune.core.console import say
-from finetune.core.images import open_picture, write_png
-from finetune.core.inpaint import Inpainter, Sampling, load_inpainter
+from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
+from finetune.core.pictures.images import open_picture, write_png
 
 FORMAT = 1
 

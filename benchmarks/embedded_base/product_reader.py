@@ -21,12 +21,12 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.embedded.reader_network import TAPS, build_trunk, trunk_levels
-from benchmarks.embedded.scene_reader import optimizer_of, take_step, to_signed
+from benchmarks.embedded_base.reader_network import TAPS, build_trunk, trunk_levels
+from benchmarks.embedded_base.scene_reader import optimizer_of, take_step, to_signed
 from finetune.core import fingerprint
 from finetune.core.console import say
-from finetune.core.images import Array, resize_rgba, to_linear, to_srgb8
-from finetune.core.masks import Box, bounding_box
+from finetune.core.pictures.images import Array, resize_rgba, to_linear, to_srgb8
+from finetune.core.pictures.masks import Box, bounding_box
 from tools.embedded_base.world import World
 
 FORMAT = 2

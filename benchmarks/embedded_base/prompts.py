@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.embedded.painting import PaintingRoom
-from benchmarks.embedded.scene_reader import NO_NAME, QUESTIONS, STUDIO, Names, SceneReader, targets_of, words_of
-from benchmarks.embedded.table import Line
-from finetune.core.contact_sheet import contact_sheet
+from benchmarks.embedded_base.painting import PaintingRoom
+from benchmarks.embedded_base.scene_reader import NO_NAME, QUESTIONS, STUDIO, Names, SceneReader, targets_of, words_of
+from benchmarks.embedded_base.table import Line
+from finetune.core.pictures.contact_sheet import contact_sheet
 from tools.embedded_base.world import World
 
 BARS = {"surface": 70.0, "backdrop": 70.0, "tone": 70.0, "light": 70.0}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.embedded import tint
+from benchmarks.embedded_base import tint
 from finetune.core.errors import ConfigError
 
 if TYPE_CHECKING:

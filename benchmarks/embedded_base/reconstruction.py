@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from benchmarks.embedded.painting import PaintingRoom
-from benchmarks.embedded.table import Line
-from finetune.core.basemodel import ResolvedBase, load_pipeline
-from finetune.core.compose import PaintJob, box_around
+from benchmarks.embedded_base.painting import PaintingRoom
+from benchmarks.embedded_base.table import Line
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
+from finetune.core.compositing.placement import PaintJob, box_around
 from finetune.core.errors import PackshotError
-from finetune.core.images import SUFFIXES, Array, letterbox, open_picture
-from finetune.core.masks import Box, Mask, bounding_box, box_mask, latent_mask, to_pixels
-from finetune.matte import cut_out
+from finetune.core.pictures.images import SUFFIXES, Array, letterbox, open_picture
+from finetune.core.pictures.masks import Box, Mask, bounding_box, box_mask, latent_mask, to_pixels
+from finetune.matting.matte import cut_out
 from tools.embedded_base.world import World
 
 BARS = {"held-out renders": 28.0, "real packshots": 24.0, "photos in the wild": 23.0, "plates": 23.0}

@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.embedded.reader_network import ReaderNetwork
+from benchmarks.embedded_base.reader_network import ReaderNetwork
 from finetune.core import fingerprint
 from finetune.core.console import say
-from finetune.core.images import Array
-from finetune.core.masks import Mask
+from finetune.core.pictures.images import Array
+from finetune.core.pictures.masks import Mask
 from tools.embedded_base.world import World
 
 FORMAT = 5

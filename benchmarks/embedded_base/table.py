@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from finetune.core.fidelity import Better, Verdict, judge
+from finetune.core.fidelity.measures import Better, Verdict, judge
 
 
 @dataclass(frozen=True)

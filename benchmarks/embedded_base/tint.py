@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.core.images import Array, to_linear
+from finetune.core.pictures.images import Array, to_linear
 
 BANDS = 4
 QUANTILES = (2, 10, 25, 50, 75, 90, 98)

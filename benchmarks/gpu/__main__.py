@@ -1,7 +1,7 @@
 """SDXL's training step on a CUDA device, every preset inside the memory of its card: time, memory, use of the device.
 
     python -m benchmarks.gpu                       # make bench-gpu: under 8 minutes
-    python -m benchmarks.gpu --peer SCRIPT         # beside diffusers' DreamBooth script too (benchmarks.train)
+    python -m benchmarks.gpu --peer SCRIPT         # beside diffusers' DreamBooth script too (benchmarks.training_speed)
     python -m benchmarks.gpu --device cpu --tiny   # the same code on a small UNet, to see that it works
 
 Presets run under `torch.cuda.set_per_process_memory_fraction`, as if the card had their size, then Packshot's loop
@@ -30,8 +30,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_setups import MATMUL, PARTS, PREDICTED, PRESETS
-from finetune.rundir import environment
+from benchmarks.gpu.setups import MATMUL, PARTS, PREDICTED, PRESETS
+from finetune.runs.folder import environment
 
 PATIENCE = 150
 """Seconds without a new row after which a part is given up; compiling takes the longest."""
@@ -87,7 +87,7 @@ class Process:
     def __init__(self, parts: list[str], *options: str, threads: int = 0) -> None:
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  read when the process is gone
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-        command = [sys.executable, "-m", "benchmarks.gpu_parts", *parts, *options]
+        command = [sys.executable, "-m", "benchmarks.gpu.parts", *parts, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)
         self.lines: queue.Queue[str | None] = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -223,10 +223,19 @@ def bars(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def beside_the_peer(script: Path, flags: str, seconds: float) -> dict[str, Any]:
-    """`benchmarks.train` at full size: its table, and its rows."""
+    """`benchmarks.training_speed` at full size: its table, and its rows."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
-        command = [sys.executable, "-m", "benchmarks.train", "--full-size", "--peer", str(script), "--json", str(file)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.training_speed",
+            "--full-size",
+            "--peer",
+            str(script),
+            "--json",
+            str(file),
+        ]
         command.append(f"--peer-flags={flags}")
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=max(1.0, seconds))

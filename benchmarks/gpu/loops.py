@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_setups import Named
-from benchmarks.gpu_steps import WARM, Measured, Trainable, row, teraflop_of, trainable, wait
-from finetune import lora, memory
-from finetune.loop import StepReport, run_loop
-from finetune.tracing import TIMESTEPS, fake_batch
+from benchmarks.gpu.setups import Named
+from benchmarks.gpu.steps import WARM, Measured, Trainable, row, teraflop_of, trainable, wait
+from finetune.memory import budget as memory
+from finetune.memory.step_trace import TIMESTEPS, fake_batch
+from finetune.training.loop import StepReport, run_loop
+from finetune.unet import lora
 
 STEPS = 14
 
@@ -75,9 +76,9 @@ class _Times:
 
 def _own(made: Trainable, setup: memory.Setup, device: str) -> float:
     """Packshot's loop over random examples in memory; the median step."""
-    from finetune.backoff import BackOff
-    from finetune.batches import make_batch
-    from finetune.optimizers import make_schedule
+    from finetune.latents.batches import make_batch
+    from finetune.training.oom_backoff import BackOff
+    from finetune.training.optimizers import make_schedule
 
     examples = random_examples(made.unet, setup.size)
     times = _Times()
@@ -113,7 +114,7 @@ def _own(made: Trainable, setup: memory.Setup, device: str) -> float:
 
 def random_examples(unet: Any, size: int, count: int = 8) -> Any:
     """A training set of random latents in memory, on the CPU, as the cache gives it."""
-    from finetune.cache import CachedExamples
+    from finetune.latents.cache import CachedExamples
 
     side, config = size // 8, unet.config
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim

@@ -1,7 +1,7 @@
 """The parts of `benchmarks.gpu`, one after the other in a process of their own; a JSON line for each row as it is done.
 
-python -m benchmarks.gpu_parts matmul sdxl-8gb loop --device cuda     # what benchmarks.gpu starts
-python -m benchmarks.gpu_parts sdxl-8gb --predict                     # the planner's peak instead, no GPU needed
+python -m benchmarks.gpu.parts matmul sdxl-8gb loop --device cuda     # what benchmarks.gpu starts
+python -m benchmarks.gpu.parts sdxl-8gb --predict                     # the planner's peak instead, no GPU needed
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_loops import loops
-from benchmarks.gpu_setups import BEST, LOOP, MATMUL, Named, named
-from benchmarks.gpu_steps import TIMED, Measured, one_setup, row, teraflop_of, timed, trainable, wait
-from finetune import execution, memory
+from benchmarks.gpu.loops import loops
+from benchmarks.gpu.setups import BEST, LOOP, MATMUL, Named, named
+from benchmarks.gpu.steps import TIMED, Measured, one_setup, row, teraflop_of, timed, trainable, wait
 from finetune.core.console import quiet_libraries
 from finetune.core.device import is_out_of_memory, release_memory
+from finetune.memory import budget as memory
+from finetune.unet import execution
 
 BATCHES = (1, 2, 4, 8, 16)
 

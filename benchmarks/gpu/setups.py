@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune import memory, plan
 from finetune.core.config import apply_overrides, find_config, read_yaml, validate
+from finetune.memory import budget as memory
+from finetune.memory import fit as plan
 from finetune.settings import TrainConfig
 
 PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}

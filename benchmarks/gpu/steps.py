@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.checkpointing import ATTENTION, attention_flops
-from benchmarks.gpu_setups import Card, Named
-from finetune import checkpointing, execution, lora, memory, quantize
+from benchmarks.gpu.setups import Card, Named
+from benchmarks.memory.checkpointing import ATTENTION, attention_flops
 from finetune.core.device import release_memory
-from finetune.loop import Objective, batch_loss
-from finetune.optimizers import make_optimizer
+from finetune.memory import budget as memory
+from finetune.memory.step_trace import TIMESTEPS, fake_batch
 from finetune.settings import TrainConfig
-from finetune.tracing import TIMESTEPS, fake_batch
+from finetune.training.loop import Objective, batch_loss
+from finetune.training.optimizers import make_optimizer
+from finetune.unet import checkpointing, execution, lora, nf4
 
 WARM, TIMED = 2, 5
 
@@ -92,7 +93,7 @@ def random_unet(setup: memory.Setup, device: str) -> Any:
     for parameter in unet.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     if setup.nf4:
-        quantize.quantize_linears(unet, dtype=dtype, device=device)
+        nf4.quantize_linears(unet, dtype=dtype, device=device)
     lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
     checkpointing.set_level(unet, setup.checkpoint)
     unet.train()

@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--base DIR]      # default: the embedded base
 
 Measured: the sum of torch's own allocation events (torch.profiler, profile_memory) over the second training step, so
-that the optimizer's state is there; its largest value is the peak. Predicted: `finetune.memory.budget`.
+that the optimizer's state is there; its largest value is the peak. Predicted: `finetune.memory.budget.budget`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ import torch
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
-from finetune import checkpointing, lora, memory, quantize
-from finetune.core.basemodel import ResolvedBase, load_unet, resolve_base
+from finetune.core.basemodel.resolve import ResolvedBase, load_unet, resolve_base
 from finetune.core.console import quiet_libraries
-from finetune.core.inpaint import Sampling
-from finetune.drawing_memory import trace_drawing
-from finetune.live_unet import live_inpainter
-from finetune.loop import Objective, batch_loss, class_loss
-from finetune.optimizers import make_optimizer
-from finetune.quantize import load_frozen_unet
-from finetune.tracing import fake_batch
+from finetune.core.painting.inpainter import Sampling
+from finetune.memory import budget as memory
+from finetune.memory.drawing import trace_drawing
+from finetune.memory.step_trace import fake_batch
+from finetune.training.loop import Objective, batch_loss, class_loss
+from finetune.training.optimizers import make_optimizer
+from finetune.unet import checkpointing, lora, nf4
+from finetune.unet.live_pipeline import live_inpainter
+from finetune.unet.nf4 import load_frozen_unet
 
 
 def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
@@ -36,7 +37,7 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
     dtype = getattr(torch, setup.dtype)
     unet, scheduler = load_unet(base, dtype=dtype, device="cpu")
     if setup.nf4:
-        quantize.quantize_linears(unet, dtype=dtype, device="cpu")
+        nf4.quantize_linears(unet, dtype=dtype, device="cpu")
     lora.add_lora(unet, rank=setup.rank, alpha=1, rslora=False, dora=setup.dora, targets=setup.targets, seed=0)
     checkpointing.set_level(unet, setup.checkpoint)
     unet.train()
@@ -65,7 +66,7 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
 
     step()
     state = [v for s in optimizer.state.values() for k, v in s.items() if isinstance(v, torch.Tensor)]
-    kept = [*unet.parameters(), *unet.buffers(), *quantize.scales_of(unet), *state]
+    kept = [*unet.parameters(), *unet.buffers(), *nf4.scales_of(unet), *state]
     before = {t.data_ptr(): t.untyped_storage().nbytes() for t in kept}
     gc.collect()  # what an earlier run left behind would be counted as given back
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -83,7 +84,7 @@ def measured_drawing(base: ResolvedBase, setup: memory.Setup) -> int:
         pipeline = painter.pipeline
         parts = (unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
         kept = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
-        before = {t.data_ptr(): t.untyped_storage().nbytes() for t in [*kept, *quantize.scales_of(unet)]}
+        before = {t.data_ptr(): t.untyped_storage().nbytes() for t in [*kept, *nf4.scales_of(unet)]}
         gc.collect()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             painter.paint(picture, np.ones((base.size, base.size), dtype=bool), "", sampling=Sampling(steps=2), seed=0)

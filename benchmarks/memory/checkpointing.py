@@ -1,8 +1,8 @@
 """What each part of SDXL's UNet keeps for its backward pass, and what computing it again would cost; no GPU needed.
 
-    python -m benchmarks.checkpointing [--size 1024] [--rank 32] [--targets attention+feedforward]
+    python -m benchmarks.memory.checkpointing [--size 1024] [--rank 32] [--targets attention+feedforward]
 
-A forward pass on tensors without data (`finetune.tracing`): bytes by watching storages, FLOPs by torch's
+A forward pass on tensors without data (`finetune.memory.step_trace`): bytes by watching storages, FLOPs by torch's
 FlopCounterMode. The table is the reason for what `memory.gradient_checkpointing: partial` recomputes.
 """
 
@@ -15,10 +15,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from finetune import checkpointing, tracing
-from finetune.core.basemodel import single_file_config
+from finetune.core.basemodel.resolve import single_file_config
 from finetune.core.console import quiet_libraries
-from finetune.loop import predict
+from finetune.memory import step_trace
+from finetune.training.loop import predict
+from finetune.unet import checkpointing
 
 ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # FlopCounterMode leaves it out
 
@@ -31,7 +32,7 @@ def attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int
 def measure(unet: Any, size: int) -> list[tuple[str, bool, float, float]]:
     """For every group of one flag: (name, recomputed by partial, MiB kept, TFLOP of its forward pass)."""
     counter = FlopCounterMode(display=False, custom_mapping={ATTENTION: attention_flops})
-    watches: list[tracing.StorageWatch] = []
+    watches: list[step_trace.StorageWatch] = []
     kept: dict[str, int] = {}
     flops: dict[str, int] = {}
     starts: dict[int, tuple[int, int]] = {}
@@ -57,10 +58,12 @@ def measure(unet: Any, size: int) -> list[tuple[str, bool, float, float]]:
         for layer in layers if layers is not None else list(flagged.resnets):
             layer.register_forward_pre_hook(before)
             layer.register_forward_hook(after(group))
-    with tracing.fake_run(unet, dtype=torch.bfloat16, checkpoint="none", cuda=True) as computing:
-        batch = tracing.fake_batch(unet, size=size, batch=1)
+    with step_trace.fake_run(unet, dtype=torch.bfloat16, checkpoint="none", cuda=True) as computing:
+        batch = step_trace.fake_batch(unet, size=size, batch=1)
         watches.append(
-            tracing.StorageWatch(cuda=True, known=[*unet.parameters(), *filter(torch.is_tensor, vars(batch).values())])
+            step_trace.StorageWatch(
+                cuda=True, known=[*unet.parameters(), *filter(torch.is_tensor, vars(batch).values())]
+            )
         )
         with computing, counter, watches[0]:
             predict(unet, batch, batch.latents, torch.bfloat16)
@@ -76,7 +79,9 @@ def main() -> None:
     given = parser.parse_args()
     quiet_libraries()
     config = UNet2DConditionModel.load_config(str(single_file_config(9, "sdxl") / "unet"))
-    unet = tracing.unet_without_data(config, dtype=torch.bfloat16, rank=given.rank, targets=given.targets, dora=False)
+    unet = step_trace.unet_without_data(
+        config, dtype=torch.bfloat16, rank=given.rank, targets=given.targets, dora=False
+    )
     rows = sorted(measure(unet, given.size), key=lambda row: -row[2] / row[3])
     print("| part | MiB kept | TFLOP again | MiB per TFLOP | partial |\n|---|---|---|---|---|")
     for group, part, mib, tera in rows:

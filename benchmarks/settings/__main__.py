@@ -1,9 +1,9 @@
 """Train an adapter for every cell of a grid of settings, score each, print one table.
 
-    python -m benchmarks.sweep benchmarks/grids/embedded.yaml --workspace DIR
+    python -m benchmarks.settings benchmarks/grids/embedded.yaml --workspace DIR
 
 A cell is trained by `packshot train` and judged by `packshot evaluate` and by its loss on the held-out photo
-(`benchmarks.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call goes on where the
+(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call goes on where the
 first stopped, and with nothing changed prints the table at once. Prepare the product's siblings beforehand, or the
 sibling rule is not judged.
 """
@@ -104,14 +104,14 @@ def _packshot(arguments: list[str], workspace: Path) -> dict[str, Any]:
 
 def _held_out_loss(grid: Grid, cell: tuple[str, ...], number: str, workspace: Path) -> float:
     """Loss on the held-out photo, kept by the adapter's content."""
-    from benchmarks.held_out_loss import DRAWS, held_out, loss_of
-    from finetune.cli import resolve_config
+    from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
+    from finetune.cli.training import resolve_config
     from finetune.core import fingerprint
-    from finetune.core.adapter import attach
-    from finetune.core.basemodel import load_unet, resolve_base
-    from finetune.core.catalog import Workspace
-    from finetune.core.prepared import require_prepared
-    from finetune.core.versions import find_version
+    from finetune.core.adapters.file import attach
+    from finetune.core.adapters.versions import find_version
+    from finetune.core.basemodel.resolve import load_unet, resolve_base
+    from finetune.core.products.catalog import Workspace
+    from finetune.core.products.prepared import require_prepared
 
     place = Workspace(workspace)
     version = find_version(place, grid.sku, number)
@@ -148,7 +148,7 @@ def run_grid(file: Path, workspace: Path, *, only: int | None, loss_only: bool) 
     Raises:
         PackshotError: of the kind that fits; settings that can't go together before the first cell is trained.
     """
-    from finetune.cli import resolve_config
+    from finetune.cli.training import resolve_config
 
     grid = validate(Grid, read_yaml(file), file.name)
     cells = grid.cells()[:only]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finetune.cache import CachedExamples
-    from finetune.core.basemodel import ResolvedBase
-    from finetune.core.catalog import Workspace
-    from finetune.core.prepared import PreparedSet
+    from finetune.core.basemodel.resolve import ResolvedBase
+    from finetune.core.products.catalog import Workspace
+    from finetune.core.products.prepared import PreparedSet
+    from finetune.latents.cache import CachedExamples
     from finetune.settings import TrainConfig
 
 DRAWS = 6
@@ -41,8 +41,8 @@ def held_out(
     Raises:
         RunError: the set holds none out.
     """
-    from finetune.cache import RowSet, build_caches
-    from finetune.training_examples import split_rows
+    from finetune.latents.cache import RowSet, build_caches
+    from finetune.latents.examples import split_rows
 
     rows = RowSet(split_rows(workspace, prepared, base, "validation"), config.objective.ring_px)
     (examples,) = build_caches(workspace.cache, base, [rows], device="cpu", progress=lambda *_: None)
@@ -53,8 +53,8 @@ def loss_of(unet: Any, held: HeldOut) -> float:
     """Mean squared error on the product's region over all held-out examples and timesteps."""
     import torch
 
-    from finetune import objective
-    from finetune.loop import predict
+    from finetune.training import objective
+    from finetune.training.loop import predict
 
     losses = []
     training = unet.training
@@ -73,7 +73,7 @@ def _batches(held: HeldOut) -> Iterator[Any]:
     """Every example at every timestep, in batches of one frame shape."""
     import torch
 
-    from finetune.batches import Batch
+    from finetune.latents.batches import Batch
 
     found, total = held.examples, len(held.alphas)
     steps = [int((k + 0.5) * total / DRAWS) for k in range(DRAWS)]

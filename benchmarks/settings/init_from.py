@@ -1,6 +1,6 @@
 """Does an adapter that starts from its category's need fewer steps? Both ways trained, held to one measure.
 
-    python -m benchmarks.init_from --workspace DIR --category NAME --member SKU
+    python -m benchmarks.settings.init_from --workspace DIR --category NAME --member SKU
 
 DIR holds the sets (and gets runs and adapters): a category set, and a product that is none of its members. The
 category's adapter is trained by `packshot train`, then the member's twice, from nothing and from the category's, with
@@ -85,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="of training")
     options = parser.parse_args(arguments)
     quiet_libraries()
-    from finetune.core.catalog import Workspace, load_set
-    from finetune.sources import members_of
+    from finetune.core.products.catalog import Workspace, load_set
+    from finetune.dataset.sources import members_of
 
     place = Workspace(options.workspace)
     if options.member in (member.sku for member in members_of(place, load_set(place, options.category))):

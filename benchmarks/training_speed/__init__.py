@@ -1,1 +1,1 @@
-"""Parts of `benchmarks.train`: the probe that times a loop from outside, the bare loop, stand-ins, a tiny base."""
+"""Parts of `benchmarks.training_speed`: the probe that times a loop from outside, the bare loop, stand-ins, a tiny base."""

@@ -1,12 +1,12 @@
 """Training steps a second against diffusers' DreamBooth script and a bare loop, on the same base and pictures.
 
-    python -m benchmarks.train --peer examples/dreambooth/train_dreambooth_lora_sdxl.py [--base DIR]
-    python -m benchmarks.train --peer ... --full-size --peer-flags "--use_8bit_adam"      (on a GPU)
+    python -m benchmarks.training_speed --peer examples/dreambooth/train_dreambooth_lora_sdxl.py [--base DIR]
+    python -m benchmarks.training_speed --peer ... --full-size --peer-flags "--use_8bit_adam"      (on a GPU)
 
 `--peer` is that script of a diffusers checkout (its code is not part of Packshot). All train the same 4-channel base at
 batch 1 with the same rank, pictures, resolution and number of steps, each in a process of its own, one after the other,
 `--rounds` times over; the best round of each counts, since other programs only ever slow a loop down. A step's time is
-taken from outside (`benchmarks.training.probe`), without imports, caching and saving.
+taken from outside (`benchmarks.training_speed.probe`), without imports, caching and saving.
 
 On a CPU a small base at 256 px in fp32; there the script is run twice: as its documentation starts it, by `accelerate
 launch`, which gives a process on a CPU one thread unless told otherwise, and by `python`, with all threads like the
@@ -28,9 +28,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.training.bases import make_full_size, make_tiny
+from benchmarks.training_speed.bases import make_full_size, make_tiny
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SKU = "perfume01"
 WARM = 5
 """Steps not counted: the first ones allocate."""
@@ -94,7 +94,7 @@ def bare_command(task: Task, out: Path) -> list[str]:
     """The floor."""
     numbers = ["--size", str(task.size), "--rank", str(task.rank), "--steps", str(task.steps)]
     where = ["--base", str(task.base), "--device", task.device, *(["--bf16"] if task.bf16 else [])]
-    return ["-m", "benchmarks.training.bare_loop", str(out), *where, *numbers]
+    return ["-m", "benchmarks.training_speed.bare_loop", str(out), *where, *numbers]
 
 
 def packshot_command(task: Task, out: Path, *extra: str) -> list[str]:
@@ -118,7 +118,17 @@ def packshot_command(task: Task, out: Path, *extra: str) -> list[str]:
     }
     settings = [*(f"{key}={value}" for key, value in overrides.items()), *extra]
     options = [word for setting in settings for word in ("--set", setting)]
-    return ["-m", "benchmarks.training.probe", str(out), "packshot", "train", SKU, "--config", "embedded", *options]
+    return [
+        "-m",
+        "benchmarks.training_speed.probe",
+        str(out),
+        "packshot",
+        "train",
+        SKU,
+        "--config",
+        "embedded",
+        *options,
+    ]
 
 
 def peer_command(script: Path, task: Task, out: Path, workspace: Path) -> list[str]:
@@ -138,7 +148,7 @@ def peer_command(script: Path, task: Task, out: Path, workspace: Path) -> list[s
         "mixed_precision": "bf16" if task.bf16 else "no",
     }
     options = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
-    return ["-m", "benchmarks.training.probe", str(out), str(script), *options, *task.peer_flags]
+    return ["-m", "benchmarks.training_speed.probe", str(out), str(script), *options, *task.peer_flags]
 
 
 def workspace_with_the_sample_set(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """The floor: forward, mean squared error, backward, optimizer, on tensors that are in memory already. Nothing else.
 
-    python -m benchmarks.training.bare_loop OUT.json --base DIR --size 256 --rank 8 --steps 60 [--device cuda --bf16]
+    python -m benchmarks.training_speed.bare_loop OUT.json --base DIR --size 256 --rank 8 --steps 60 [--device cuda --bf16]
 
 No data, no region, no weighting, no clipping, no logging, no accelerate: what any loop must spend on a step. The
 latents and embeddings are random; neither decides how long a step takes.
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 
-from finetune import lora
+from finetune.unet import lora
 
 
 def main(out: Path, base: Path, size: int, rank: int, steps: int, device: str, bf16: bool) -> None:

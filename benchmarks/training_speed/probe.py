@@ -1,7 +1,7 @@
 """Runs a training script or `packshot` unchanged and writes when each of its steps began its backward pass.
 
-    python -m benchmarks.training.probe OUT.json SCRIPT.py ARGUMENTS...
-    python -m benchmarks.training.probe OUT.json packshot ARGUMENTS...
+    python -m benchmarks.training_speed.probe OUT.json SCRIPT.py ARGUMENTS...
+    python -m benchmarks.training_speed.probe OUT.json packshot ARGUMENTS...
 
 Both sides call `accelerate.Accelerator.backward` once a step (accumulation 1), so the time between two calls is the
 time of a whole step: data, forward, backward, optimizer, logging. Imports, caching and saving lie outside. Beside the
@@ -21,7 +21,7 @@ STAND_IN = "torchvision"
 
 
 def install_stand_in() -> None:
-    """Put `benchmarks.training.transforms` in torchvision's place where that is not installed.
+    """Put `benchmarks.training_speed.transforms` in torchvision's place where that is not installed.
 
     Only the script under the probe sees it: diffusers and transformers have looked for the real one by then.
     """
@@ -31,7 +31,7 @@ def install_stand_in() -> None:
     import transformers  # noqa: F401
 
     if importlib.util.find_spec(STAND_IN) is None:
-        from benchmarks.training import transforms
+        from benchmarks.training_speed import transforms
 
         sys.modules[STAND_IN] = transforms
         sys.modules[f"{STAND_IN}.transforms"] = transforms

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core import fingerprint, versions
-from finetune.core.adapter import PREFIX, WEIGHTS, check_fits, read_header
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.catalog import Workspace, load_set
+from finetune.core import fingerprint
+from finetune.core.adapters import versions
+from finetune.core.adapters.file import PREFIX, WEIGHTS, check_fits, read_header
+from finetune.core.adapters.foreign import is_foreign
+from finetune.core.adapters.token_embeddings import read_embeddings
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError, did_you_mean
-from finetune.core.foreign import is_foreign
-from finetune.core.token_embeddings import read_embeddings
+from finetune.core.products.catalog import Workspace, load_set
 
 if TYPE_CHECKING:
     import torch

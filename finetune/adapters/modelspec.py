@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel import EMBEDDED, HUB_ID
+from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID
 
 if TYPE_CHECKING:
     import torch

@@ -6,15 +6,17 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from finetune import modelspec, processes, rundir
-from finetune.core import adapter as adapter_file
-from finetune.core import token_embeddings, versions
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.catalog import Workspace
-from finetune.core.prepared import PreparedSet
-from finetune.origin import Origin
+from finetune.adapters import modelspec
+from finetune.adapters.init_from import Origin
+from finetune.core.adapters import file as adapter_file
+from finetune.core.adapters import token_embeddings, versions
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
+from finetune.core.storage.durable import kept, settle
+from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
-from finetune.writing import kept, settle
+from finetune.training import distributed
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +50,7 @@ def adapter_manifest(
         "token": prepared.token,
         "prepared": prepared.fingerprint,
         "examples": prepared.examples,
-        "processes": processes.count(),
+        "processes": distributed.count(),
         "base": base.summary(),
         "objective": "inpainting" if base.channels == 9 else "text-to-image",
         "init_from": origin.summary() if origin else None,

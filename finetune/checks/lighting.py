@@ -1,7 +1,7 @@
 """In which light a photo of a product was taken, against other photos of it: by its ground, or by its colours alone.
 
 Pure functions, arrays in and numbers out; palettes are `check_measures.palette`'s: (N, 3) CIE L* / 2, a*, b*. Called by
-`finetune.set_findings`, and by `finetune.looks` for the ground; whether light is uneven is not said here.
+`finetune.checks.set_findings`, and by `finetune.checks.photo_facts` for the ground; whether light is uneven is not said here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from skimage.color import lab2rgb, rgb2lab
 
-from finetune.check_measures import COLOUR_SIDE, LIGHTNESS_WEIGHT, LIKE_COLOUR
-from finetune.core.images import Floats, to_linear, to_srgb8
+from finetune.checks.measures import COLOUR_SIDE, LIGHTNESS_WEIGHT, LIKE_COLOUR
+from finetune.core.pictures.images import Floats, to_linear, to_srgb8
 
 SHIFT_GAIN = 0.5
 """A shift of all colours counts when it leaves at most this share of the misfit."""

@@ -16,8 +16,8 @@ from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 
-from finetune.core.images import Array, Floats, to_linear
-from finetune.core.masks import Mask
+from finetune.core.pictures.images import Array, Floats, to_linear
+from finetune.core.pictures.masks import Mask
 
 FINE, COARSE = 1.0, 2.0
 """The two scales (standard deviations, px) at which gradients are compared to measure blur."""

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from finetune import check_measures as measures
-from finetune.check_measures import Exposure
-from finetune.core.frame import Remark
-from finetune.core.images import Floats
-from finetune.core.masks import Box
-from finetune.cutting import Cut
-from finetune.lighting import ground_light
-from finetune.matte import Cutout
+from finetune.checks import measures
+from finetune.checks.lighting import ground_light
+from finetune.checks.measures import Exposure
+from finetune.core.pictures.decoded import Remark
+from finetune.core.pictures.images import Floats
+from finetune.core.pictures.masks import Box
+from finetune.matting.matte import Cutout
+from finetune.matting.photo import Cut
 
 INNER_MARGIN = 4
 """Pixels inside the rim that count as the product's own detail when blur is measured."""
@@ -34,7 +34,7 @@ PICTURE_SIDE = 256
 
 @dataclass(frozen=True)
 class CutoutFacts:
-    """What the checks need of a cutout, without its pixels. Fields as `finetune.matte.Cutout` has them."""
+    """What the checks need of a cutout, without its pixels. Fields as `finetune.matting.matte.Cutout` has them."""
 
     source: str
     box: Box

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from finetune.lighting import CLIPPED_GROUND
-from finetune.looks import Look
+from finetune.checks.lighting import CLIPPED_GROUND
+from finetune.checks.photo_facts import Look
 
 Severity = Literal["error", "warning", "note"]
 

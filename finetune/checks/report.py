@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from finetune.core.contact_sheet import checkerboard
-from finetune.findings import Finding
+from finetune.checks.photo_findings import Finding
+from finetune.core.pictures.contact_sheet import checkerboard
 
 THUMBNAIL = 240
 """Longest side of the pictures on the page, pixels."""

@@ -13,12 +13,11 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune import check_measures as measures
-from finetune import lighting
+from finetune.checks import lighting, measures
+from finetune.checks.photo_facts import Look
+from finetune.checks.photo_findings import Finding
 from finetune.core import fingerprint
-from finetune.core.images import Floats
-from finetune.findings import Finding
-from finetune.looks import Look
+from finetune.core.pictures.images import Floats
 
 UNEVEN_LIGHT = 6.0
 """Shift of L* against the other photos. Clean: 0; half or 1.8 times the light: 4.5 to 23."""

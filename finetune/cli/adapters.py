@@ -11,14 +11,14 @@ from pathlib import Path
 
 import click
 
-from finetune.core import versions
-from finetune.core.adapter import check_fits, read_header
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.adapters import versions
+from finetune.core.adapters.file import check_fits, read_header
+from finetune.core.adapters.token_embeddings import read_embeddings
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
-from finetune.core.token_embeddings import read_embeddings
+from finetune.core.products.catalog import Workspace
 
 
 @click.group()

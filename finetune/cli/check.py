@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options, config_options
 from finetune.core.console import say
 from finetune.core.errors import CatalogError
+from finetune.core.products.catalog import Workspace
 
 
 @click.command()
@@ -45,7 +45,7 @@ def check(
       packshot check perfume01
     """
     from finetune.check import check_set
-    from finetune.cli import resolve_config
+    from finetune.cli.training import resolve_config
 
     size = resolve_config(config_name, overrides, announce=False).data.size
     found, path = check_set(Workspace(workspace), sku, size=size, report=report, force=force, jobs=jobs)

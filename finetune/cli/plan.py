@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import common_options, config_options
 from finetune.core.console import say
+from finetune.core.products.catalog import Workspace, load_set
 
 if TYPE_CHECKING:
-    from finetune.phases import Phases
-    from finetune.plan import Verdict
+    from finetune.memory.fit import Verdict
+    from finetune.memory.phases import Phases
 
 
 @click.command()
@@ -41,10 +41,10 @@ def plan(
     Example:
       packshot plan perfume01 --gpu 12GB
     """
-    from finetune import plan as planner
-    from finetune.cli import resolve_config
-    from finetune.memory import preset_for, unet_config
-    from finetune.phases import phases_of
+    from finetune.cli.training import resolve_config
+    from finetune.memory import fit as planner
+    from finetune.memory.budget import preset_for, unet_config
+    from finetune.memory.phases import phases_of
 
     place = Workspace(workspace)
     if sku:
@@ -91,8 +91,8 @@ def facts(verdict: Verdict, best: Verdict | None, command: list[str], phases: Ph
 
 def table(verdict: Verdict, best: Verdict | None, command: list[str], phases: Phases) -> str:
     """The plan for a person: what there is in memory at a step's peak, whether it fits, and the command to run."""
-    from finetune.phases import STEP
-    from finetune.plan import SPARE
+    from finetune.memory.fit import SPARE
+    from finetune.memory.phases import STEP
 
     s = verdict.setup
     totals = phases.totals(verdict.budget.total)

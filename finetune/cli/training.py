@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, read_yaml, validate
 from finetune.core.console import is_main_process, say, span, warn
+from finetune.core.products.catalog import Workspace
 from finetune.settings import TrainConfig
 
 FROM_HELP = (
@@ -25,7 +25,7 @@ def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, annou
     """The training config of a command line; without --config the preset for this machine, said in one line."""
     why = ""
     if config_name is None:
-        from finetune.memory import preset_for_this_machine
+        from finetune.memory.budget import preset_for_this_machine
 
         config_name, why = preset_for_this_machine()
     path = find_config(config_name, "train")
@@ -93,7 +93,7 @@ def _left_out(count: int) -> str:
 
 
 def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[str]:
-    from finetune.importing import import_sets
+    from finetune.dataset.importing import import_sets
 
     return import_sets(Workspace(workspace), source, sku=sku, class_noun=class_noun)
 
@@ -111,15 +111,15 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
       packshot train perfume01 --set train.steps=200
       torchrun --nproc-per-node 2 --no-python packshot train perfume01    (two GPUs)
     """
-    from finetune import processes
     from finetune.prepare import prepare_set
     from finetune.train import check_request, find_training_origin, train_adapter, workspace_path
+    from finetune.training import distributed
 
     config = resolve_config(config_name, overrides)
     base = check_request(config)
     place = Workspace(workspace)
     find_training_origin(place, sku, config, base)  # what does not fit is said before photos are prepared
-    prepared, _ = processes.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
+    prepared, _ = distributed.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version
     path = workspace_path(version.folder, place)

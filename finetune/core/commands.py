@@ -22,31 +22,31 @@ from finetune.core.errors import PackshotError, did_you_mean
 # command -> (module:attribute, one line for `packshot --help`)
 COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": (
-        "finetune.cli:doctor",
+        "finetune.cli.training:doctor",
         "What this machine can do: GPU, memory, versions, bases found offline.",
     ),
     "prepare": (
-        "finetune.cli:prepare",
+        "finetune.cli.training:prepare",
         "Photos -> prepared set: cutouts, mattes, captions, training examples.",
     ),
     "check": (
-        "finetune.check_cli:check",
+        "finetune.cli.check:check",
         "The pre-flight report of the photos alone: what is wrong, why it matters, what to do.",
     ),
     "plan": (
-        "finetune.plan_cli:plan",
+        "finetune.cli.plan:plan",
         "What training needs in memory, by component, and the fastest settings that fit.",
     ),
-    "train": ("finetune.cli:train", "Prepared set -> adapter version (resumes by itself after a crash)."),
+    "train": ("finetune.cli.training:train", "Prepared set -> adapter version (resumes by itself after a crash)."),
     "adapters": (
-        "finetune.adapters_cli:adapters",
+        "finetune.cli.adapters:adapters",
         "List, show, verify, export, promote and roll back adapter versions.",
     ),
-    "place": ("inference.cli:place", "Adapter + cutout -> scenes with the product's own pixels."),
-    "evaluate": ("inference.evaluate_cli:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),
-    "verify": ("inference.cli:verify", "Does a picture still hold what its manifest says."),
-    "nightly": ("finetune.cli:nightly", "Retrain what is stale, gate, promote, report."),
-    "config": ("finetune.cli:config", "Show or check the resolved configuration, every problem at once."),
+    "place": ("inference.cli.place:place", "Adapter + cutout -> scenes with the product's own pixels."),
+    "evaluate": ("inference.cli.evaluate:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),
+    "verify": ("inference.cli.place:verify", "Does a picture still hold what its manifest says."),
+    "nightly": ("finetune.cli.training:nightly", "Retrain what is stale, gate, promote, report."),
+    "config": ("finetune.cli.training:config", "Show or check the resolved configuration, every problem at once."),
 }
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,6 +1,6 @@
 """The mechanics of configuration: strict pydantic models, YAML, `--set a.b=c`, every problem at once.
 
-The classes themselves live beside their owners (`finetune.settings`, `inference.scene`). Precedence, weakest first:
+The classes themselves live beside their owners (`finetune.settings`, `inference.settings`). Precedence, weakest first:
 class default < YAML file < `--set` < named flag.
 """
 

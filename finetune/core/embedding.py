@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from finetune.core.errors import ConfigError
-from finetune.core.images import Array
+from finetune.core.pictures.images import Array
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

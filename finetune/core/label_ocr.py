@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.findings import Finding
+from finetune.checks.photo_findings import Finding
 
 Reader = Callable[[Image.Image], Sequence[str]]
 """From a picture (RGB) to the lines of words on it."""

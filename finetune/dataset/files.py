@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.contact_sheet import checkerboard, contact_sheet
+from finetune.core.pictures.contact_sheet import checkerboard, contact_sheet
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?![A-Za-z])"

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import yaml
 
-from finetune.core.catalog import SetConfig, Workspace, check_sku_name, derive_token
 from finetune.core.config import validate
 from finetune.core.console import say, warn
 from finetune.core.errors import CatalogError, did_you_mean
-from finetune.core.images import SUFFIXES
-from finetune.core.set_files import METADATA, fault, metadata_rows, read_caption_file
+from finetune.core.pictures.images import SUFFIXES
+from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name, derive_token
+from finetune.core.products.set_files import METADATA, fault, metadata_rows, read_caption_file
 
 KOHYA = re.compile(r"(\d+)_(.+)")
 """kohya's sd-scripts name a folder of photos `<repeats>_<token> <class>` (their docs/train_README, "DreamBooth")."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from finetune.core.console import say
-from finetune.workers import MEMORY_SHARE, Job, free_memory, run_jobs
+from finetune.dataset.workers import MEMORY_SHARE, Job, free_memory, run_jobs
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -30,7 +30,7 @@ def work_through(
         processes: at most.
 
     Raises:
-        PackshotError: as `finetune.workers.run_jobs`.
+        PackshotError: as `finetune.dataset.workers.run_jobs`.
     """
     processes = min(processes, len(todo))
     photos = f"{len(todo)} photo{'s' if len(todo) > 1 else ''}"

@@ -1,7 +1,7 @@
 """The work on one photo: cut it out, measure it, make its examples, write all of its files and its record.
 
 A pure function of its task, so that photos can be prepared by several processes, and a photo whose task is the same as
-before need not be prepared again: its files are taken over. Captions are not part of it (`finetune.captions` fills them
+before need not be prepared again: its files are taken over. Captions are not part of it (`finetune.examples.captions` fills them
 in from the words recorded here), so a changed caption redoes no picture. Called by the recipe `finetune.prepare`; the
 recipe `finetune.check` calls its first half, which makes no examples.
 """
@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.backdrops import Photographs
-from finetune.buckets import frames, nearest
-from finetune.check_report import figures
+from finetune.checks.photo_facts import look_at
+from finetune.checks.report import figures
 from finetune.core import fingerprint
-from finetune.core.catalog import Photo, SetConfig
 from finetune.core.errors import PackshotError
-from finetune.core.images import read_picture, write_png
-from finetune.cutting import Cut, cut_photo
-from finetune.examples import (
+from finetune.core.pictures.images import read_picture, write_png
+from finetune.core.products.catalog import Photo, SetConfig
+from finetune.dataset.records import LAYERS, RECORDS, PhotoRecord, write_record
+from finetune.examples.backdrops import Photographs
+from finetune.examples.buckets import frames, nearest
+from finetune.examples.composite import (
     Example,
     Plan,
     at_photo_scale,
@@ -34,10 +35,9 @@ from finetune.examples import (
     plan_variants,
     shrunk,
 )
-from finetune.glass import GLASS_NOUNS
-from finetune.looks import look_at
-from finetune.matte_sources import circumstances
-from finetune.records import LAYERS, RECORDS, PhotoRecord, write_record
+from finetune.matting.glass_detection import GLASS_NOUNS
+from finetune.matting.photo import Cut, cut_photo
+from finetune.matting.sources import circumstances
 
 WORDS_ONLY = {"class_noun", "token", "brand", "category", "label_text", "height_mm"}
 """Keys of set.yaml that no picture depends on, but for glass, which nouns make likely; everything else counts, what is

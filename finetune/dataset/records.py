@@ -1,6 +1,6 @@
 """What came of the work on one photo, as a JSON file beside its pictures: the record of what was made, or why not.
 
-Written by `finetune.photo_work` and the recipes `prepare` and `check`, which take unchanged photos over by it. Makes
+Written by `finetune.dataset.photo_task` and the recipes `prepare` and `check`, which take unchanged photos over by it. Makes
 and judges nothing.
 """
 
@@ -31,9 +31,9 @@ class PhotoRecord:
     look_key: str
     """Fingerprint of all that its cutout depends on."""
     cutout: dict[str, Any]
-    """Fields of `finetune.core.prepared.PreparedPhoto` but its name, split and paths."""
+    """Fields of `finetune.core.products.prepared.PreparedPhoto` but its name, split and paths."""
     look: dict[str, Any] | None
-    """`finetune.looks.Look` as JSON; None in a brand set."""
+    """`finetune.checks.photo_facts.Look` as JSON; None in a brand set."""
     figures: str
     """Its pictures on the report's page."""
     examples: list[dict[str, Any]]

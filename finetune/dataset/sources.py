@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.captioner import captioner_fingerprint
-from finetune.captions import brand_caption, caption, described
 from finetune.core import fingerprint
-from finetune.core.catalog import Photo, ProductSet, Workspace, load_set
 from finetune.core.errors import CatalogError, ConfigError
-from finetune.core.images import SUFFIXES
-from finetune.cutting import sidecar
-from finetune.file_hashes import FileHashes
-from finetune.matte_sources import model_fingerprint
-from finetune.photo_work import ExampleSettings, LookTask, PhotoTask
-from finetune.prepared_files import plain_name
+from finetune.core.pictures.images import SUFFIXES
+from finetune.core.products.catalog import Photo, ProductSet, Workspace, load_set
+from finetune.core.storage.file_hashes import FileHashes
+from finetune.dataset.files import plain_name
+from finetune.dataset.photo_task import ExampleSettings, LookTask, PhotoTask
+from finetune.examples.captioner import captioner_fingerprint
+from finetune.examples.captions import brand_caption, caption, described
+from finetune.matting.photo import sidecar
+from finetune.matting.sources import model_fingerprint
 from finetune.settings import DataSection
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetune.examples import derive_seed
+from finetune.examples.composite import derive_seed
 
 HELD_OUT_VARIANTS = 4
 """Examples kept for validation where there are too few photos to keep a whole one."""

@@ -2,7 +2,7 @@
 
 Every ground can be stood on: a product that floats before a gradient teaches floating.
 
-Called by `finetune.examples`. A backdrop says in words what it really shows, for the caption. All randomness comes from
+Called by `finetune.examples.composite`. A backdrop says in words what it really shows, for the caption. All randomness comes from
 the generator; nothing is read but the photographs given.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
-from finetune.captions import COLOURS
-from finetune.core.images import Array, Floats, open_picture, to_linear, to_srgb8
-from finetune.textures import TEXTURES, cloud
+from finetune.core.pictures.images import Array, Floats, open_picture, to_linear, to_srgb8
+from finetune.examples.captions import COLOURS
+from finetune.examples.textures import TEXTURES, cloud
 
 KINDS = ("plain", "gradient", "surface", "bokeh")
 SHARES = (0.2, 0.15, 0.5, 0.15)

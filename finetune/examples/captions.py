@@ -1,13 +1,13 @@
 """Captions of training examples: trigger token, class noun, and words for the ground that is really there.
 
-Naming the ground keeps it from being learned as part of the product. Called by `finetune.examples`; pure text.
+Naming the ground keeps it from being learned as part of the product. Called by `finetune.examples.composite`; pure text.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from finetune.core.images import Array, to_linear
+from finetune.core.pictures.images import Array, to_linear
 
 TEMPLATES = (
     "a photo of {subject} {ground}, {light}",

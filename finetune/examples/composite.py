@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageOps
 
-from finetune.backdrops import Backdrop, Photographs, framed, make_backdrop
-from finetune.buckets import Frame, for_product, nearest
-from finetune.captions import colour_name
-from finetune.core.glass import composite_glass
-from finetune.core.images import Array, Floats, resize_rgba
-from finetune.core.masks import Box, Mask, bounding_box, box_mask, dilate
-from finetune.core.shadow import contact_shadow, darken
-from finetune.matte import Cutout
+from finetune.core.compositing.contact_shadow import contact_shadow, darken
+from finetune.core.compositing.glass import composite_glass
+from finetune.core.pictures.images import Array, Floats, resize_rgba
+from finetune.core.pictures.masks import Box, Mask, bounding_box, box_mask, dilate
+from finetune.examples.backdrops import Backdrop, Photographs, framed, make_backdrop
+from finetune.examples.buckets import Frame, for_product, nearest
+from finetune.examples.captions import colour_name
+from finetune.matting.matte import Cutout
 
 SMALLEST, LARGEST = 0.35, 0.80
 """Height of the product as a share of the frame's."""

@@ -1,4 +1,4 @@
-"""Procedural surfaces: marble, wood, concrete, sand, linen as square tiles. Called by `finetune.backdrops`.
+"""Procedural surfaces: marble, wood, concrete, sand, linen as square tiles. Called by `finetune.examples.backdrops`.
 
 Every function takes a generator and a side and returns (side, side, 3) float32 sRGB in 0..1 that wraps around at its
 edges, so that a surface can repeat. Deterministic from the generator; reads and writes nothing.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from finetune.core.images import Floats
+from finetune.core.pictures.images import Floats
 
 Texture = Callable[[np.random.Generator, int], Floats]
 

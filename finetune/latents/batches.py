@@ -20,7 +20,7 @@ from finetune.core.device import to_device
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from finetune.cache import CachedExamples
+    from finetune.latents.cache import CachedExamples
 
 
 @dataclass(frozen=True)

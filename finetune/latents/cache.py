@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from finetune.cache_entries import read_back, read_entry, write_entry
-from finetune.core import fingerprint, masks
-from finetune.core.basemodel import PARTS, ResolvedBase, load_pipeline, part_fingerprint
+from finetune.core import fingerprint
+from finetune.core.basemodel.resolve import PARTS, ResolvedBase, load_pipeline, part_fingerprint
 from finetune.core.console import say
 from finetune.core.device import release_memory
-from finetune.examples import inpainting_mask
-from finetune.file_hashes import FileHashes
+from finetune.core.pictures import masks
+from finetune.core.storage.file_hashes import FileHashes
+from finetune.examples.composite import inpainting_mask
+from finetune.latents.entries import read_back, read_entry, write_entry
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLInpaintPipeline

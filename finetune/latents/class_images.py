@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.cache import Row
 from finetune.core import fingerprint
-from finetune.core.basemodel import ResolvedBase
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.device import forget_frames, is_out_of_memory, release_memory
 from finetune.core.errors import OutOfMemory
-from finetune.core.images import write_png
-from finetune.core.inpaint import Sampling, load_inpainter
-from finetune.core.masks import Box, Mask, box_mask
-from finetune.examples import derive_seed
+from finetune.core.painting.inpainter import Sampling, load_inpainter
+from finetune.core.pictures.images import write_png
+from finetune.core.pictures.masks import Box, Mask, box_mask
+from finetune.examples.composite import derive_seed
+from finetune.latents.cache import Row
 
 FORMAT = 1
 PROMPT = "a photo of {class_noun}"

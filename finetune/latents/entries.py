@@ -1,7 +1,7 @@
 """An entry of the cache as a file: it carries a checksum of its numbers and counts only while that holds.
 
 A file that was cut short, that a failing disk changed, or that comes from before entries had a checksum is no entry:
-it reads as missing, and the cache makes it again instead of training on it. Called by `finetune.cache`; it knows
+it reads as missing, and the cache makes it again instead of training on it. Called by `finetune.latents.cache`; it knows
 nothing of what the tensors mean.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.core.errors import StateWriteError
-from finetune.writing import kept
+from finetune.core.storage.durable import kept
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.catalog import Workspace
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.errors import RunError
-from finetune.core.prepared import PreparedSet
-from finetune.run_facts import mask_line
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
+from finetune.core.storage.durable import kept
 from finetune.settings import TrainConfig
-from finetune.writing import kept
+from finetune.training.summary import mask_line
 
 if TYPE_CHECKING:
-    from finetune.cache import CachedExamples, Row
+    from finetune.latents.cache import CachedExamples, Row
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def load_examples(
     Raises:
         RunError: the prepared set has no training examples.
     """
-    from finetune.cache import RowSet, build_caches
+    from finetune.latents.cache import RowSet, build_caches
 
     ring = config.objective.ring_px
     wanted = {"training": RowSet(split_rows(workspace, prepared, base, "train"), ring)}
@@ -98,7 +98,7 @@ def _held_out_rows(workspace: Workspace, prepared: PreparedSet, base: ResolvedBa
 def _class_rows(
     workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
 ) -> list[Row]:
-    from finetune.class_pictures import class_rows
+    from finetune.latents.class_images import class_rows
 
     rows = class_rows(
         workspace.cache / "class",
@@ -135,7 +135,7 @@ def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -
     """
     from datasets.exceptions import DatasetsError
 
-    from finetune.cache import row_from_dataset
+    from finetune.latents.cache import row_from_dataset
 
     folder = workspace.cache / "datasets" / prepared.fingerprint
     try:

@@ -1,8 +1,8 @@
 """The thin dark line where a product meets its ground: shadow, though as sharp as an outline.
 
-Called by `finetune.ground`, after the soft shadow has been taken off.
+Called by `finetune.matting.ground`, after the soft shadow has been taken off.
 
-A soft shadow is told from the product by its lack of edges (`finetune.ground_shadow`). The contact shadow under a foot
+A soft shadow is told from the product by its lack of edges (`finetune.matting.soft_shadow`). The contact shadow under a foot
 is a few pixels wide and ends at the product, so it has an edge on both sides. What gives it away is its outer flank:
 going up from the ground it darkens, all channels alike, over more pixels than an outline of this picture's sharpness
 takes. Packshots are upright, so only the lower contour is looked at. Reads arrays, writes nothing.
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finetune.core.images import Floats
-from finetune.core.masks import Mask, bounding_box
+from finetune.core.pictures.images import Floats
+from finetune.core.pictures.masks import Mask, bounding_box
 
 FOOT = 0.3
 """Columns whose lowest pixel is within this share of the product's height above its foot may touch the ground."""

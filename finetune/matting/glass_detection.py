@@ -1,4 +1,4 @@
-"""What of a product lets its ground through, and how much: the glass layer. Called by `finetune.cutting`.
+"""What of a product lets its ground through, and how much: the glass layer. Called by `finetune.matting.photo`.
 
 On a plain ground of known light B a transparent part shows T B, so its transmittance is T = C / B, per channel, in
 linear light. Whether a light, even area is glass or white matter no single pixel says. Glass tells by its outline: it
@@ -18,10 +18,10 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError
-from finetune.core.images import Floats, to_linear, to_srgb8
-from finetune.core.masks import Mask, bounding_box
-from finetune.ground import estimate_ground
-from finetune.matte import WORKING_SIDE, Cutout
+from finetune.core.pictures.images import Floats, to_linear, to_srgb8
+from finetune.core.pictures.masks import Mask, bounding_box
+from finetune.matting.ground import estimate_ground
+from finetune.matting.matte import WORKING_SIDE, Cutout
 
 GlassMode = Literal["auto", "yes", "no"]
 GLASS_NOUNS = re.compile(

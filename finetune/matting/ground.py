@@ -1,4 +1,4 @@
-"""The plain ground of a packshot: its colour everywhere, what is product, what is shadow. Called by `finetune.matte`.
+"""The plain ground of a packshot: its colour everywhere, what is product, what is shadow. Called by `finetune.matting.matte`.
 
 Everything is measured as transmittance T = C / B in linear light, per channel, with B the estimated ground: ground has
 T = 1, a soft shadow lowers all channels alike and smoothly, a product does neither. Reads arrays, writes nothing.
@@ -15,11 +15,11 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError
-from finetune.core.images import Floats
-from finetune.core.masks import Mask, bounding_box
-from finetune.ground_contact import without_contact_shadow
-from finetune.ground_shadow import opened, soft_shadow
-from finetune.outline import edge_blur
+from finetune.core.pictures.images import Floats
+from finetune.core.pictures.masks import Mask, bounding_box
+from finetune.matting.contact_line import without_contact_shadow
+from finetune.matting.outline import edge_blur
+from finetune.matting.soft_shadow import opened, soft_shadow
 
 Decimals = TypeVar("Decimals", NDArray[np.float32], NDArray[np.float64])
 RING_SHARE = 0.015

@@ -13,11 +13,11 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError, ImageError
-from finetune.core.images import Array, Floats, to_linear
-from finetune.core.masks import Box, Mask, bounding_box, dilate
-from finetune.ground import HINT, estimate_ground, separate
-from finetune.outline import enlarged, refine_outline
-from finetune.unmixing import FAINT, REACH, solve_alpha, unmix_colours
+from finetune.core.pictures.images import Array, Floats, to_linear
+from finetune.core.pictures.masks import Box, Mask, bounding_box, dilate
+from finetune.matting.ground import HINT, estimate_ground, separate
+from finetune.matting.outline import enlarged, refine_outline
+from finetune.matting.unmixing import FAINT, REACH, solve_alpha, unmix_colours
 
 WORKING_SIDE = 680
 """Pictures are looked at in whole multiples of this: one twice as large is halved first."""
@@ -38,7 +38,7 @@ class Cutout:
     photo_size: tuple[int, int]
     """(width, height) of the photo."""
     glass: Image.Image | None = None
-    """RGBA at `rgba`'s size where parts are transparent (`finetune.core.glass`); None for an opaque product."""
+    """RGBA at `rgba`'s size where parts are transparent (`finetune.core.compositing.glass`); None for an opaque product."""
     shadow: Image.Image | None = None
     """L over the whole photo, perhaps reduced: the soft shadow on its ground, 255 where the light is undimmed, as
     linear light times 255; None where the source of the matte knows of none."""

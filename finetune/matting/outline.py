@@ -1,4 +1,4 @@
-"""The product's outline at full size, from one found on a reduced picture. Called by `finetune.matte`.
+"""The product's outline at full size, from one found on a reduced picture. Called by `finetune.matting.matte`.
 
 Only cells of the reduced picture that lie on the outline are looked at again. Reads arrays, writes nothing.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from finetune.core.images import Array, Floats, to_linear
-from finetune.core.masks import Mask
-from finetune.unmixing import CLEAR_CONTRAST, GroundAt, Rows, grown
+from finetune.core.pictures.images import Array, Floats, to_linear
+from finetune.core.pictures.masks import Mask
+from finetune.matting.unmixing import CLEAR_CONTRAST, GroundAt, Rows, grown
 
 TOUCHED = 0.06
 """Share of the contrast between product and ground from which on a pixel holds some product."""

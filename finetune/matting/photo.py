@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from finetune.core.catalog import ProductSet, SetConfig
 from finetune.core.console import say, warn
 from finetune.core.errors import CatalogError, ImageError, PackshotError
-from finetune.core.frame import Remark
-from finetune.core.images import Reading, read_mask, read_picture
-from finetune.core.set_files import Photo
-from finetune.glass import with_glass
-from finetune.matte import Cutout
-from finetune.matte_sources import cut_by
+from finetune.core.pictures.decoded import Remark
+from finetune.core.pictures.images import Reading, read_mask, read_picture
+from finetune.core.products.catalog import ProductSet, SetConfig
+from finetune.core.products.set_files import Photo
+from finetune.matting.glass_detection import with_glass
+from finetune.matting.matte import Cutout
+from finetune.matting.sources import cut_by
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The soft shadow a product throws on its ground, told apart from the product. Called by `finetune.ground`.
+"""The soft shadow a product throws on its ground, told apart from the product. Called by `finetune.matting.ground`.
 
 A soft shadow darkens all channels alike and has no sharp edge towards the ground; a product has one, all around.
 Reads arrays, writes nothing.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from finetune.core.images import Floats
-from finetune.core.masks import Mask
+from finetune.core.pictures.images import Floats
+from finetune.core.pictures.masks import Mask
 
 SHADOW_FLOOR, DEEP_FLOOR = 0.25, 0.08
 """Darkest T a soft shadow may have; where it passes gently into deeper shadow."""

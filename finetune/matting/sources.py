@@ -1,5 +1,5 @@
 """Which source cuts a photo out: given mask, alpha channel, plain ground, learned model, in this order unless set.yaml
-names one (`cutout:`). Called by `finetune.cutting`; `finetune.matte` and `finetune.learned_matte` do the work.
+names one (`cutout:`). Called by `finetune.matting.photo`; `finetune.matting.matte` and `finetune.core.segmentation.learned` do the work.
 
 What was asked for and cannot be had is an error with its cures, never another source in silence.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from finetune.core.errors import CutoutError
-from finetune.core.frame import Remark
-from finetune.learned_matte import INSTALL, find_model, learned_mask, model_content
-from finetune.matte import Cutout, cut_out
+from finetune.core.pictures.decoded import Remark
+from finetune.core.segmentation.learned import INSTALL, find_model, learned_mask, model_content
+from finetune.matting.matte import Cutout, cut_out
 
 LEARNED = "learned model"
 """How a cutout's source begins when a model made it; the model's name follows."""
@@ -95,7 +95,7 @@ def model_fingerprint(source: str, model: str, folder: Path) -> str:
 
 def circumstances(source: str, model: str, folder: Path) -> list[str]:
     """What besides its content may decide whether a photo can be read and cut out: the learned model that would be
-    used, and the versions of the libraries. For photos that failed; see `finetune.records.LeftOut`.
+    used, and the versions of the libraries. For photos that failed; see `finetune.dataset.records.LeftOut`.
     """
     found = ""
     if source in ("auto", "learned"):

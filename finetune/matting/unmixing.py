@@ -1,4 +1,4 @@
-"""Alpha and true edge colours of a product on a known ground. Called by `finetune.matte`.
+"""Alpha and true edge colours of a product on a known ground. Called by `finetune.matting.matte`.
 
 An edge pixel is a mixture C = a F + (1 - a) B in linear light. With the ground B known and the product's colour F
 taken from inside the rim, alpha is solved for, then F from alpha. Only the band along the rim is computed, as lists of
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.core.images import Array, Floats, to_linear, to_srgb8
-from finetune.core.masks import Mask
+from finetune.core.pictures.images import Array, Floats, to_linear, to_srgb8
+from finetune.core.pictures.masks import Mask
 
 CORE_DEPTH = (1.5, 4.0)
 """Least and greatest depth (px) inside the rim from which on alpha is exactly 1; 2.2 times the edge's blur."""

@@ -1,7 +1,7 @@
 """What one training run needs in memory, by component; computed from the model's own graph, on any machine.
 
-Called by `packshot plan` and by training before anything loads. The step is traced without data (`finetune.tracing`),
-the rest follows from sizes. It measures nothing and chooses nothing: `finetune.plan` does.
+Called by `packshot plan` and by training before anything loads. The step is traced without data (`finetune.memory.step_trace`),
+the rest follows from sizes. It measures nothing and chooses nothing: `finetune.memory.fit` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from finetune.core.errors import OutOfMemory
 if TYPE_CHECKING:
     import torch
 
-    from finetune.tracing import Timeline
+    from finetune.memory.step_trace import Timeline
 
 # preset -> least total memory of the GPU in GiB (cards report a little under their nominal size)
 SDXL_PRESETS = (("sdxl-24gb", 22.0), ("sdxl-16gb", 15.0), ("sdxl-12gb", 11.0), ("sdxl-8gb", 7.4))
@@ -111,9 +111,10 @@ def budget(setup: Setup, *, context: int) -> Budget:
     """
     import torch
 
-    from finetune import quantize, tracing
+    from finetune.memory import step_trace
+    from finetune.unet import nf4 as quantize
 
-    unet = tracing.unet_without_data(
+    unet = step_trace.unet_without_data(
         setup.unet,
         dtype=getattr(torch, setup.dtype),
         rank=setup.rank,
@@ -123,7 +124,7 @@ def budget(setup: Setup, *, context: int) -> Budget:
     )
     trained = [p for p in unet.parameters() if p.requires_grad]
     frozen = [*(p for p in unet.parameters() if not p.requires_grad), *unet.buffers(), *quantize.scales_of(unet)]
-    timeline = tracing.trace_step(
+    timeline = step_trace.trace_step(
         unet,
         size=setup.size,
         batch=setup.batch,

@@ -1,6 +1,6 @@
 """What drawing a picture needs in memory, by the pipeline's parts; computed without data, on any machine.
 
-Called by `finetune.plan`, for previews, for the choice among candidates and for class pictures: all draw through
+Called by `finetune.memory.fit`, for previews, for the choice among candidates and for class pictures: all draw through
 `core.inpaint.Inpainter`. Its pipeline encodes prompts, then the masked picture, samples with guidance (a batch of 2,
 no gradients), decodes. It measures nothing, and knows of no training: what stays beside is its caller's to add.
 """
@@ -15,10 +15,11 @@ import torch
 from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from finetune import quantize, tracing
-from finetune.caching_memory import text_encoders
-from finetune.loop import predict
-from finetune.memory import CUBLAS, Setup, bytes_of
+from finetune.memory import step_trace
+from finetune.memory.budget import CUBLAS, Setup, bytes_of
+from finetune.memory.encoding import text_encoders
+from finetune.training.loop import predict
+from finetune.unet import nf4
 
 GUIDED = 2
 """Pictures in the UNet's batch: with the prompt and without (classifier-free guidance)."""
@@ -76,7 +77,7 @@ def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
     """
     kind, cuda = getattr(torch, setup.dtype), setup.cuda
     share = kind.itemsize
-    unet = tracing.unet_without_data(
+    unet = step_trace.unet_without_data(
         setup.unet, dtype=kind, rank=setup.rank, targets=setup.targets, dora=setup.dora, nf4=setup.nf4
     )
     vae, encoding, decoding = _vae(folder, size, kind, cuda)
@@ -96,11 +97,11 @@ def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
 def _prediction(unet: Any, size: int, dtype: torch.dtype, cuda: bool) -> int:
     """What the UNet needs for a prediction with guidance; no autocast, as in placing."""
     with FakeTensorMode(), torch.no_grad():
-        tracing.fake_parameters(unet)
+        step_trace.fake_parameters(unet)
         unet.eval()
-        batch = tracing.fake_batch(unet, size=size, batch=GUIDED)
+        batch = step_trace.fake_batch(unet, size=size, batch=GUIDED)
         known = [*unet.parameters(), *unet.buffers(), *(value for value in vars(batch).values() if value is not None)]
-        watch = tracing.StorageWatch(cuda=cuda, known=known)
+        watch = step_trace.StorageWatch(cuda=cuda, known=known)
         with watch:
             predict(unet, batch, batch.latents, dtype)
     return watch.timeline.peak()
@@ -116,9 +117,9 @@ def _vae(folder: Path, size: int, dtype: torch.dtype, cuda: bool) -> tuple[int, 
     for method, kind, shape in (("encode", upcast, (1, 3, size, size)), ("decode", torch.float32, (1, 4, side, side))):
         vae = _vae_without_data(config, kind)
         with FakeTensorMode(), torch.no_grad():
-            tracing.fake_parameters(vae)
+            step_trace.fake_parameters(vae)
             given = torch.empty(*shape, dtype=kind)
-            watch = tracing.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers(), given])
+            watch = step_trace.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers(), given])
             with watch:
                 getattr(vae, method)(given)
         uses.append(_weights(vae, cuda) - weights + (bytes_of([given], cuda) if cuda else 0) + watch.timeline.peak())
@@ -131,4 +132,4 @@ def _vae_without_data(config: Any, dtype: torch.dtype) -> Any:
 
 
 def _weights(model: Any, cuda: bool) -> int:
-    return bytes_of([*model.parameters(), *model.buffers(), *quantize.scales_of(model)], cuda)
+    return bytes_of([*model.parameters(), *model.buffers(), *nf4.scales_of(model)], cuda)

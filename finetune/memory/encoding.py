@@ -1,6 +1,6 @@
 """What encoding a set needs in memory, before the UNet loads; computed without data, on any machine.
 
-Called by `finetune.plan`. `finetune.cache` encodes in two parts that never meet in memory: the text encoders, then the
+Called by `finetune.memory.fit`. `finetune.latents.cache` encodes in two parts that never meet in memory: the text encoders, then the
 VAE; each in float32, one picture at a time.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from finetune.memory import bytes_of
+from finetune.memory.budget import bytes_of
 
 
 def caching_peak(folder: Path, size: int, *, cuda: bool) -> int:
@@ -43,14 +43,14 @@ def _vae(folder: Path, size: int, cuda: bool) -> int:
     from diffusers import AutoencoderKL
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from finetune import tracing
+    from finetune.memory import step_trace
 
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(folder / "vae"))).requires_grad_(False)
     with FakeTensorMode(), torch.no_grad():
-        tracing.fake_parameters(vae)
+        step_trace.fake_parameters(vae)
         picture = torch.empty(1, 3, size, size)
-        watch = tracing.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers()])
+        watch = step_trace.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers()])
         with watch:
             vae.encode(picture)
     return _weights(vae, cuda) + bytes_of([picture], cuda) + watch.timeline.peak()

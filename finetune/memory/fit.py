@@ -1,6 +1,6 @@
 """Whether a training run fits a device, and the fastest settings that do. Called by `packshot plan` and by training.
 
-A recipe: it sees the config. What a step needs comes from `finetune.memory`; budgets are kept in the workspace's cache
+A recipe: it sees the config. What a step needs comes from `finetune.memory.budget`; budgets are kept in the workspace's cache
 by content, since a full-size step takes a while to trace. It loads no weights.
 """
 
@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finetune import memory
 from finetune.core import fingerprint
-from finetune.core.basemodel import EMBEDDED, HUB_ID, resolve_base, single_file_config
+from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, resolve_base, single_file_config
 from finetune.core.config import validate
 from finetune.core.device import computes_bf16, free_gpu_memory
 from finetune.core.errors import ConfigError, OutOfMemory
-from finetune.memory import Budget, Setup
-from finetune.rundir import environment
+from finetune.memory import budget as memory
+from finetune.memory.budget import Budget, Setup
+from finetune.runs.folder import environment
 from finetune.settings import TrainConfig
 
 RESERVED = 0.35
@@ -132,8 +132,8 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device, folder: 
     Args:
         folder: of the base's configuration files; looked into where text encoders stay in memory.
     """
-    from finetune.caching_memory import text_encoders
     from finetune.core.device import pick_dtype
+    from finetune.memory.encoding import text_encoders
 
     m, t, a = config.memory, config.train, config.adapter
     if device.cuda:
@@ -184,7 +184,7 @@ def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> d
 
 def smaller(setup: Setup) -> Iterator[Setup]:
     """Setups that train the same, fastest first: levels of checkpointing, in each smaller and smaller batches."""
-    from finetune.checkpointing import LEVELS
+    from finetune.unet.checkpointing import LEVELS
 
     effective = setup.batch * setup.accumulation
     for level in LEVELS:

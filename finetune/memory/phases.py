@@ -1,6 +1,6 @@
 """What a run needs in memory besides its training step: encoding before it, pictures drawn before, during and after it.
 
-A recipe beside `finetune.plan`: it sees the config. Called by `packshot plan` and by training, before anything loads.
+A recipe beside `finetune.memory.fit`: it sees the config. Called by `packshot plan` and by training, before anything loads.
 Encoding and class pictures that do not fit are refused; previews and the choice among candidates only warn, since a
 run goes on without them. It loads no weights.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from finetune.core.basemodel import ResolvedBase
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.errors import OutOfMemory
-from finetune.core.inpaint import crowds
-from finetune.memory import Setup, unet_config
-from finetune.plan import SPARE, Device, Verdict, cached, judge, refuse, setup_of, this_device
+from finetune.core.painting.inpainter import crowds
+from finetune.memory.budget import Setup, unet_config
+from finetune.memory.fit import SPARE, Device, Verdict, cached, judge, refuse, setup_of, this_device
 from finetune.settings import TrainConfig
 
 CLASS, STEP = "class pictures", "training step"
@@ -103,7 +103,7 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     Raises:
         OutOfMemory: it does not fit the device.
     """
-    from finetune.caching_memory import caching_peak
+    from finetune.memory.encoding import caching_peak
 
     parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]
     kept = cached(
@@ -143,7 +143,7 @@ def class_drawing_of(config: TrainConfig, setup: Setup, device: Device, folder: 
 
 
 def _drawn(what: str, setup: Setup, stays: int, device: Device, folder: Path, cache: Path) -> Drawn:
-    from finetune.drawing_memory import Drawing, trace_drawing
+    from finetune.memory.drawing import Drawing, trace_drawing
 
     size = setup.unet["sample_size"] * 8
     parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]

@@ -24,9 +24,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from finetune import checkpointing, quantize
-from finetune.batches import Batch
-from finetune.loop import Objective, batch_loss
+from finetune.latents.batches import Batch
+from finetune.training.loop import Objective, batch_loss
+from finetune.unet import checkpointing
+from finetune.unet import nf4 as quantize
 
 TIMESTEPS = 1000
 ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
@@ -220,7 +221,7 @@ def trace_step(
     prediction_type: str = "epsilon",
     cuda: bool,
 ) -> Timeline:
-    """Forward and backward of one batch, as `finetune.loop` does them, on tensors without data.
+    """Forward and backward of one batch, as `finetune.training.loop` does them, on tensors without data.
 
     Args:
         unet: from `unet_without_data`.
@@ -268,11 +269,11 @@ def unet_without_data(
 
     Args:
         rank: of the adapter; 0 for none.
-        nf4: its transformers' layers in 4 bits (`finetune.quantize`).
+        nf4: its transformers' layers in 4 bits (`finetune.unet.nf4`).
     """
     from diffusers import UNet2DConditionModel
 
-    from finetune.lora import add_lora
+    from finetune.unet.lora import add_lora
 
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)

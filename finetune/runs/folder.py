@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from finetune.writing import kept
+from finetune.core.storage.durable import kept
 
 PACKAGES = (
     "packshot",

@@ -20,13 +20,13 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from finetune import run_plots
 from finetune.core.console import warn
 from finetune.core.errors import PackshotError
-from finetune.core.images import open_picture
-from finetune.run_plots import Line, Plot
-from finetune.rundir import RunFolder
-from finetune.validation import BASE, Record, read_records
+from finetune.core.pictures.images import open_picture
+from finetune.runs import plots as run_plots
+from finetune.runs.folder import RunFolder
+from finetune.runs.plots import Line, Plot
+from finetune.validation.loss import BASE, Record, read_records
 
 CELL = 256
 """Side of a preview on the page, pixels."""

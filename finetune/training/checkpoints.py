@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import processes
 from finetune.core.errors import RunError
-from finetune.lora import load_lora_state, lora_state
-from finetune.writing import kept, settle
+from finetune.core.storage.durable import kept, settle
+from finetune.training import distributed
+from finetune.unet.lora import load_lora_state, lora_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -48,7 +48,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int
     Raises:
         StateWriteError: the disk did not take it; the checkpoints before are as they were.
     """
-    return processes.main_only(lambda: _save(accelerator, folder, step, keep))
+    return distributed.main_only(lambda: _save(accelerator, folder, step, keep))
 
 
 def _save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:

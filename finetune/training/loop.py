@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from finetune import objective
-from finetune.backoff import BackOff
-from finetune.batches import Batch
 from finetune.core.device import is_out_of_memory
-from finetune.lora import adapter_off
-from finetune.optimizers import learning_rate
+from finetune.latents.batches import Batch
+from finetune.training import objective
+from finetune.training.oom_backoff import BackOff
+from finetune.training.optimizers import learning_rate
+from finetune.unet.lora import adapter_off
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from finetune.core.console import is_main_process, say, span
 from finetune.core.device import peak_memory_mib
-from finetune.loop import StepReport
-from finetune.writing import kept
+from finetune.core.storage.durable import kept
+from finetune.training.loop import StepReport
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import checkpointing
 from finetune.core.console import say
 from finetune.core.device import release_memory
 from finetune.core.errors import OutOfMemory
-from finetune.writing import kept
+from finetune.core.storage.durable import kept
+from finetune.unet import checkpointing
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from finetune.batches import Batch
-from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.adapters.token_embeddings import ENCODERS, Tokens, add_tokens, token_names
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
 from finetune.core.console import say
-from finetune.core.token_embeddings import ENCODERS, Tokens, add_tokens, token_names
-from finetune.loop import Observer, StepReport
+from finetune.latents.batches import Batch
+from finetune.training.loop import Observer, StepReport
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLInpaintPipeline
     from torch import Tensor
 
-    from finetune.cache import CachedExamples
-    from finetune.validation import Validator
+    from finetune.latents.cache import CachedExamples
+    from finetune.validation.loss import Validator
 
 
 class TokenTraining:

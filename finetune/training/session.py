@@ -10,29 +10,31 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune import execution, lora, processes, resume, run_facts, rundir
-from finetune.backoff import BackOff
-from finetune.core.basemodel import ResolvedBase
-from finetune.core.catalog import Workspace
+from finetune.adapters.init_from import Origin, read_tokens, read_weights
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.device import forget_peak_memory, pick_dtype
 from finetune.core.errors import RunError
-from finetune.core.prepared import PreparedSet
-from finetune.optimizers import import_bitsandbytes, make_optimizer, make_schedule
-from finetune.origin import Origin, read_tokens, read_weights
-from finetune.quantize import load_frozen_unet
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
+from finetune.core.storage.durable import kept
+from finetune.latents.examples import TrainingExamples, load_examples
+from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
-from finetune.trackers import end_trackers, start_trackers
-from finetune.training_examples import TrainingExamples, load_examples
-from finetune.writing import kept
+from finetune.training import checkpoints, distributed, summary
+from finetune.training.oom_backoff import BackOff
+from finetune.training.optimizers import import_bitsandbytes, make_optimizer, make_schedule
+from finetune.training.trackers import end_trackers, start_trackers
+from finetune.unet import execution, lora
+from finetune.unet.nf4 import load_frozen_unet
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-    from finetune.cache import CachedExamples
-    from finetune.loop import Objective
-    from finetune.pivotal import TokenTraining
+    from finetune.latents.cache import CachedExamples
+    from finetune.training.loop import Objective
+    from finetune.training.pivotal_tuning import TokenTraining
 
 
 @dataclass
@@ -84,15 +86,15 @@ class Session:
 
     def last_good(self, step: int) -> str:
         """The newest checkpoint up to a step, in words, once the later ones, which are no good, are gone."""
-        newest = processes.main_only(lambda: resume.drop_after(self.run.state, step))
+        newest = distributed.main_only(lambda: checkpoints.drop_after(self.run.state, step))
         if newest is None:
             return "there is no good state from before"
         return f"the last good state is {newest.name} in {self.run.path.name}"
 
     def objective(self) -> Objective:
         """The settings of the loss."""
-        from finetune.loop import Objective
-        from finetune.objective import training_alphas
+        from finetune.training.loop import Objective
+        from finetune.training.objective import training_alphas
 
         o = self.config.objective
         return Objective(
@@ -107,7 +109,7 @@ class Session:
 
     def save(self, step: int) -> None:
         """Write the checkpoint of a step."""
-        resume.save_checkpoint(self.accelerator, self.run.state, step, self.config.train.keep_checkpoints)
+        checkpoints.save_checkpoint(self.accelerator, self.run.state, step, self.config.train.keep_checkpoints)
 
 
 def open_session(
@@ -131,7 +133,7 @@ def open_session(
     _need_bitsandbytes(config)
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
-    loaded = processes.main_first(lambda: load_examples(workspace, prepared, base, config, device))
+    loaded = distributed.main_first(lambda: load_examples(workspace, prepared, base, config, device))
     examples, held_out = loaded.training, loaded.held_out
     execution.allow_tf32(device)
     unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
@@ -142,21 +144,21 @@ def open_session(
     accelerator.register_for_checkpointing(schedule)
     if tokens:
         accelerator.register_for_checkpointing(tokens.rows)
-    resume.save_only_the_adapter(accelerator)
+    checkpoints.save_only_the_adapter(accelerator)
     memory = BackOff(
         accelerator,
         unet,
         run.path / "memory.json",
         level=config.memory.gradient_checkpointing,
         batch=t.batch,
-        save=lambda step: resume.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
+        save=lambda step: checkpoints.save_checkpoint(accelerator, run.state, step, t.keep_checkpoints),
     )
     if t.compile:
         execution.compile_blocks(accelerator.unwrap_model(unet))
-    start = resume.load_newest(accelerator, run.state)
+    start = checkpoints.load_newest(accelerator, run.state)
     if tokens:
         tokens.begin(start)
-    processes.main_only(lambda: rundir.trim_metrics(run.metrics, start))
+    distributed.main_only(lambda: rundir.trim_metrics(run.metrics, start))
     rank = config.adapter.rank
     say(f"  {size.modules} modules, {size.parameters:,} parameters, rank {rank}; {len(examples)} examples on {device}")
     _say_facts(config, examples, accelerator.num_processes)
@@ -223,9 +225,9 @@ def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> Non
     """Say what will be trained, as it came out; `count` processes."""
     a, o, t = config.adapter, config.objective, config.train
     weights = {"product_weight": o.product_weight, "ring_weight": o.ring_weight, "elsewhere": o.elsewhere_weight}
-    for line in run_facts.region_lines(examples.product, examples.ring, **weights):
+    for line in summary.region_lines(examples.product, examples.ring, **weights):
         say(f"  {line}")
-    line = run_facts.step_line(
+    line = summary.step_line(
         batch=t.batch,
         accumulation=t.accumulation,
         processes=count,
@@ -247,7 +249,7 @@ def _tokens(
     origin: Origin | None,
 ) -> TokenTraining:
     """The trigger word's new tokens; they begin as those of the adapter it starts from, where that has some."""
-    from finetune.pivotal import TokenTraining
+    from finetune.training.pivotal_tuning import TokenTraining
 
     count = config.adapter.token_embeddings
     begin = read_tokens(origin) if origin else None
@@ -280,7 +282,7 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    device = processes.start().device.type
+    device = distributed.start().device.type
     execution.set_deterministic(config.train.deterministic, device)
     dtype = pick_dtype(config.memory.precision, device, batch=config.train.batch)
     name = {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(dtype), "no")
@@ -292,7 +294,7 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
         cpu=device == "cpu",
     )
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    if accelerator.num_processes != processes.count():
+    if accelerator.num_processes != distributed.count():
         raise RunError(f"accelerate sees {accelerator.num_processes} processes", "start several by torchrun")
     start_trackers(accelerator, run.path, config.model_dump(mode="json"))
     return accelerator, dtype

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from finetune.core.console import say
 from finetune.core.errors import RunError
-from finetune.loop import StepReport
+from finetune.training.loop import StepReport
 
 WINDOW = 20
 """Steps whose losses are averaged before they are compared: single steps scatter with their timesteps."""

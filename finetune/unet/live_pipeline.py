@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.adapters.token_embeddings import Tokens
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
 from finetune.core.device import forget_frames, is_out_of_memory, release_memory
 from finetune.core.errors import OutOfMemory
-from finetune.core.inpaint import Inpainter, bring_to_device
-from finetune.core.token_embeddings import Tokens
+from finetune.core.painting.inpainter import Inpainter, bring_to_device
 
 if TYPE_CHECKING:
     import torch

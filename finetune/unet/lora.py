@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.adapter import ADAPTER_NAME
+from finetune.core.adapters.file import ADAPTER_NAME
 from finetune.core.errors import BaseModelError
 
 if TYPE_CHECKING:

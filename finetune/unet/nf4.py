@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel import ResolvedBase, load_unet
+from finetune.core.basemodel.resolve import ResolvedBase, load_unet
 from finetune.core.console import say
 from finetune.core.errors import BaseModelError
-from finetune.lora import target_modules
-from finetune.optimizers import import_bitsandbytes
+from finetune.training.optimizers import import_bitsandbytes
+from finetune.unet.lora import target_modules
 
 if TYPE_CHECKING:
     import torch

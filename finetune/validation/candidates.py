@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune import writing
-from finetune.validation import Record, by_loss
+from finetune.core.storage import durable
+from finetune.validation.loss import Record, by_loss
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ class Candidates:
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with writing.kept(f"the adapter of step {step}", self.folder / f".step-{step:06d}") as part:
+        with durable.kept(f"the adapter of step {step}", self.folder / f".step-{step:06d}") as part:
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, str(part))
             part.replace(self.path(step))
         kept = {record.step for record in by_loss(records)[: self.keep]} | {step}

@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from finetune import objective, writing
-from finetune.batches import Batch
 from finetune.core.console import say
-from finetune.loop import Objective, StepReport, predict
-from finetune.lora import adapter_off
+from finetune.core.storage import durable
+from finetune.latents.batches import Batch
+from finetune.training import objective
+from finetune.training.loop import Objective, StepReport, predict
+from finetune.unet.lora import adapter_off
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from finetune.cache import CachedExamples
+    from finetune.latents.cache import CachedExamples
 
 BASE = 0
 """The step under which the base's own loss is recorded."""
@@ -204,7 +205,7 @@ class Validator:
     def _write(self) -> None:
         if self.accelerator.is_main_process:
             lines = [json.dumps({"step": r.step, "loss": r.loss}) + "\n" for r in self.records]
-            with writing.kept("the validation record", self.file.with_name(f".{self.file.name}")) as part:
+            with durable.kept("the validation record", self.file.with_name(f".{self.file.name}")) as part:
                 part.write_text("".join(lines), encoding="utf-8")
                 part.replace(self.file)
 

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from finetune.core import compose
-from finetune.core.basemodel import ResolvedBase
+from finetune.core.adapters.token_embeddings import Tokens
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.compositing import placement as compose
+from finetune.core.compositing.glass import composite_glass
 from finetune.core.console import warn
 from finetune.core.device import own_random_state
 from finetune.core.errors import OutOfMemory
-from finetune.core.glass import composite_glass
-from finetune.core.images import open_picture, write_png
-from finetune.core.inpaint import Inpainter, Sampling
-from finetune.core.prepared import PreparedSet
-from finetune.core.prompts import PromptSection, resolve_prompt
-from finetune.core.token_embeddings import Tokens
-from finetune.live_unet import live_inpainter
+from finetune.core.painting.inpainter import Inpainter, Sampling
+from finetune.core.painting.prompts import PromptSection, resolve_prompt
+from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.products.prepared import PreparedSet
+from finetune.unet.live_pipeline import live_inpainter
 
 if TYPE_CHECKING:
     import torch

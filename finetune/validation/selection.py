@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune import lora
-from finetune.candidates import Candidates
-from finetune.core import gate, judging
-from finetune.core.basemodel import ResolvedBase
+from finetune.core.adapters.token_embeddings import Tokens
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
-from finetune.core.drawings import DRAWINGS, DrawingRoom, Request, product_box, requests_for
 from finetune.core.errors import PackshotError
-from finetune.core.gallery import hang, make_frame
-from finetune.core.images import open_picture
-from finetune.core.inpaint import Inpainter, Sampling
-from finetune.core.prepared import PreparedSet
-from finetune.core.token_embeddings import Tokens
-from finetune.live_unet import live_inpainter
+from finetune.core.fidelity import gate, scoring
+from finetune.core.fidelity.insert_pictures import DRAWINGS, DrawingRoom, Request, product_box, requests_for
+from finetune.core.fidelity.references import hang, make_frame
+from finetune.core.painting.inpainter import Inpainter, Sampling
+from finetune.core.pictures.images import open_picture
+from finetune.core.products.prepared import PreparedSet
 from finetune.settings import TrainConfig
-from finetune.validation import Record, by_loss
+from finetune.unet import lora
+from finetune.unet.live_pipeline import live_inpainter
+from finetune.validation.candidates import Candidates
+from finetune.validation.loss import Record, by_loss
 
 if TYPE_CHECKING:
     import torch
@@ -169,8 +169,8 @@ class Judge:
     def measure(self) -> Measured:
         """Draw and measure with the adapter as it is now."""
         drawings = self.room.draw(self.requests, tell=lambda line: None)
-        judged = [judging.judge_drawing(drawing, self.views, self.frame) for drawing in drawings]
-        values = {name: value for name, value in judging.values_of(judged).items() if value is not None}
+        judged = [scoring.judge_drawing(drawing, self.views, self.frame) for drawing in drawings]
+        values = {name: value for name, value in scoring.values_of(judged).items() if value is not None}
         scores = gate.score(values, self.rules)
         passed = gate.verdict(scores, self.rules) == "pass" if self.rules else None
         return Measured((values["palette"] + values["layout"]) / 2, passed, values)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune import lora, processes
-from finetune.candidates import Candidates
-from finetune.choice import Choice, choose_of_run
 from finetune.core.console import say
-from finetune.training_session import Session
-from finetune.validation import EarlyStop, EndOfRun, Record, Validator
+from finetune.training import distributed
+from finetune.training.session import Session
+from finetune.unet import lora
+from finetune.validation.candidates import Candidates
+from finetune.validation.loss import EarlyStop, EndOfRun, Record, Validator
+from finetune.validation.selection import Choice, choose_of_run
 
 
 def _candidates(session: Session) -> Candidates:
@@ -83,7 +84,7 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
         session.accelerator.log({"chosen_step": chosen.step}, step=last)
         return chosen
 
-    taken = processes.main_only(choose)
+    taken = distributed.main_only(choose)
     if not session.accelerator.is_main_process and taken.step in candidates.steps():
         lora.load_lora_state(session.bare_unet, candidates.load(taken.step))
     return taken

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from finetune.core import fingerprint
-from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options
 from finetune.core.config import gate_path
 from finetune.core.console import say
+from finetune.core.products.catalog import Workspace
 
 
 @click.command()
@@ -50,7 +50,7 @@ def evaluate(
       packshot evaluate perfume01
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
-    from finetune.core import gate
+    from finetune.core.fidelity import gate
     from inference.evaluate import SHEET, evaluate_adapter, scores_of
 
     config = gate.load_gate(gate_file, overrides)

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from finetune.core.catalog import Workspace
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, find_config, read_yaml, validate
 from finetune.core.console import say, warn
 from finetune.core.errors import PackshotError, RunError
-from inference.scene import PlaceConfig
+from finetune.core.products.catalog import Workspace
+from inference.settings import PlaceConfig
 
 FLAGS = {
     "mode": "mode",
@@ -100,8 +100,8 @@ def place(
     """
     config = place_config(config_name, overrides, flags)
     from inference import place as recipe
-    from inference.plan import plan_placing
-    from inference.provenance import read_manifest
+    from inference.manifest import read_manifest
+    from inference.request import plan_placing
 
     plan = plan_placing(Workspace(workspace), sku, prompt, config=config, photo=photo, adapter=adapter, base=base)
     run = recipe.place(plan, device=device)
@@ -124,7 +124,7 @@ def verify(pictures: tuple[Path, ...], as_json: bool, workspace: Path) -> None:
 
     Exit code 1 when one does not.
     """
-    from inference.provenance import check_picture
+    from inference.manifest import check_picture
 
     findings: list[dict[str, Any]] = []
     failures: list[PackshotError] = []

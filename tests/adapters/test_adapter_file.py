@@ -5,81 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from finetune.core import adapter as adapter_file
-from finetune.core.basemodel import ResolvedBase, load_pipeline, load_unet, resolve_base
+from finetune.core.adapters import file as adapter_file
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline, resolve_base
 from finetune.core.errors import AdapterError, AdapterMismatch
-from finetune.core.inpaint import Inpainter, Sampling, load_inpainter
-from finetune.lora import add_lora, lora_parameters, lora_state, target_modules
+from finetune.core.painting.inpainter import load_inpainter
+from finetune.unet.lora import target_modules
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import UNet2DConditionModel
+from tiny_adapters import KINDS, PLAIN, fresh_unet, output, painted, write_trained
 
 pytestmark = pytest.mark.tiny
-
-PLAIN: dict[str, Any] = {"rank": 4, "alpha": 4, "rslora": False, "dora": False, "targets": "attention", "seed": 0}
-KINDS = {
-    "plain": {},
-    "alpha is not rank": {"alpha": 11},
-    "rslora": {"rslora": True, "alpha": 8},
-    "dora": {"dora": True},
-    "feedforward": {"targets": "attention+feedforward"},
-    "everything": {"targets": "attention+feedforward", "rslora": True, "dora": True, "alpha": 7, "rank": 3},
-}
-
-
-def fresh_unet(base: ResolvedBase, dtype: str = "float32") -> UNet2DConditionModel:
-    import torch
-
-    return load_unet(base, dtype=getattr(torch, dtype), device="cpu")[0].eval()
-
-
-def output(unet: UNet2DConditionModel) -> torch.Tensor:
-    """What the UNet predicts for one fixed input."""
-    import torch
-
-    draw = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        return unet(
-            torch.randn(2, unet.config.in_channels, 8, 8, generator=draw).to(unet.dtype),
-            torch.tensor([300, 700]),
-            torch.randn(2, 5, 64, generator=draw).to(unet.dtype),
-            added_cond_kwargs={
-                "text_embeds": torch.randn(2, 32, generator=draw).to(unet.dtype),
-                "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * 2).to(unet.dtype),
-            },
-        ).sample
-
-
-def write_trained(folder: Path, base: ResolvedBase, **options: Any) -> tuple[Path, torch.Tensor, int]:
-    """An adapter as training would leave it, its file written: path, the UNet's output with it, its module count.
-
-    All of its weights are moved, DoRA's magnitudes too: a fresh adapter is the identity and would prove nothing.
-    """
-    import torch
-
-    unet = fresh_unet(base)
-    config, size = add_lora(unet, **(PLAIN | options))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        for weight in lora_parameters(unet):
-            weight.add_(0.1 * torch.randn_like(weight))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / adapter_file.WEIGHTS
-    manifest = {"base": base.summary(), "token": "prfm01", "label": "Nº 5"}
-    adapter_file.write_adapter(path, lora_state(unet), config, manifest)
-    return path, output(unet.eval()), size.modules
-
-
-@pytest.fixture
-def base(tiny_base: Path) -> ResolvedBase:
-    return resolve_base(str(tiny_base))
 
 
 @pytest.fixture
@@ -153,19 +94,6 @@ def test_half_precision_base_takes_it(adapter: Path, base: ResolvedBase) -> None
     predicted = output(half)
     assert predicted.dtype == torch.bfloat16
     torch.testing.assert_close(predicted.float(), output(exact), atol=0.1, rtol=0.1)
-
-
-def picture_and_mask() -> tuple[Image.Image, np.ndarray]:
-    ramp = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
-    mask = np.zeros((64, 64), bool)
-    mask[16:48, 8:56] = True
-    return Image.fromarray(ramp), mask
-
-
-def painted(inpainter: Inpainter) -> np.ndarray:
-    picture, mask = picture_and_mask()
-    sampling = Sampling(steps=2, guidance=2.0)
-    return np.asarray(inpainter.paint(picture, mask, "a bottle on sand", sampling=sampling, seed=3))
 
 
 @pytest.mark.parametrize("kind", ["plain", "dora"])

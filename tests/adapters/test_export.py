@@ -9,65 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
-from test_adapter import KINDS, PLAIN, fresh_unet, output
-from test_full_size import sdxl_unet
+from full_size_unet import sdxl_unet
+from tiny_adapters import KINDS, PLAIN, fresh_unet, output
 
-from finetune import export, modelspec
-from finetune.core import adapter as adapter_file
-from finetune.core import foreign
-from finetune.core.basemodel import ResolvedBase, load_pipeline, resolve_base
-from finetune.core.catalog import Workspace
+from finetune import export
+from finetune.adapters import modelspec
+from finetune.core.adapters import file as adapter_file
+from finetune.core.adapters import foreign
+from finetune.core.adapters.kohya_names import kohya_name, spellings
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
 from finetune.core.commands import main
-from finetune.core.config import validate
 from finetune.core.errors import AdapterError
-from finetune.core.kohya_names import kohya_name, spellings
-from finetune.core.prepared import PreparedSet
-from finetune.core.versions import AdapterVersion
-from finetune.lora import add_lora, lora_parameters, lora_state, target_modules
-from finetune.publish import adapter_manifest, write_version
+from finetune.core.products.catalog import Workspace
 from finetune.settings import TrainConfig
+from finetune.unet.lora import add_lora, lora_state, target_modules
 
 if TYPE_CHECKING:
     import torch
+from published_adapters import published
 
 pytestmark = pytest.mark.tiny
-STORY = {"run": "20260102-030405-abcdef", "seconds": 1.0, "steps_per_second": 2.0}
-
-
-@pytest.fixture
-def base(tiny_base: Path) -> ResolvedBase:
-    return resolve_base(str(tiny_base))
-
-
-def published(workspace: Workspace, base: ResolvedBase, **options: Any) -> tuple[AdapterVersion, torch.Tensor]:
-    """A version as training leaves it, with all of its weights moved; and what the UNet predicts with it."""
-    import torch
-
-    choice = PLAIN | options
-    unet = fresh_unet(base)
-    lora_config, size = add_lora(unet, **choice)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        for weight in lora_parameters(unet):
-            weight.add_(0.1 * torch.randn_like(weight))
-    names = ("rank", "alpha", "rslora", "dora", "targets")
-    config = validate(TrainConfig, {"data": {"size": 64}, "adapter": {k: choice[k] for k in names}}, "test")
-    prepared = PreparedSet(
-        folder=workspace.root,
-        sku="bottle01",
-        kind="sku",
-        class_noun="perfume bottle",
-        token="bttl01",
-        fingerprint="0" * 16,
-        content="0" * 16,
-        size=64,
-        examples=24,
-        photos=(),
-        settings={},
-    )
-    manifest = adapter_manifest(prepared, base, config, "f" * 16, size.modules, size.parameters, 3)
-    version = write_version(workspace, "bottle01", lora_state(unet), lora_config, manifest, STORY)
-    return version, output(unet.eval())
 
 
 def header(path: Path) -> dict[str, str]:

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import draw_bottle, write_set
-from test_adapter import KINDS, fresh_unet, output
-from test_export import published
-from test_single_file import original_unet_key
-from test_train import tiny_config, train
+from drawn_products import draw_bottle, write_set
+from published_adapters import published
+from single_files import original_unet_key
+from tiny_adapters import KINDS, fresh_unet, output
+from tiny_training import tiny_config, train
 
 from finetune import export
-from finetune.core import adapter as adapter_file
-from finetune.core.basemodel import ResolvedBase, resolve_base
-from finetune.core.catalog import Workspace
-from finetune.core.versions import AdapterVersion
+from finetune.core.adapters import file as adapter_file
+from finetune.core.adapters.versions import AdapterVersion
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
+from finetune.core.products.catalog import Workspace
 
 pytestmark = pytest.mark.tiny
 MODEL_SPEC = {  # of ModelSpec 1.0.1: all that it defines for a LoRA of an image model

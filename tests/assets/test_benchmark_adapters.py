@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw_bottle
+from drawn_products import draw_bottle
 from PIL import Image
-from test_benchmark_embedded_base import striped_world
+from striped_worlds import striped_world
 
-from benchmarks import embedded_base
-from benchmarks.embedded import adapters, product_reader, scene_reader
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace, load_set
-from finetune.core.masks import Box
+from benchmarks.embedded_base import __main__ as embedded_base
+from benchmarks.embedded_base import adapters, product_reader, scene_reader
+from finetune.core.basemodel.resolve import resolve_base
+from finetune.core.pictures.masks import Box
+from finetune.core.products.catalog import Workspace, load_set
 
 # products
 

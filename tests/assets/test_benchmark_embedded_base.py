@@ -9,36 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from striped_worlds import record, striped_world
 
-from benchmarks import embedded_base
-from benchmarks.embedded import prompts, reconstruction, scene_reader
-from benchmarks.embedded.painting import PaintingRoom
-from benchmarks.embedded.table import Line, format_table, verdict_line
-from finetune.core.basemodel import resolve_base
-from finetune.core.inpaint import Sampling
-from finetune.core.masks import to_pixels
-from tools.embedded_base.world import World
-
-
-def record(surface: str, backdrop: str, light: str = "soft daylight", **fields: Any) -> dict[str, Any]:
-    kind = {"studio": "studio", "wall": "plain wall"}.get(backdrop.split()[1], backdrop)
-    words = {"surface": surface, "backdrop": backdrop, "backdrop_type": kind, "lighting": light}
-    colour = backdrop.split()[0] if kind == "plain wall" else ""
-    return words | {"backdrop_colour": colour, "class_noun": "mug", "empty": False, "index": 8} | fields
-
-
-def striped_world(count: int) -> World:
-    """Frames with a red or a green ground under a grey wall, and a bright square product."""
-    frames, masks = np.full((count, 256, 256, 3), 128, np.uint8), np.zeros((count, 256, 256), np.uint8)
-    records = []
-    for i in range(count):
-        red = i % 2 == 0
-        frames[i, 128:] = (170, 40, 40) if red else (40, 150, 40)
-        left = 40 + i * 37 % 120
-        frames[i, 90:180, left : left + 60], masks[i, 90:180, left : left + 60] = 250, 255
-        records.append(record("sand" if red else "green grass", "brick wall behind", index=i))
-    return World(records, frames, masks)
-
+from benchmarks.embedded_base import __main__ as embedded_base
+from benchmarks.embedded_base import prompts, reconstruction, scene_reader
+from benchmarks.embedded_base.painting import PaintingRoom
+from benchmarks.embedded_base.table import Line, format_table, verdict_line
+from finetune.core.basemodel.resolve import resolve_base
+from finetune.core.painting.inpainter import Sampling
+from finetune.core.pictures.masks import to_pixels
 
 # the table
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
-from benchmarks.gpu_setups import COMBINATIONS, PARTS, PRESETS, named
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.setups import COMBINATIONS, PARTS, PRESETS, named
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import draw_bottle, write_set
-from test_train import tiny_config
+from drawn_products import draw_bottle, write_set
+from tiny_training import tiny_config
 
-from benchmarks import init_from, sweep
-from benchmarks.held_out_loss import DRAWS, held_out, loss_of
-from finetune import lora, objective
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.core.catalog import Workspace
+from benchmarks.settings import __main__ as sweep
+from benchmarks.settings import init_from
+from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
+from finetune.core.basemodel.resolve import load_unet, resolve_base
 from finetune.core.config import read_yaml, validate
 from finetune.core.errors import ConfigError
+from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
+from finetune.training import objective
+from finetune.unet import lora
 
 GRIDS = Path(sweep.__file__).parent / "grids"
 
@@ -60,7 +62,7 @@ def test_the_held_out_loss_is_the_products_and_the_same_every_time(tmp_path: Pat
     held = held_out(workspace, prepared, base, config, scheduler)
     first = loss_of(unet, held)
     assert loss_of(unet, held) == first
-    from benchmarks.held_out_loss import _batches
+    from benchmarks.settings.held_out_loss import _batches
 
     batches = list(_batches(held))
     assert sum(len(batch.timesteps) for batch in batches) == len(held.examples) * DRAWS
@@ -69,7 +71,7 @@ def test_the_held_out_loss_is_the_products_and_the_same_every_time(tmp_path: Pat
         by_sample = []
         for batch in batches:
             noisy = objective.add_noise(batch.latents, batch.noise, held.alphas, batch.timesteps)
-            from finetune.loop import predict
+            from finetune.training.loop import predict
 
             guess = predict(unet, batch, noisy, torch.float32)
             by_sample += [

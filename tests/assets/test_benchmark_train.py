@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.train import WARM, Task, packshot_command, step_times, timed_run, workspace_with_the_sample_set
-from benchmarks.training import transforms
+from benchmarks.training_speed import transforms
+from benchmarks.training_speed.__main__ import (
+    WARM,
+    Task,
+    packshot_command,
+    step_times,
+    timed_run,
+    workspace_with_the_sample_set,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_first_steps_do_not_count() -> None:
@@ -53,19 +60,19 @@ def test_the_clock_counts_the_steps_of_the_command(tmp_path: Path, tiny_base: Pa
 
 @pytest.mark.tiny
 def test_the_bare_loop_trains_a_base_made_here(tmp_path: Path) -> None:
-    from benchmarks.training.bases import make_tiny
+    from benchmarks.training_speed.bases import make_tiny
 
     base = make_tiny(tmp_path / "base")
     numbers = ["--size", "64", "--rank", "4", "--steps", "7"]
-    command = ["-m", "benchmarks.training.bare_loop", str(tmp_path / "t.json"), "--base", str(base), *numbers]
+    command = ["-m", "benchmarks.training_speed.bare_loop", str(tmp_path / "t.json"), "--base", str(base), *numbers]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
     assert len(json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["began"]) == 7
 
 
 @pytest.mark.tiny
 def test_the_full_size_base_is_one_packshot_reads(tmp_path: Path) -> None:
-    from benchmarks.training.bases import make_full_size
-    from finetune.core.basemodel import resolve_base
+    from benchmarks.training_speed.bases import make_full_size
+    from finetune.core.basemodel.resolve import resolve_base
 
     text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     changes = {

@@ -22,7 +22,7 @@ from tools.product_world import __main__ as command
 from tools.product_world import design, names, paintings, profiles, records, sheet, tone
 from tools.product_world.draws import Draws
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COUNT = 3000
 PLANS = [records.plan_frame(7, index) for index in range(COUNT)]
 MEASURED = records.Measured((2, 3, 9, 12), 0.2, -0.4, (0.6, 0.5, 1.2), 1.1, 2.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.core.basemodel import part_fingerprint, resolve_base
+from finetune.core.basemodel.resolve import part_fingerprint, resolve_base
 from finetune.core.errors import BaseModelError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from finetune.core import clip_vocabulary
-from finetune.core.basemodel import single_file_config
+from finetune.core.basemodel import clip_vocabulary
+from finetune.core.basemodel.resolve import single_file_config
 
 SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 

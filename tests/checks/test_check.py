@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from check_drawings import SIZE, Spoil, assert_fires_alone, bottle, fired, inspected, lit, views
 from click.testing import CliRunner, Result
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
 import finetune.check as recipe
 from finetune.check import check_set
-from finetune.core.catalog import Workspace
 from finetune.core.commands import main
 from finetune.core.errors import ConfigError
-from finetune.label_reading import Labelled, is_read, label_findings
+from finetune.core.label_ocr import Labelled, is_read, label_findings
+from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
@@ -251,16 +251,16 @@ def test_a_brand_set_is_checked_for_size_and_copies(tmp_path: Path) -> None:
 def test_prepare_checks_on_the_same_cutouts_and_keeps_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune import matte_sources
+    from finetune.matting import sources
 
     cut_once = []
-    real = matte_sources.cut_out
+    real = sources.cut_out
 
     def counted(*arguments: Image.Image | None) -> object:
         cut_once.append(1)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(matte_sources, "cut_out", counted)
+    monkeypatch.setattr(sources, "cut_out", counted)
     photos = views(2)
     blurred(photos)
     write_set(tmp_path, "x1", photos)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from finetune import check_measures as measures
-from finetune import lighting
+from finetune.checks import lighting, measures
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 3.0])

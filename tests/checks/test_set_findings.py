@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from check_drawings import Spoil, assert_fires_alone, bottle, fired, inspected, lit, on_ground, views
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
-from finetune import lighting, set_findings
 from finetune.check import check_set
-from finetune.check_measures import Exposure
-from finetune.core.catalog import Photo, SetConfig, Workspace
-from finetune.core.masks import Box
-from finetune.cutting import cut_photo
-from finetune.looks import CutoutFacts, Look, look_at, look_from_json
+from finetune.checks import lighting, set_findings
+from finetune.checks.measures import Exposure
+from finetune.checks.photo_facts import CutoutFacts, Look, look_at, look_from_json
+from finetune.core.pictures.masks import Box
+from finetune.core.products.catalog import Photo, SetConfig, Workspace
+from finetune.matting.photo import cut_photo
 
 
 def bright(photos: dict[str, Image.Image]) -> None:
@@ -59,7 +59,7 @@ def test_each_finding_names_the_strange_photo_alone(
 
 
 def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
-    folder = Path(__file__).resolve().parents[1] / "datasets" / "mug01" / "photos"
+    folder = Path(__file__).resolve().parents[2] / "datasets" / "mug01" / "photos"
     photos = {path.stem: Image.open(path).convert("RGB") for path in sorted(folder.iterdir())}
     photos["02-handle"] = lit(photos["02-handle"], 1.2, 1.0, 0.8)
     report = inspected(tmp_path, photos)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune import backdrops
-from finetune.captions import COLOURS, brand_caption, caption, colour_name, described
 from finetune.core.errors import ImageError
-from finetune.textures import TEXTURES
+from finetune.examples import backdrops
+from finetune.examples.captions import COLOURS, brand_caption, caption, colour_name, described
+from finetune.examples.textures import TEXTURES
 
 MAKERS = [backdrops.plain, backdrops.gradient, backdrops.surface, backdrops.bokeh]
 

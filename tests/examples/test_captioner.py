@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
 import finetune.prepare as recipe
-from finetune.captioner import Captioner, captioner_fingerprint, place_words
-from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
 from finetune.core.errors import ConfigError
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.examples.captioner import Captioner, captioner_fingerprint, place_words
 from finetune.prepare import prepare_set, prepared_fingerprint
 from finetune.settings import DataSection
 

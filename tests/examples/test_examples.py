@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from finetune.buckets import frames, nearest
-from finetune.core.contact_sheet import checkerboard, contact_sheet
-from finetune.core.masks import bounding_box
-from finetune.examples import Example, Plan, inpainting_mask, letterboxed, make_example, plan_variants, shrunk
-from finetune.matte import Cutout, cut_out
+from finetune.core.pictures.contact_sheet import checkerboard, contact_sheet
+from finetune.core.pictures.masks import bounding_box
+from finetune.examples.buckets import frames, nearest
+from finetune.examples.composite import Example, Plan, inpainting_mask, letterboxed, make_example, plan_variants, shrunk
+from finetune.matting.matte import Cutout, cut_out
 
 SHARES = {"background": 0.4, "product": 0.25, "box": 0.25, "full": 0.1}
 SIZE = 96

@@ -14,22 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
-from finetune.core import adapter as adapter_file
-from finetune.core import compose, fingerprint, gallery, judging
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.core.catalog import Workspace, load_set
+from finetune.core import fingerprint
+from finetune.core.adapters import file as adapter_file
+from finetune.core.basemodel.resolve import load_unet, resolve_base
 from finetune.core.commands import main
-from finetune.core.drawings import Drawing, Request
-from finetune.core.fidelity import Likeness
-from finetune.core.masks import Box
-from finetune.core.prepared import require_prepared
-from finetune.lora import add_lora, lora_parameters, lora_state
+from finetune.core.compositing import placement as compose
+from finetune.core.fidelity import references, scoring
+from finetune.core.fidelity.insert_pictures import Drawing, Request
+from finetune.core.fidelity.measures import Likeness
+from finetune.core.pictures.masks import Box
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.prepared import require_prepared
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-from inference import blend
+from finetune.unet.lora import add_lora, lora_parameters, lora_state
+from inference import delivery
 
 pytestmark = pytest.mark.tiny
 
@@ -37,7 +39,7 @@ SMALL = "pictures: {scenes: [on oak, on stone], seeds: [3], steps: 2, measure_si
 STRICT = SMALL + "rules: {palette_gain: {bar: 1}, own_nearest: {bar: 50, required: false}, core_difference: {bar: 0}}\n"
 OPEN = SMALL + "rules: {palette: {bar: 200}, core_difference: {bar: 0}}\n"
 DATA = DataSection(size=64, variants=1)
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_adapter(folder: Path, base: Path, *, noise: float, seed: int = 2, sku: str = "bottle01") -> Path:
@@ -268,13 +270,13 @@ def test_what_cannot_be_judged_is_one_line_and_exit_1(shelf: Workspace, argument
 
 def test_siblings_are_of_one_category_or_of_one_noun(shelf: Workspace, tmp_path: Path) -> None:
     sets = {sku: load_set(shelf, sku) for sku in ("bottle01", "bottle02", "mug01", "style")}
-    assert gallery.is_sibling(sets["bottle01"], sets["bottle02"])
-    assert not gallery.is_sibling(sets["bottle01"], sets["mug01"])
-    assert not gallery.is_sibling(sets["bottle01"], sets["style"])
+    assert references.is_sibling(sets["bottle01"], sets["bottle02"])
+    assert not references.is_sibling(sets["bottle01"], sets["mug01"])
+    assert not references.is_sibling(sets["bottle01"], sets["style"])
     no_category = replace(sets["bottle02"], config=sets["bottle02"].config.model_copy(update={"category": ""}))
-    assert gallery.is_sibling(sets["bottle01"], no_category)
+    assert references.is_sibling(sets["bottle01"], no_category)
     other = replace(sets["bottle02"], config=sets["bottle02"].config.model_copy(update={"category": "soap"}))
-    assert not gallery.is_sibling(sets["bottle01"], other)
+    assert not references.is_sibling(sets["bottle01"], other)
 
 
 def test_the_frame_finds_the_box_in_a_picture_of_any_size() -> None:
@@ -283,7 +285,7 @@ def test_the_frame_finds_the_box_in_a_picture_of_any_size() -> None:
         picture = Image.new("RGB", (side, side), (90, 90, 90))
         box = Box(80 * unit, 60 * unit, 140 * unit, 220 * unit)
         picture.paste((200, 20, 20), tuple(box))
-        frame = gallery.make_frame(box, 96)
+        frame = references.make_frame(box, 96)
         crop = frame.crop(picture)
         assert crop.shape == (96 + 2 * frame.reach, 36 + 2 * frame.reach, 3)
         inside = crop[frame.reach + 1 : -frame.reach - 1, frame.reach + 1 : -frame.reach - 1]
@@ -292,8 +294,8 @@ def test_the_frame_finds_the_box_in_a_picture_of_any_size() -> None:
 
 
 def test_a_view_of_other_proportions_keeps_them_and_stands_on_the_ground() -> None:
-    frame = gallery.make_frame(Box(0, 0, 50, 100), 100)
-    wide = gallery.into_frame(Image.new("RGBA", (200, 100), (9, 9, 9, 255)), frame)
+    frame = references.make_frame(Box(0, 0, 50, 100), 100)
+    wide = references.into_frame(Image.new("RGBA", (200, 100), (9, 9, 9, 255)), frame)
     assert wide.shape == (100, 50, 4)
     assert (wide[75:, :, 3] == 255).all()
     assert not wide[:74, :, 3].any()
@@ -307,10 +309,10 @@ def test_gains_and_margins_are_of_the_means() -> None:
     grey = Image.new("RGB", (64, 64))
     drawing = Drawing(Request("on oak", 1, "", ""), grey, grey, grey)
     judged = [
-        judging.Judged(drawing, likeness(10, 0.6), likeness(20, 0.4), {"s": 12.0, "t": 30.0}),
-        judging.Judged(drawing, likeness(14, 0.4), likeness(28, 0.5), {"s": 11.0, "t": 30.0}),
+        scoring.Judged(drawing, likeness(10, 0.6), likeness(20, 0.4), {"s": 12.0, "t": 30.0}),
+        scoring.Judged(drawing, likeness(14, 0.4), likeness(28, 0.5), {"s": 11.0, "t": 30.0}),
     ]
-    values = judging.values_of(judged)
+    values = scoring.values_of(judged)
     assert values["palette"] == 12
     assert values["palette_gain"] == values["layout_gain"] == 50
     assert values["structure_gain"] == pytest.approx(0.05)
@@ -326,7 +328,7 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
     )
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     assert placed.core.sum() > 500
-    assert blend.core_difference(noise, placed, 128) == 0
+    assert delivery.core_difference(noise, placed, 128) == 0
 
 
 QUICK = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from conftest import draw_bottle
+from drawn_products import draw_bottle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from finetune.core.fidelity import (
+from finetune.core.fidelity.measures import (
     Palette,
     compare,
     exposure_gain,
@@ -25,7 +25,7 @@ from finetune.core.fidelity import (
     structure_similarity,
     to_lab,
 )
-from finetune.core.images import Array, to_linear, to_srgb8
+from finetune.core.pictures.images import Array, to_linear, to_srgb8
 
 ORANGE, BLUE = (190, 90, 40), (40, 90, 190)
 REACH = 6

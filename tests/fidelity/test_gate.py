@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from finetune.core.errors import ConfigError, GateNotMet
-from finetune.core.gate import MEASURES, GateConfig, Rule, check_met, failing, format_value, load_gate, score, verdict
+from finetune.core.fidelity.gate import (
+    MEASURES,
+    GateConfig,
+    Rule,
+    check_met,
+    failing,
+    format_value,
+    load_gate,
+    score,
+    verdict,
+)
 
 RULES = {
     "palette": Rule(bar=15),

@@ -12,7 +12,7 @@ import pytest
 
 from finetune.core.commands import COMMANDS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted([*ROOT.glob("finetune/**/*.py"), *ROOT.glob("inference/**/*.py")])
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "base"}
 

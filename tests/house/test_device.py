@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from finetune import doctor, plan, processes
+from finetune import doctor
 from finetune.core.device import pick_device
 from finetune.core.errors import ConfigError
+from finetune.memory import fit as plan
+from finetune.training import distributed
 
 GIB = 2**30
 
@@ -64,9 +66,9 @@ def test_what_torch_keeps_in_reserve_counts_as_free(
 
 def test_another_process_that_is_gone_is_known_by_either_library(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = RuntimeError("NCCL error in: ProcessGroupNCCL.cpp: remote process exited or there was a network error")
-    assert not processes.lost_another(gone), "a run of one process has no other"
+    assert not distributed.lost_another(gone), "a run of one process has no other"
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert processes.lost_another(gone)
-    assert processes.lost_another(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"))
-    assert not processes.lost_another(RuntimeError("shapes do not match"))
+    assert distributed.lost_another(gone)
+    assert distributed.lost_another(RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"))
+    assert not distributed.lost_another(RuntimeError("shapes do not match"))

@@ -9,7 +9,7 @@ import pytest
 
 from finetune.core.commands import COMMANDS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "datasets" / "README.md"])
 
@@ -49,6 +49,6 @@ def test_the_changelog_has_the_packages_version_or_an_unreleased_part() -> None:
 
 
 def test_the_settings_page_is_fresh() -> None:
-    from tools.settings_reference import PAGE, page
+    from tools.docs.settings_reference import PAGE, page
 
-    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.settings_reference"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.docs.settings_reference"

@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune import batches, loop
-from finetune.batches import batch_indices, sample_indices
-from finetune.core import versions
-from finetune.core.catalog import Workspace
+from finetune.core.adapters import versions
 from finetune.core.config import apply_overrides, validate
+from finetune.core.products.catalog import Workspace
+from finetune.latents import batches
+from finetune.latents.batches import batch_indices, sample_indices
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
+from finetune.training import loop
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 

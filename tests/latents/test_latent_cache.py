@@ -12,25 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from cached_examples import example
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from finetune import cache
-from finetune.cache import CachedExamples, Row, RowSet, build_caches
-from finetune.cache_entries import write_entry
-from finetune.core.basemodel import resolve_base
+from finetune.core.basemodel.resolve import resolve_base
+from finetune.latents import cache
+from finetune.latents.cache import CachedExamples, Row, RowSet, build_caches
+from finetune.latents.entries import write_entry
 
 pytestmark = pytest.mark.tiny
-
-
-def example(number: int, size: int = 64) -> Row:
-    picture = np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    product = np.zeros((size, size), dtype=bool)
-    product[size // 4 : size // 2, size // 4 : size // 2] = True
-    return Row(picture, product, f"a photo of thing {number % 2}", "background", number, (size, size, 0, 0, size, size))
 
 
 ROWS = [example(number) for number in range(4)]

@@ -10,20 +10,22 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
 from diffusers import StableDiffusionXLInpaintPipeline
 from diffusers.training_utils import compute_snr
-from test_train import NOW, tiny_config
+from drawn_products import draw_bottle, write_set
+from random_batches import random_batch
+from tiny_training import NOW, tiny_config
 
-from finetune import class_pictures, memory
-from finetune.batches import Batch
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.core.catalog import Workspace
-from finetune.core.prepared import PreparedSet
-from finetune.loop import Objective, batch_loss, class_loss, predict
-from finetune.plan import setup_of, this_device
+from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
+from finetune.latents import class_images
+from finetune.latents.batches import Batch
+from finetune.memory import budget as memory
+from finetune.memory.fit import setup_of, this_device
 from finetune.prepare import prepare_set
 from finetune.train import check_request, train_adapter, training_fingerprint
+from finetune.training.loop import Objective, batch_loss, class_loss, predict
 
 pytestmark = pytest.mark.tiny
 PRIOR = ("objective.prior_weight=0.5", "objective.prior_pictures=2", "data.variants=3", "train.steps=2")
@@ -33,27 +35,6 @@ PRIOR = ("objective.prior_weight=0.5", "objective.prior_pictures=2", "data.varia
 def unet(tiny_base: Path) -> Any:
     loaded, scheduler = load_unet(resolve_base(str(tiny_base)), dtype=torch.float32, device="cpu")
     return SimpleNamespace(net=loaded, scheduler=scheduler)
-
-
-def random_batch(count: int, seed: int) -> Batch:
-    draw = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(count, *shape, generator=draw)
-
-    return Batch(
-        latents=normal(4, 8, 8),
-        masked=normal(4, 8, 8),
-        mask=torch.ones(count, 1, 8, 8),
-        product=torch.ones(count, 1, 8, 8),
-        ring=torch.zeros(count, 1, 8, 8),
-        embeds=normal(77, 64),
-        pooled=normal(32),
-        time_ids=torch.full((count, 6), 64.0),
-        noise=normal(4, 8, 8),
-        timesteps=torch.randint(0, 1000, (count,), generator=draw),
-        text=torch.zeros(count, dtype=torch.long),
-    )
 
 
 def settings(unet: Any, gamma: float) -> Objective:
@@ -163,7 +144,7 @@ def test_all_that_is_encoded_is_encoded_in_one_load_of_each_part(
 
 def test_class_rows_are_of_the_asked_size_and_on_four_channels_too(tiny_base_4: Path, tmp_path: Path) -> None:
     said: list[tuple[int, int]] = []
-    rows = class_pictures.class_rows(
+    rows = class_images.class_rows(
         tmp_path,
         resolve_base(str(tiny_base_4)),
         class_noun="mug",

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cached_examples import example
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
-from test_latent_cache import example
-from test_single_file import config_only, write_pair
+from single_files import config_only, write_pair
 
-from finetune.cache import Row, RowSet, build_caches
-from finetune.core import masks
-from finetune.core.basemodel import ResolvedBase, load_pipeline, resolve_base, resolve_single_file
-from finetune.examples import inpainting_mask
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline, resolve_base, resolve_single_file
+from finetune.core.pictures import masks
+from finetune.examples.composite import inpainting_mask
+from finetune.latents.cache import Row, RowSet, build_caches
 
 pytestmark = pytest.mark.tiny
 ROW = example(3)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from finetune.core.compose import Placed, placement_box, put_on_canvas
+from finetune.core.compositing.glass import composite_glass, opaque_core
+from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
 from finetune.core.errors import CutoutError
-from finetune.core.glass import composite_glass, opaque_core
-from finetune.core.images import to_linear, to_srgb8
-from finetune.glass import with_glass
-from finetune.matte import Cutout, cut_out
+from finetune.core.pictures.images import to_linear, to_srgb8
+from finetune.matting.glass_detection import with_glass
+from finetune.matting.matte import Cutout, cut_out
 
 SIDE = 300
 Tint = tuple[float, float, float]

@@ -8,40 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import cut_all, draw_bottle, write_set
+from drawn_products import cut_all, draw_bottle, write_set
 from PIL import Image, ImageFilter
+from wild_pictures import in_the_wild, silhouette
 
-from finetune import learned_matte
-from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
 from finetune.core.errors import CutoutError
-from finetune.learned_matte import drawn_to_edges, find_model, learned_mask
-from finetune.matte_sources import cut_by, model_fingerprint
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.segmentation import learned
+from finetune.core.segmentation.learned import drawn_to_edges, find_model, learned_mask
+from finetune.matting.sources import cut_by, model_fingerprint
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
 FOLDER = Path("no such folder")
 
 
-def silhouette(size: int = 400) -> Image.Image:
-    """Where the drawn bottle is, L."""
-    return Image.fromarray((np.asarray(draw_bottle(size).convert("L")) < 250).astype(np.uint8) * 255)
-
-
-def in_the_wild(size: int = 400) -> Image.Image:
-    """The bottle before leaves: no plain ground."""
-    noise = np.random.default_rng(5).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    leaves = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(3)).convert("HSV")
-    hue = leaves.getchannel("S").point(lambda v: 60 + v // 6)
-    ground = Image.merge("HSV", [hue, leaves.getchannel("H"), leaves.getchannel("V")]).convert("RGB")
-    return Image.composite(draw_bottle(size), ground, silhouette(size))
-
-
 @pytest.fixture
 def no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without any model; returns rembg's home there."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
-    learned_matte._session.cache_clear()
+    learned._session.cache_clear()
     return tmp_path / "home"
 
 

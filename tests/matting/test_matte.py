@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError, ImageError
-from finetune.core.images import composite, to_linear, to_srgb8
-from finetune.core.masks import iou
-from finetune.matte import Cutout, cut_out
+from finetune.core.pictures.images import composite, to_linear, to_srgb8
+from finetune.core.pictures.masks import iou
+from finetune.matting.matte import Cutout, cut_out
 
 SIDE = 240
 

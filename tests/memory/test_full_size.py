@@ -6,22 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from finetune.core.basemodel import single_file_config
-from finetune.lora import TARGETS, add_lora, lora_parameters, target_modules
+from finetune.core.basemodel.resolve import single_file_config
+from finetune.unet.lora import TARGETS, add_lora, lora_parameters, target_modules
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    pass
+from full_size_unet import sdxl_unet
 
 pytestmark = pytest.mark.slow
-
-
-def sdxl_unet(channels: int) -> UNet2DConditionModel:
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    config = UNet2DConditionModel.load_config(str(single_file_config(channels, "x") / "unet"))
-    with torch.device("meta"):
-        return UNet2DConditionModel.from_config(config)
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(4, 2_567_463_684), (9, 2_567_478_084)])

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from finetune import memory
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.memory import budget as memory
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from test_plan import tiny_setup
-from test_train import tiny_config
+from tiny_setups import tiny_setup
+from tiny_training import tiny_config
 
-from finetune import phases, plan
 from finetune.core import console
-from finetune.core.basemodel import resolve_base
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
-from finetune.core.inpaint import crowds
-from finetune.drawing_memory import Drawing, trace_drawing
-from finetune.memory import Budget
+from finetune.core.painting.inpainter import crowds
+from finetune.memory import fit as plan
+from finetune.memory import phases
+from finetune.memory.budget import Budget
+from finetune.memory.drawing import Drawing, trace_drawing
 
 pytestmark = pytest.mark.tiny
 DRAWS = ("validation.every=1", "validation.choose=measured")
@@ -27,7 +28,7 @@ DRAWS = ("validation.every=1", "validation.choose=measured")
 
 @pytest.mark.parametrize("changes", [{}, {"rank": 16, "nf4": True}], ids=["plain", "nf4"])
 def test_prediction_against_a_real_picture(tiny_base: Path, changes: dict[str, Any]) -> None:
-    from benchmarks.memory import measured_drawing, predicted_drawing
+    from benchmarks.memory.__main__ import measured_drawing, predicted_drawing
 
     base, setup = resolve_base(str(tiny_base)), tiny_setup(tiny_base, **changes)
     assert predicted_drawing(base, setup) == pytest.approx(measured_drawing(base, setup), rel=0.08)

@@ -9,24 +9,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tiny_setups import tiny_setup
 
-from finetune import memory, phases, plan
-from finetune.core.basemodel import resolve_base
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.config import find_config, read_yaml, validate
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.memory import budget as memory
+from finetune.memory import fit as plan
+from finetune.memory import phases
 from finetune.settings import TrainConfig
 
 GPU_PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
-
-
-def tiny_setup(base: Path, **changes: Any) -> memory.Setup:
-    plain = memory.Setup(
-        unet=memory.unet_config(resolve_base(str(base)).config), size=64, batch=8, accumulation=1, dtype="float32",
-        checkpoint="none", rank=4, targets="attention+feedforward", dora=False, optimizer="adamw8bit",
-        min_8bit_size=512, frozen_pass=True, cuda=False,
-    )  # fmt: skip
-    return replace(plain, **changes)
 
 
 @pytest.mark.tiny
@@ -41,7 +35,7 @@ def tiny_setup(base: Path, **changes: Any) -> memory.Setup:
     ids=["plain", "partial", "all", "nf4"],
 )
 def test_prediction_against_a_real_step(tiny_base: Path, changes: dict[str, Any]) -> None:
-    from benchmarks.memory import measured_peak
+    from benchmarks.memory.__main__ import measured_peak
 
     setup = tiny_setup(tiny_base, **changes)
     said = memory.budget(setup, context=0).torch_peak
@@ -52,7 +46,7 @@ def test_prediction_against_a_real_step(tiny_base: Path, changes: dict[str, Any]
 def test_optimizer_state_is_what_the_libraries_make(tiny_base: Path) -> None:
     import torch
 
-    from finetune.optimizers import make_optimizer
+    from finetune.training.optimizers import make_optimizer
 
     for name in ("adamw8bit", "adamw", "prodigy"):
         if name == "prodigy":
@@ -77,7 +71,7 @@ def test_optimizer_state_is_what_the_libraries_make(tiny_base: Path) -> None:
 def test_text_encoders_that_stay_are_counted(tiny_base: Path) -> None:
     import torch
 
-    from finetune.core.basemodel import load_pipeline
+    from finetune.core.basemodel.resolve import load_pipeline
 
     base = resolve_base(str(tiny_base))
     device = plan.Device("card", 2**40, cuda=False, context=0)
@@ -144,10 +138,10 @@ def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from benchmarks.memory import running
-    from finetune.cache import NO_VAE
-    from finetune.caching_memory import caching_peak
-    from finetune.core.basemodel import load_pipeline
+    from benchmarks.memory.__main__ import running
+    from finetune.core.basemodel.resolve import load_pipeline
+    from finetune.latents.cache import NO_VAE
+    from finetune.memory.encoding import caching_peak
 
     base = resolve_base(str(tiny_base))
     vae = load_pipeline(base, dtype=torch.float32, device="cpu", without=NO_VAE).vae

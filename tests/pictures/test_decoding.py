@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from finetune.core.errors import ImageError
-from finetune.core.images import open_picture, read_picture
+from finetune.core.pictures.images import open_picture, read_picture
 
 Write = Callable[[Path, np.ndarray], None]
 

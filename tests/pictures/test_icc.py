@@ -19,7 +19,7 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, lab2xyz, rgb2lab
 
 from finetune.core.errors import ImageError
-from finetune.core.images import open_mask, open_picture, read_picture
+from finetune.core.pictures.images import open_mask, open_picture, read_picture
 
 D50, D65 = np.array([0.9642, 1.0, 0.8249]), np.array([0.3127 / 0.3290, 1.0, 0.3583 / 0.3290])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])

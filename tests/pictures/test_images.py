@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
 from finetune.core.errors import ImageError
-from finetune.core.images import (
+from finetune.core.pictures.images import (
     composite,
     letterbox,
     open_mask,

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from conftest import draw_bottle
+from drawn_products import draw_bottle
 from PIL import Image
 
-from finetune.core import images
-from finetune.core.images import read_mask, read_picture, to_linear
+from finetune.core.pictures import images
+from finetune.core.pictures.images import read_mask, read_picture, to_linear
 
 PEAK = """
 import sys
 from pathlib import Path
-from finetune.core.catalog import Photo, SetConfig
+from finetune.core.products.catalog import Photo, SetConfig
 from finetune.core.device import resident_peak_mib
-from finetune.cutting import cut_photo
+from finetune.matting.photo import cut_photo
 cut = cut_photo(Photo(Path(sys.argv[1]), None), SetConfig(class_noun="box"))
 print(cut.picture.width, cut.cutout.box.width, round(resident_peak_mib()))
 """

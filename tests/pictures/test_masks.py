@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from finetune.core.masks import (
+from finetune.core.pictures.masks import (
     Box,
     bounding_box,
     box_mask,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune.core.images import to_linear
-from finetune.core.shadow import contact_shadow, darken
+from finetune.core.compositing.contact_shadow import contact_shadow, darken
+from finetune.core.pictures.images import to_linear
 
 
 def block(height: int = 200) -> np.ndarray:

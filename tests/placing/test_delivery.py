@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from inference import blend
+from inference import delivery
 
 
 def inputs(size: int = 96) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def inputs(size: int = 96) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_core_is_the_products_bytes_and_the_outside_is_the_scenes() -> None:
     product, matte, scene = inputs()
-    out = blend.put_product_over(product, matte, scene)
+    out = delivery.put_product_over(product, matte, scene)
     assert np.array_equal(out[matte == 1], product[matte == 1])
     assert np.array_equal(out[matte == 0], scene[matte == 0])
     edge = (matte > 0) & (matte < 1)
@@ -31,7 +31,7 @@ def test_core_is_the_products_bytes_and_the_outside_is_the_scenes() -> None:
 def test_no_scene_however_wild_reaches_the_core() -> None:
     product, matte, scene = inputs()
     black, white = np.zeros_like(scene), np.full_like(scene, 255)
-    first, second = (blend.put_product_over(product, matte, s) for s in (black, white))
+    first, second = (delivery.put_product_over(product, matte, s) for s in (black, white))
     assert np.array_equal(first[matte == 1], second[matte == 1])
     assert not np.array_equal(first[matte < 1], second[matte < 1])
 
@@ -39,33 +39,33 @@ def test_no_scene_however_wild_reaches_the_core() -> None:
 def test_core_check_counts_and_finds_a_single_wrong_byte() -> None:
     product, matte, scene = inputs()
     core = matte == 1
-    out = blend.put_product_over(product, matte, scene)
-    good = blend.check_core(out, product, core)
+    out = delivery.put_product_over(product, matte, scene)
+    good = delivery.check_core(out, product, core)
     assert (good.pixels, good.max_difference) == (int(core.sum()), 0)
-    assert good.sha256 == blend.core_sha256(product, core)
+    assert good.sha256 == delivery.core_sha256(product, core)
     y, x = np.argwhere(core)[11]
     out[y, x, 1] = (int(out[y, x, 1]) + 128) % 256
-    bad = blend.check_core(out, product, core)
+    bad = delivery.check_core(out, product, core)
     assert bad.max_difference == 128
     assert bad.sha256 != good.sha256
 
 
 def test_scene_is_brought_to_size_and_left_alone_when_it_has_it() -> None:
     scene = Image.new("RGB", (64, 64), (10, 200, 30))
-    assert blend.bring_to_size(scene, 64) is scene
-    large = blend.bring_to_size(scene, 256)
+    assert delivery.bring_to_size(scene, 64) is scene
+    large = delivery.bring_to_size(scene, 256)
     assert large.size == (256, 256)
     assert large.getpixel((128, 128)) == (10, 200, 30)
 
 
 def test_grain_is_neutral_repeatable_and_leaves_the_mean() -> None:
     scene = np.full((128, 128, 3), 120, dtype=np.uint8)
-    grained = blend.add_grain(scene, 3.0, np.random.default_rng(1))
-    assert np.array_equal(grained, blend.add_grain(scene, 3.0, np.random.default_rng(1)))
+    grained = delivery.add_grain(scene, 3.0, np.random.default_rng(1))
+    assert np.array_equal(grained, delivery.add_grain(scene, 3.0, np.random.default_rng(1)))
     assert np.array_equal(grained[..., 0], grained[..., 2])
     assert abs(grained.mean() - 120) < 0.2
     assert 2.0 < grained.std() < 4.0
-    assert blend.add_grain(scene, 0, np.random.default_rng(1)) is scene
+    assert delivery.add_grain(scene, 0, np.random.default_rng(1)) is scene
 
 
 def test_the_painted_copy_of_the_edge_is_cleared_and_the_rest_untouched() -> None:
@@ -75,10 +75,10 @@ def test_the_painted_copy_of_the_edge_is_cleared_and_the_rest_untouched() -> Non
     ground = np.dstack([np.full((128, 128), 180), 90 + x // 4, np.full((128, 128), 60)])
     blurred = np.clip(1 - (distance - 1) / 6, 0, 1)[..., None]  # the product's blue, softened over seven pixels
     scene = (ground * (1 - blurred) + np.array([10, 20, 250]) * blurred).astype(np.uint8)
-    cleared = blend.clear_fringe(scene, matte, 8)
+    cleared = delivery.clear_fringe(scene, matte, 8)
     seam = (matte < 1) & (distance < 8)
     assert np.abs(scene[seam].astype(int) - ground[seam]).max() > 100
     assert np.abs(cleared[seam].astype(int) - ground[seam]).max() <= 3
     far = distance > 9.5
     assert np.array_equal(cleared[far], scene[far])
-    assert blend.clear_fringe(scene, matte, 0) is scene
+    assert delivery.clear_fringe(scene, matte, 0) is scene

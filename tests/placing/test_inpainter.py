@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from finetune.core.basemodel import resolve_base
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.errors import OutOfMemory
-from finetune.core.inpaint import Inpainter, Sampling, load_inpainter
+from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
 
 pytestmark = pytest.mark.tiny
 GROUND, WHOLE = Image.new("RGB", (64, 64), (128, 128, 128)), np.ones((64, 64), dtype=bool)

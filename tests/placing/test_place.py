@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
-from finetune.core.catalog import Workspace
 from finetune.core.commands import main
 from finetune.core.config import validate
 from finetune.core.errors import PackshotError, RunError
-from finetune.core.images import resize_rgba
-from finetune.core.prepared import require_prepared
+from finetune.core.pictures.images import resize_rgba
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import require_prepared
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import check_request, train_adapter
-from inference import blend
+from inference import delivery
 from inference import place as recipe
-from inference.plan import plan_placing
-from inference.provenance import SOURCE_TYPES, check_picture, read_core_mask, read_manifest
-from inference.scene import PlaceConfig
+from inference.manifest import SOURCE_TYPES, check_picture, read_core_mask, read_manifest
+from inference.request import plan_placing
+from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
 PROMPT = "on oak"
@@ -158,13 +158,13 @@ def test_insert_draws_the_product_and_says_so(shop: Workspace) -> None:
 
 def test_a_core_that_differs_stops_the_run_and_leaves_nothing(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def off_by_one(product: Any, matte: Any, scene: Any, glass: Any) -> Any:
-        out = blend.composite_glass(product, matte, scene, glass)
+        out = delivery.composite_glass(product, matte, scene, glass)
         y, x = np.argwhere(matte == 1)[0]
         out[y, x, 0] ^= 1
         return out
 
     plan = plan_placing(shop, "bottle01", "on snow", config=settings())
-    monkeypatch.setattr(blend, "put_product_over", off_by_one)
+    monkeypatch.setattr(delivery, "put_product_over", off_by_one)
     with pytest.raises(RunError, match="differs from the packshot by up to 1"):
         recipe.place(plan)
     assert not plan.folder.exists()

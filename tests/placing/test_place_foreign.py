@@ -7,24 +7,19 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import draw_bottle, write_set
-from test_adapter import write_trained
-from test_foreign import LIGHTNING, VARIED, kohya, trained, write
+from drawn_products import draw_bottle, write_set
+from foreign_files import LIGHTNING, VARIED, kohya, trained, write
+from tiny_adapters import write_trained
 
-from finetune.core import versions
-from finetune.core.basemodel import ResolvedBase, resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.adapters import versions
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.commands import main
 from finetune.core.errors import AdapterError
+from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
 pytestmark = pytest.mark.tiny
-
-
-@pytest.fixture
-def base(tiny_base: Path) -> ResolvedBase:
-    return resolve_base(str(tiny_base))
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 
-from finetune.core.adapter import WEIGHTS, check_objective, write_adapter
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.adapters.file import WEIGHTS, check_objective, write_adapter
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.config import validate
 from finetune.core.errors import AdapterMismatch
+from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-from inference.plan import plan_placing
-from inference.scene import PlaceConfig
+from inference.request import plan_placing
+from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
 SHARES = {"background": 0.5, "product": 0.0, "box": 0.5, "full": 0.0}

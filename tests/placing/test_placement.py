@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from finetune.core import compose
+from finetune.core.compositing import placement as compose
 from finetune.core.errors import ConfigError
-from finetune.core.images import resize_rgba
-from finetune.core.masks import latent_mask, to_pixels
+from finetune.core.pictures.images import resize_rgba
+from finetune.core.pictures.masks import latent_mask, to_pixels
 
 
 def disc_cutout(width: int = 120, height: int = 200) -> Image.Image:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from finetune.core.compose import placement_box
+from finetune.core.compositing.placement import placement_box
 from finetune.core.config import presets_dir, validate
 from finetune.core.errors import ConfigError
-from finetune.core.prompts import resolve_prompt
-from inference.cli import place_config
-from inference.scene import PlaceConfig
+from finetune.core.painting.prompts import resolve_prompt
+from inference.cli.place import place_config
+from inference.settings import PlaceConfig
 
 
 def test_template_takes_braces_and_spaces_of_the_user_as_they_are() -> None:

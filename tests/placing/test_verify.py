@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from finetune.core.commands import main
-from finetune.core.images import write_png
-from finetune.core.masks import Box
-from inference import provenance
-from inference.blend import check_core
+from finetune.core.pictures.images import write_png
+from finetune.core.pictures.masks import Box
+from inference import manifest as provenance
+from inference.delivery import check_core
 
 SIZE = 64
 BOX = Box(20, 10, 44, 50)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_train import tiny_config, train
+from tiny_training import tiny_config, train
 
-from finetune.core.catalog import Workspace
 from finetune.core.errors import RunError
+from finetune.core.products.catalog import Workspace
 
 pytestmark = pytest.mark.tiny
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import datasets
 import psutil
 import pytest
-from conftest import draw_bottle, noting, write_set
+from drawn_products import draw_bottle, noting, write_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import finetune.prepare as recipe
 from finetune.core import fingerprint
-from finetune.core.catalog import Workspace
 from finetune.core.errors import ImageError, RunError
-from finetune.file_hashes import SETTLED, FileHashes
-from finetune.held_out import held_out
-from finetune.photo_work import prepare_photo
+from finetune.core.products.catalog import Workspace
+from finetune.core.storage.file_hashes import SETTLED, FileHashes
+from finetune.dataset.photo_task import prepare_photo
+from finetune.dataset.split import held_out
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
@@ -253,7 +253,7 @@ def test_fingerprints_are_remembered_but_never_hide_an_edit(tmp_path: Path, monk
     first = ask()
     photo.write_bytes(b"two")  # within the same tick of a coarse clock, of the same size
     assert ask() != first
-    monkeypatch.setattr("finetune.file_hashes.SETTLED", -SETTLED)  # as if it had lain there for long
+    monkeypatch.setattr("finetune.core.storage.file_hashes.SETTLED", -SETTLED)  # as if it had lain there for long
     second = ask()
     reads.clear()
     assert ask() == second

@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw
 
 import finetune.prepare as recipe
 from finetune.core import console
-from finetune.core.catalog import Workspace
 from finetune.core.errors import CatalogError, CutoutError, ImageError
-from finetune.core.prepared import read_prepared
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import read_prepared
+from finetune.dataset.files import plain_name
 from finetune.prepare import prepare_set
-from finetune.prepared_files import plain_name
 from finetune.settings import DataSection
 
 DATA = DataSection(size=64, variants=6)

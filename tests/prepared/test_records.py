@@ -6,22 +6,24 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import draw_bottle, noting, write_set
+from drawn_products import draw_bottle, noting, write_set
 from PIL import Image
-from test_learned_cutout import in_the_wild, silhouette
+from wild_pictures import in_the_wild, silhouette
 
 import finetune.check as checking
 import finetune.prepare as preparing
-from finetune import learned_matte, matte_sources, photo_work
 from finetune.check import check_set
+from finetune.checks.answer_cache import Remembered, read_remembered
 from finetune.core import fingerprint
-from finetune.core.catalog import Workspace, load_set
 from finetune.core.errors import CutoutError, PackshotError
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.segmentation import learned
+from finetune.dataset import photo_task
+from finetune.dataset.photo_task import look_at_photo, prepare_photo
+from finetune.dataset.records import LeftOut, read_record, write_record
+from finetune.matting import sources
 from finetune.nightly import NightlyConfig, plan_night
-from finetune.photo_work import look_at_photo, prepare_photo
 from finetune.prepare import prepare_set, prepared_fingerprint
-from finetune.records import LeftOut, read_record, write_record
-from finetune.remembered import Remembered, read_remembered
 from finetune.settings import DataSection
 
 DATA = DataSection(size=64, variants=2)
@@ -31,7 +33,7 @@ DATA = DataSection(size=64, variants=2)
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Three photos that can be used, one on no plain ground, and one that is no picture; no learned model."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "models"))
-    learned_matte._session.cache_clear()
+    learned._session.cache_clear()
     photos = {f"{number}": draw_bottle(120, shift=number) for number in range(3)}
     folder = write_set(tmp_path, "box01", photos | {"wild": in_the_wild(160)})
     (folder / "photos" / "torn.jpg").write_text("no picture")
@@ -140,7 +142,7 @@ def test_a_model_installed_later_redoes_what_failed_without_it(
     assert not prepare_set(shelf, "box01", data=DATA)[1]
     tried.clear()
     model.write_bytes(b"a model that works")
-    monkeypatch.setattr(matte_sources, "learned_mask", lambda picture, _: silhouette(160))  # stands for rembg's
+    monkeypatch.setattr(sources, "learned_mask", lambda picture, _: silhouette(160))  # stands for rembg's
     better, made = prepare_set(shelf, "box01", data=DATA)
     assert made
     assert sorted(tried) == ["torn.jpg", "wild.png"]
@@ -205,7 +207,7 @@ def test_circumstances_follow_the_model_only_where_it_could_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
-    before = {source: photo_work.circumstances(source, "", tmp_path) for source in ("auto", "learned", "plain", "mask")}
+    before = {source: photo_task.circumstances(source, "", tmp_path) for source in ("auto", "learned", "plain", "mask")}
     (tmp_path / "u2netp.onnx").write_bytes(b"model")
-    after = {source: photo_work.circumstances(source, "", tmp_path) for source in before}
+    after = {source: photo_task.circumstances(source, "", tmp_path) for source in before}
     assert {source for source in before if before[source] != after[source]} == {"auto", "learned"}

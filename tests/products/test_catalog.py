@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
-from finetune.core.catalog import Workspace, derive_token, load_set
 from finetune.core.errors import CatalogError, ConfigError
+from finetune.core.products.catalog import Workspace, derive_token, load_set
 
 
 def test_a_set_is_read(workspace: Workspace) -> None:

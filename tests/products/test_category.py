@@ -7,12 +7,12 @@ from pathlib import Path
 
 import datasets
 import pytest
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 
 import finetune.prepare as recipe
-from finetune.core.catalog import Workspace, load_set
 from finetune.core.errors import CatalogError
-from finetune.photo_work import prepare_photo
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.dataset.photo_task import prepare_photo
 from finetune.prepare import prepare_set, prepared_fingerprint
 from finetune.settings import DataSection
 

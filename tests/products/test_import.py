@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 
-from finetune.core.catalog import ProductSet, Workspace, load_set
 from finetune.core.commands import main
-from finetune.core.prepared import require_prepared
+from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.prepared import require_prepared
 
 SMALL = ("--set", "data.size=64", "--set", "data.variants=4", "--set", "data.keep_original=1")
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner, Result
-from conftest import cut_all, draw_bottle, write_set
+from drawn_products import cut_all, draw_bottle, write_set
 from PIL import Image
 
-from finetune.core.catalog import Workspace, load_set
 from finetune.core.commands import main
 from finetune.core.errors import CatalogError
-from finetune.core.prepared import require_prepared
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.prepared import require_prepared
 
 SMALL = ("--set", "data.size=64", "--set", "data.variants=4")
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from conftest import write_set
+from drawn_products import write_set
 from PIL import Image, ImageDraw
 
 from finetune.check import CheckReport, check_set
-from finetune.core.catalog import Workspace
-from finetune.core.images import to_linear, to_srgb8
+from finetune.core.pictures.images import to_linear, to_srgb8
+from finetune.core.products.catalog import Workspace
 
 SIZE = 256
 GLASS = (190, 90, 40)

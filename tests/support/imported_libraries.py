@@ -16,12 +16,12 @@ LIBRARIES = (
     "diffusers.schedulers.scheduling_euler_discrete",
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
-    "finetune.cli",
-    "finetune.observers",
-    "finetune.preview",
+    "finetune.cli.training",
+    "finetune.training.observers",
+    "finetune.validation.previews",
     "finetune.train",
-    "finetune.training_session",
-    "finetune.training_validation",
+    "finetune.training.session",
+    "finetune.validation.session",
 )
 
 console.quiet_libraries()

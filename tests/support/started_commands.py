@@ -73,7 +73,7 @@ def _ensure_server() -> None:
     """Start the server; it finds modules by PYTHONPATH alone, and what it can't preload it leaves out in silence."""
     before = os.environ.get("PYTHONPATH")
     here = Path(__file__).parent
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parent), *([before] if before else [])])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parents[1]), *([before] if before else [])])
     try:
         forkserver.ensure_running()
     finally:

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from safetensors.torch import save_file
 
-from finetune.core.adapter import write_adapter
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.adapters.file import write_adapter
+from finetune.core.basemodel.resolve import resolve_base
+from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, sys
 from click.testing import CliRunner

@@ -9,22 +9,24 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from safetensors.torch import load_file, save_file
-from test_train import tiny_config
+from tiny_training import tiny_config
 
-from finetune import lora, rundir, training_session
-from finetune.core import versions
-from finetune.core.adapter import PREFIX
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
+from finetune.adapters.init_from import Shape, find_origin
+from finetune.core.adapters import versions
+from finetune.core.adapters.file import PREFIX
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError
-from finetune.core.prepared import PreparedSet
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
 from finetune.nightly import NightlyConfig, plan_night
-from finetune.origin import Shape, find_origin
 from finetune.prepare import prepare_set
+from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, find_training_origin, train_adapter
+from finetune.training import session as training_session
+from finetune.unet import lora
 
 pytestmark = pytest.mark.tiny
 NOW = datetime(2026, 1, 2, 3, 4, 5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune import objective
+from finetune.training import objective
 
 ALPHAS = torch.tensor([0.99, 0.5, 0.1, 0.0])
 

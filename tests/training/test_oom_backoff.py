@@ -12,11 +12,11 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
-from test_train import losses, tiny_config, train
+from tiny_training import losses, tiny_config, train
 
-from finetune.core.catalog import Workspace
 from finetune.core.device import is_out_of_memory
 from finetune.core.errors import OutOfMemory
+from finetune.core.products.catalog import Workspace
 
 pytestmark = pytest.mark.tiny
 

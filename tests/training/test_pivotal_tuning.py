@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import draw_bottle, training_dies, write_set
+from crashes import training_dies
+from drawn_products import draw_bottle, write_set
 from safetensors.torch import load_file, save_file
-from test_adapter import picture_and_mask
-from test_train import tiny_config, train
+from tiny_adapters import picture_and_mask
+from tiny_training import tiny_config, train
 
-from finetune.core import token_embeddings
-from finetune.core.adapter import WEIGHTS, read_header
-from finetune.core.basemodel import load_pipeline, resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.adapters import token_embeddings
+from finetune.core.adapters.file import WEIGHTS, read_header
+from finetune.core.basemodel.resolve import load_pipeline, resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError
-from finetune.core.inpaint import Sampling, load_inpainter
+from finetune.core.painting.inpainter import Sampling, load_inpainter
+from finetune.core.products.catalog import Workspace
 from finetune.export import export_adapter
-from finetune.pivotal import TokenTraining
 from finetune.settings import TrainConfig
 from finetune.train import check_request, find_training_origin
+from finetune.training.pivotal_tuning import TokenTraining
 
 pytestmark = pytest.mark.tiny
 PIVOTAL = (

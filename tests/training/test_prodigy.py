@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from test_train import killed_and_resumed, losses, tiny_config, train
+from tiny_training import killed_and_resumed, losses, tiny_config, train
 
-from finetune import optimizers
-from finetune.core.catalog import Workspace
 from finetune.core.errors import ConfigError
+from finetune.core.products.catalog import Workspace
 from finetune.settings import TrainConfig
 from finetune.train import check_request
+from finetune.training import optimizers
 
 pytestmark = pytest.mark.tiny
 PRODIGY = ("train.optimizer=prodigy", "train.learning_rate=1", "memory.check=false")

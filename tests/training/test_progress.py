@@ -8,8 +8,8 @@ import re
 import pytest
 
 from finetune.core.console import span
-from finetune.loop import StepReport
-from finetune.observers import ProgressBar
+from finetune.training.loop import StepReport
+from finetune.training.observers import ProgressBar
 
 
 def report(step: int, loss: float) -> StepReport:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
-from test_prior_preservation import random_batch
+from random_batches import random_batch
 
-from finetune import loop, objective
-from finetune.batches import Batch
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.loop import Objective, batch_loss, class_loss, predict
-from finetune.lora import add_lora, lora_parameters
+from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.latents.batches import Batch
+from finetune.training import loop, objective
+from finetune.training.loop import Objective, batch_loss, class_loss, predict
+from finetune.unet.lora import add_lora, lora_parameters
 
 pytestmark = pytest.mark.tiny
 SDXL = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import tiny_config, train
+from tiny_training import tiny_config, train
 
-from finetune import run_facts
-from finetune.core.catalog import Workspace
 from finetune.core.config import read_yaml, validate
+from finetune.core.products.catalog import Workspace
 from finetune.settings import TrainConfig
+from finetune.training import summary
 
 
 def test_regions_are_shares_of_all_latents() -> None:
@@ -19,30 +19,30 @@ def test_regions_are_shares_of_all_latents() -> None:
     product[0, 0] = 1
     ring[0, 1] = 0.5
     empty = torch.zeros(1, 4, 4)
-    first, second = run_facts.region_lines(
+    first, second = summary.region_lines(
         [product, empty], [ring, empty], product_weight=1, ring_weight=0.5, elsewhere=0
     )
     assert first == (
         "latents by region: product 12.5% (weight 1), ring 6.2% (0.5), elsewhere 81.2% (0, not trained)"
     )  # fmt: skip
     assert second.startswith("1 of 2 examples show no product")
-    (only,) = run_facts.region_lines([product], [ring], product_weight=1, ring_weight=0.5, elsewhere=0.5)
+    (only,) = summary.region_lines([product], [ring], product_weight=1, ring_weight=0.5, elsewhere=0.5)
     assert "towards the base's own prediction" in only
 
 
 def test_masks_are_counted_and_the_scale_is_the_adapters() -> None:
-    assert run_facts.mask_line(["box", "full", "box", "product"]) == (
+    assert summary.mask_line(["box", "full", "box", "product"]) == (
         "inpainting masks: box 50%, full 25%, product 25%"
     )  # fmt: skip
     rates = {"batch": 2, "accumulation": 3, "processes": 2, "learning_rate": 4e-4, "rank": 16}
-    plain = run_facts.step_line(**rates, alpha=1.0, rslora=False)  # type: ignore[arg-type]
+    plain = summary.step_line(**rates, alpha=1.0, rslora=False)  # type: ignore[arg-type]
     assert plain.startswith("12 samples a step (batch 2 x accumulation 3 x 2 processes)")
     assert plain.endswith("learning rate 0.0004 x scale 0.0625 (alpha 1 / rank) = 2.5e-05")
-    assert "scale 4 (alpha 16 / sqrt(rank))" in run_facts.step_line(**rates, alpha=16.0, rslora=True)  # type: ignore[arg-type]
+    assert "scale 4 (alpha 16 / sqrt(rank))" in summary.step_line(**rates, alpha=16.0, rslora=True)  # type: ignore[arg-type]
 
 
 def test_every_presets_ring_is_of_the_width_its_size_asks_for() -> None:
-    presets = sorted((Path(__file__).resolve().parents[1] / "configs" / "train").glob("*.yaml"))
+    presets = sorted((Path(__file__).resolve().parents[2] / "configs" / "train").glob("*.yaml"))
     assert len(presets) >= 5
     for preset in presets:
         config = validate(TrainConfig, read_yaml(preset), preset.name)

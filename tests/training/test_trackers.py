@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 
-from finetune import trackers
 from finetune.core.errors import ConfigError
 from finetune.train import check_request
+from finetune.training import trackers
 
 pytestmark = pytest.mark.tiny
 PLAIN = {

@@ -4,70 +4,33 @@ from __future__ import annotations
 
 import json
 import signal
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import draw_bottle, training_dies, write_set
+from drawn_products import draw_bottle, write_set
 from safetensors.torch import load_file
+from tiny_training import NOW, killed_and_resumed, losses, tiny_config, train
 
-from finetune import cache as cache_module
-from finetune import execution
-from finetune.batches import make_batch, sample_indices
-from finetune.core import versions
-from finetune.core.adapter import read_header
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
-from finetune.core.config import apply_overrides, validate
+from finetune.core.adapters import versions
+from finetune.core.adapters.file import read_header
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.errors import RunError
-from finetune.loop import StepReport
+from finetune.core.products.catalog import Workspace
+from finetune.latents import cache as cache_module
+from finetune.latents.batches import make_batch, sample_indices
 from finetune.prepare import prepare_set
-from finetune.settings import TrainConfig
-from finetune.train import TrainResult, check_request, train_adapter
-from finetune.watch import Divergence
+from finetune.train import check_request, train_adapter
+from finetune.training.loop import StepReport
+from finetune.training.stopping import Divergence
+from finetune.unet import execution
 
 pytestmark = pytest.mark.tiny
-NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 # Losses of the first three steps on the tiny SDXL: a refactoring must not move them, a change of computation says so.
 GOLDEN = [0.825993, 0.790774, 0.629656]
-
-
-def tiny_config(base: Path, *overrides: str) -> TrainConfig:
-    data: dict[str, Any] = {
-        "base": {"model": str(base)},
-        "data": {"size": 64, "variants": 4},
-        "adapter": {"rank": 4},
-        "train": {"steps": 3, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 1},
-        "objective": {"ring_px": 8},
-        "memory": {"check": False},
-        "validation": {"every": 0, "choose": "last"},
-    }
-    return validate(TrainConfig, apply_overrides(data, overrides), "tiny")
-
-
-def train(workspace: Workspace, config: TrainConfig) -> TrainResult:
-    prepared, _ = prepare_set(workspace, "bottle01", data=config.data)
-    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
-
-
-def killed_and_resumed(workspace: Workspace, config: TrainConfig, away: Path) -> bytes:
-    """The adapter's bytes of a run that is killed after two steps and goes on; what was trained before is moved."""
-    workspace.adapters.rename(away / "adapters-before")
-    workspace.runs.rename(away / "runs-before")
-    with training_dies(after=2):
-        train(workspace, config)
-    assert versions.list_versions(workspace, "bottle01") == []
-    assert len(losses(workspace)) == 2
-    return train(workspace, config).version.weights.read_bytes()
-
-
-def losses(workspace: Workspace) -> list[float]:
-    (metrics,) = workspace.runs.glob("bottle01/*/metrics.jsonl")
-    return [json.loads(line)["loss"] for line in metrics.read_text(encoding="utf-8").splitlines()]
 
 
 def test_golden_losses_and_what_is_written(workspace: Workspace, tiny_base: Path) -> None:
@@ -233,7 +196,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from finetune import loop
+    from finetune.training import loop
 
     config = tiny_config(tiny_base, "train.checkpoint_every=100")
     straight = train(workspace, config).version
@@ -267,7 +230,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
 def test_a_run_that_diverges_stops_at_the_last_good_state(
     workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from finetune import loop
+    from finetune.training import loop
 
     real, calls, config = loop.batch_loss, [], tiny_config(tiny_base, "train.steps=9", "train.keep_checkpoints=3")
 
@@ -294,7 +257,7 @@ def test_a_run_that_diverges_stops_at_the_last_good_state(
 
 
 def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finetune import loop
+    from finetune.training import loop
 
     real, calls = loop.batch_loss, []
 

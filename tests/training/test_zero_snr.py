@@ -12,14 +12,14 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from PIL import Image
-from test_train import losses, tiny_config, train
+from tiny_training import losses, tiny_config, train
 
-from finetune import objective
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.basemodel.resolve import load_unet, resolve_base
 from finetune.core.errors import BaseModelError
-from finetune.core.inpaint import Sampling, load_inpainter
+from finetune.core.painting.inpainter import Sampling, load_inpainter
+from finetune.core.products.catalog import Workspace
 from finetune.train import check_request, check_schedule
+from finetune.training import objective
 
 pytestmark = pytest.mark.tiny
 SDXL = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

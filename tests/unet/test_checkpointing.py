@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from finetune import checkpointing
-from finetune.core.basemodel import load_unet, resolve_base
+from finetune.core.basemodel.resolve import load_unet, resolve_base
 from finetune.core.config import validate
 from finetune.core.errors import ConfigError
-from finetune.lora import add_lora, lora_parameters
 from finetune.settings import TrainConfig
+from finetune.unet import checkpointing
+from finetune.unet.lora import add_lora, lora_parameters
 
 pytestmark = pytest.mark.tiny
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from finetune import lora
-from finetune.batches import Batch
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.loop import predict
-from finetune.tracing import fake_batch
+from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.latents.batches import Batch
+from finetune.memory.step_trace import fake_batch
+from finetune.training.loop import predict
+from finetune.unet import lora
 
 pytestmark = pytest.mark.tiny
 

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
-from test_adapter import fresh_unet, output
-from test_train import killed_and_resumed, losses, tiny_config, train
+from drawn_products import draw_bottle, write_set
+from tiny_adapters import fresh_unet, output
+from tiny_training import killed_and_resumed, losses, tiny_config, train
 
-from finetune import checkpointing, loop, quantize
-from finetune.core import adapter as adapter_file
-from finetune.core.basemodel import load_unet, resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.adapters import file as adapter_file
+from finetune.core.adapters.versions import list_versions
+from finetune.core.basemodel.resolve import load_unet, resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.errors import ConfigError, PackshotError
-from finetune.core.versions import list_versions
+from finetune.core.products.catalog import Workspace
 from finetune.export import export_adapter
-from finetune.lora import add_lora, lora_parameters, target_modules
-from finetune.tracing import fake_batch
+from finetune.memory.step_trace import fake_batch
+from finetune.training import loop
+from finetune.unet import checkpointing, nf4
+from finetune.unet.lora import add_lora, lora_parameters, target_modules
 
 pytestmark = pytest.mark.tiny
 NF4 = (
@@ -30,7 +31,7 @@ NF4 = (
 
 
 def nf4_unet(base: Path, dtype: torch.dtype = torch.float32) -> object:
-    unet, _ = quantize.load_frozen_unet(resolve_base(str(base)), "nf4", dtype=dtype, device="cpu")
+    unet, _ = nf4.load_frozen_unet(resolve_base(str(base)), "nf4", dtype=dtype, device="cpu")
     return unet.eval()
 
 
@@ -52,7 +53,7 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     overrides = ("train.steps=4", "train.checkpoint_every=2", "preview.every=2", "preview.steps=2")
     capture = pytest.MonkeyPatch()
     said: list[str] = []
-    capture.setattr(quantize, "say", said.append)
+    capture.setattr(nf4, "say", said.append)
     try:
         train(workspace, tiny_config(tiny_base, *NF4, *overrides))
     finally:
@@ -62,7 +63,7 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
 
 def test_the_layers_are_really_four_bit_and_the_rest_is_not(tiny_base: Path) -> None:
     before = load_unet(resolve_base(str(tiny_base)), dtype=torch.bfloat16, device="cpu")[0]
-    names = quantize.layers_to_quantize(before)
+    names = nf4.layers_to_quantize(before)
     unet = nf4_unet(tiny_base, torch.bfloat16)
     assert len(names) == 124
     assert set(names) == set(target_modules(unet, "attention+feedforward"))
@@ -106,7 +107,7 @@ def test_gradients_are_those_of_the_unpacked_weights_and_checkpointing_keeps_the
         return [p.grad.clone() for p in lora_parameters(unet)]
 
     unet, plain = nf4_unet(tiny_base), fresh_unet(resolve_base(str(tiny_base)))
-    for name in quantize.layers_to_quantize(plain):
+    for name in nf4.layers_to_quantize(plain):
         weight = unet.get_submodule(name).weight
         plain.get_submodule(name).weight.data = dequantize_4bit(weight.data, weight.quant_state)
     for each in (unet, plain):
@@ -190,7 +191,7 @@ def test_the_adapter_acts_on_the_base_as_it_is_and_is_exported_against_it(traine
 
 
 def test_in_bf16_the_layers_hand_on_the_dtype_of_the_computation(tiny_base: Path) -> None:
-    layer = next(quantize.quantized_layers(nf4_unet(tiny_base, torch.bfloat16)))
+    layer = next(nf4.quantized_layers(nf4_unet(tiny_base, torch.bfloat16)))
     assert layer(torch.ones(1, layer.in_features)).dtype == torch.bfloat16
 
 

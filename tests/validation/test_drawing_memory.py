@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
 from diffusers import AutoencoderKL
-from test_validation import config_of, run_of, story_of, train, write_gate
+from drawn_products import draw_bottle, write_set
+from validated_runs import config_of, run_of, story_of, train, write_gate
 
-from finetune import class_pictures, live_unet
 from finetune.core import console
-from finetune.core.basemodel import resolve_base
-from finetune.core.catalog import Workspace
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.errors import OutOfMemory
+from finetune.core.products.catalog import Workspace
+from finetune.latents import class_images
 from finetune.train import TrainResult
+from finetune.unet import live_pipeline
 
 pytestmark = pytest.mark.tiny
 # no frozen pass: it switches the adapter on again in every step, and would hide one that was left off
@@ -86,7 +87,7 @@ def test_a_run_outlives_its_drawings(
     def release(device: str) -> None:
         released.append([reference() for reference in decodes])
 
-    monkeypatch.setattr(live_unet, "release_memory", release)
+    monkeypatch.setattr(live_pipeline, "release_memory", release)
     decodes = decoding_runs_out(2, 3)  # a preview's empty scene, the adapter switched off; the choice's first picture
     result = train(Workspace(tmp_path), config_of(tiny_base, gate, *PLAIN))
     said = capsys.readouterr().err
@@ -108,10 +109,10 @@ def test_class_pictures_say_what_helps_and_keep_what_is_there(
     decodes = decoding_runs_out(2)
     base = resolve_base(str(tiny_base))
     with pytest.raises(OutOfMemory, match="to draw pictures of 'mug'") as caught:
-        class_pictures.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: None)
+        class_images.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: None)
     assert "objective.prior_weight=0" in caught.value.hint
     assert [reference() for reference in decodes] == [None, None]
     assert len(list(tmp_path.glob("*.png"))) == 1
     drawn = []
-    rows = class_pictures.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: drawn.append(total))
+    rows = class_images.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: drawn.append(total))
     assert (drawn, len(rows)) == ([1], 2)

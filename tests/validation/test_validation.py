@@ -6,74 +6,39 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 from safetensors.torch import load_file
-from test_train import tiny_config
+from validated_runs import GATE, config_of, run_of, story_of, train, write_gate
 
-from finetune import choice, loop
-from finetune.candidates import Candidates
-from finetune.choice import Candidate, Measured, choose, offset_seeds, weight_settings
-from finetune.core.catalog import Workspace
 from finetune.core.errors import ConfigError
-from finetune.core.gate import load_gate
-from finetune.prepare import prepare_set
-from finetune.run_report import make_page
-from finetune.rundir import RunFolder
-from finetune.settings import TrainConfig
-from finetune.train import TrainResult, check_request, train_adapter
-from finetune.validation import Record, by_loss, fixed_noise, spread_timesteps, stale
+from finetune.core.fidelity.gate import load_gate
+from finetune.core.products.catalog import Workspace
+from finetune.runs.folder import RunFolder
+from finetune.runs.report import make_page
+from finetune.train import TrainResult
+from finetune.training import loop
+from finetune.validation import selection
+from finetune.validation.candidates import Candidates
+from finetune.validation.loss import Record, by_loss, fixed_noise, spread_timesteps, stale
+from finetune.validation.selection import Candidate, Measured, choose, offset_seeds, weight_settings
 
 pytestmark = pytest.mark.tiny
-NOW = datetime(2026, 1, 2, 3, 4, 5)
-GATE = """
-pictures: {scenes: [on oak, on stone], seeds: [3], steps: 2, measure_side: 48}
-rules: {palette: {bar: 200}, own_nearest: {bar: 70}, core_difference: {bar: 0}}
-"""
-
-
-def write_gate(folder: Path) -> Path:
-    path = folder / "gate.yaml"
-    path.write_text(GATE, encoding="utf-8")
-    return path
-
-
-def config_of(base: Path, gate: Path, *overrides: str) -> TrainConfig:
-    watched = (
-        "data.variants=6", "train.steps=6", "train.checkpoint_every=2", "validation.every=2",
-        "validation.choose=measured", "validation.candidates=2", "validation.pictures=2", f"validation.gate={gate}",
-        "preview.every=3", "preview.steps=2",
-    )  # fmt: skip
-    return tiny_config(base, *watched, *overrides)
-
-
-def train(workspace: Workspace, config: TrainConfig, sku: str = "bottle01") -> TrainResult:
-    prepared, _ = prepare_set(workspace, sku, data=config.data)
-    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
-
-
-def run_of(workspace: Workspace, result: TrainResult) -> Path:
-    return workspace.runs / result.version.manifest["sku"] / story_of(result)["run"]
-
-
-def story_of(result: TrainResult) -> dict[str, Any]:
-    return json.loads((result.version.folder / "adapter.json").read_text(encoding="utf-8"))["training"]
-
-
-def records_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gate(tmp_path_factory.mktemp("gate"))
+
+
+def records_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "validation.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +117,7 @@ def test_a_killed_run_chooses_the_same_bytes(
     workspace, straight = trained
     other = Workspace(tmp_path)
     write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
-    real_loss, real_measure, calls = loop.batch_loss, choice.Judge.measure, []
+    real_loss, real_measure, calls = loop.batch_loss, selection.Judge.measure, []
 
     def batch_loss(*arguments: Any) -> torch.Tensor:
         calls.append(1)
@@ -160,15 +125,15 @@ def test_a_killed_run_chooses_the_same_bytes(
             raise Killed
         return real_loss(*arguments)
 
-    def measure(judge: choice.Judge) -> Measured:
+    def measure(judge: selection.Judge) -> Measured:
         raise Killed
 
     monkeypatch.setattr(loop, "batch_loss", batch_loss)
-    monkeypatch.setattr(choice.Judge, "measure", measure)
+    monkeypatch.setattr(selection.Judge, "measure", measure)
     with pytest.raises(Killed):
         train(other, config_of(tiny_base, gate))
     monkeypatch.setattr(loop, "batch_loss", real_loss)
-    monkeypatch.setattr(choice.Judge, "measure", real_measure)
+    monkeypatch.setattr(selection.Judge, "measure", real_measure)
     resumed = train(other, config_of(tiny_base, gate))
     assert resumed.version.weights.read_bytes() == straight.version.weights.read_bytes()
     assert records_of(run_of(other, resumed)) == records_of(run_of(workspace, straight))

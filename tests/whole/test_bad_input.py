@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
 from finetune.core.commands import main

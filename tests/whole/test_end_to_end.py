@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("--set", "data.variants=3", "--set", "train.steps=6", "--set", "train.warmup=2", "--set", "train.batch=1")
 
 pytestmark = pytest.mark.e2e

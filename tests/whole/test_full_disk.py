@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from safetensors.torch import save_file
 from started_commands import At, Started, start
 
 from finetune.core.errors import StateWriteError
-from finetune.writing import check_writable, kept, refusal
+from finetune.core.storage.durable import check_writable, kept, refusal
 
 CONFIG = """
 base: {model: BASE}
@@ -151,7 +151,7 @@ def test_what_a_refusal_is(tmp_path: Path) -> None:
 
 
 def test_metrics_cut_short_are_mended(tmp_path: Path) -> None:
-    from finetune.rundir import trim_metrics
+    from finetune.runs.folder import trim_metrics
 
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"step": n}) + "\n" for n in (1, 2, 3)) + '{"step": 4, "lo', encoding="utf-8")

@@ -10,16 +10,16 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import killed_runs as killed
 import numpy as np
 import pytest
-import test_killed_runs as killed
 import torch
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 from PIL import Image
 from started_commands import At
-from test_train import losses, tiny_config, train
+from tiny_training import losses, tiny_config, train
 
-from finetune.core.catalog import Workspace
+from finetune.core.products.catalog import Workspace
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,16 +64,16 @@ def test_a_killed_run_ends_in_the_bytes_of_a_straight_one(tiny_base: Path, tmp_p
 
 
 def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finetune.core import inpaint
-    from finetune.core.basemodel import resolve_base
+    from finetune.core.basemodel.resolve import resolve_base
+    from finetune.core.painting import inpainter
 
     base = resolve_base(str(tiny_base))
     ground, whole = Image.new("RGB", (64, 64), (128, 128, 128)), np.ones((64, 64), dtype=bool)
-    sampling = inpaint.Sampling(steps=2)
+    sampling = inpainter.Sampling(steps=2)
     pictures = []
     for memory in (2**36, 2**10):
-        monkeypatch.setattr(inpaint, "free_gpu_memory", lambda device, memory=memory: memory)
-        painter = inpaint.load_inpainter(base, None, precision="fp32")
+        monkeypatch.setattr(inpainter, "free_gpu_memory", lambda device, memory=memory: memory)
+        painter = inpainter.load_inpainter(base, None, precision="fp32")
         pictures.append(np.asarray(painter.paint(ground, whole, "a bottle", sampling=sampling, seed=1)))
     assert painter.pipeline.unet.device.type in ("cpu", "meta"), "it has left the card"
     assert np.array_equal(*pictures)
@@ -82,9 +82,9 @@ def test_the_parts_of_a_base_take_turns_on_a_small_card(tiny_base: Path, monkeyp
 @pytest.mark.parametrize("level", ["none", "partial", "all"])
 def test_the_planner_knows_the_peak(workspace: Workspace, level: str) -> None:
     """On the embedded base in bf16: what torch's allocator had at most, against the plan."""
-    from benchmarks.gpu_steps import measured_step
-    from finetune import memory
-    from finetune.core.basemodel import resolve_base
+    from benchmarks.gpu.steps import measured_step
+    from finetune.core.basemodel.resolve import resolve_base
+    from finetune.memory import budget as memory
 
     setup = memory.Setup(
         unet=memory.unet_config(resolve_base("embedded").config), size=256, batch=8, accumulation=1,

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from conftest import write_shop
-from started_commands import At, Started, start
+from drawn_products import write_shop
+from killed_runs import CONFIG, adapter, steps, train
+from started_commands import At
 
 pytestmark = pytest.mark.tiny
 STEPS = 6
-CONFIG = """
-base: {model: BASE}
-data: {size: 64, variants: 4}
-adapter: {rank: 4}
-train:
-  {steps: 6, batch: 1, learning_rate: 1.0e-2, checkpoint_every: 2, min_8bit_size: 64, trackers: [], deterministic: true}
-validation: {every: 3, examples: 1, timesteps: 1, choose: loss}
-objective: {ring_px: 8}
-memory: {check: false}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +27,6 @@ def shop(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(folder / "adapters")
     shutil.rmtree(folder / "runs")
     return folder
-
-
-def train(folder: Path, name: str, kill: At | None = None) -> Started:
-    line = ["train", "bottle01", "--config", str(folder / "tiny.yaml"), "--workspace", str(folder)]
-    return start(folder / f"{name}.txt", *line, kill=kill)
-
-
-def adapter(folder: Path) -> Path:
-    (found,) = folder.glob("adapters/bottle01/0*/adapter.safetensors")
-    return found
-
-
-def steps(folder: Path) -> list[int]:
-    """Steps in the run's metrics, as far as they are written."""
-    files = folder.glob("runs/bottle01/*/metrics.jsonl")
-    return [json.loads(line)["step"] for path in files for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def goes_on(folder: Path, name: str, start_step: int | None) -> None:

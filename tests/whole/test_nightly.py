@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import draw_bottle, write_set
+from drawn_products import draw_bottle, write_set
 
 from finetune import nightly
-from finetune.core import fingerprint, versions
-from finetune.core.adapter import WEIGHTS, write_adapter
-from finetune.core.catalog import Workspace
+from finetune.core import fingerprint
+from finetune.core.adapters import versions
+from finetune.core.adapters.file import WEIGHTS, write_adapter
 from finetune.core.config import gate_path
 from finetune.core.errors import AdapterError, RunError
+from finetune.core.products.catalog import Workspace
 from finetune.nightly import NightlyConfig, plan_night, run_night
 from finetune.prepare import prepared_fingerprint
 from finetune.train import check_request, training_fingerprint

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_set, write_shop
+from drawn_products import write_set, write_shop
 from safetensors.torch import load_file
 from started_commands import Started, pair, start
 
-from finetune.core.adapter import read_header
+from finetune.core.adapters.file import read_header
 
 pytestmark = pytest.mark.tiny
 ON_CPUS = {"CUDA_VISIBLE_DEVICES": ""}
@@ -105,7 +105,7 @@ def test_torchrun_trains_what_one_process_does(place: Path) -> None:
         str(free_port()),
     ]
     command += ["-m", "finetune.core.commands", *line(place, "train.accumulation=2", "train.batch=1")]
-    paths = os.pathsep.join(p for p in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")) if p)
+    paths = os.pathsep.join(p for p in (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")) if p)
     environment = os.environ | ON_CPUS | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 """Writes docs/settings.md from the configuration classes: every key, its default, its limits, its meaning.
 
-python -m tools.settings_reference          # writes it
-python -m tools.settings_reference --check  # exit 1 when it is stale (a test runs the same)
+python -m tools.docs.settings_reference          # writes it
+python -m tools.docs.settings_reference --check  # exit 1 when it is stale (a test runs the same)
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Literal, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from finetune.core.catalog import SetConfig
 from finetune.core.config import Strict
-from finetune.core.gate import GateConfig
+from finetune.core.fidelity.gate import GateConfig
+from finetune.core.products.catalog import SetConfig
 from finetune.nightly import NightlyConfig
 from finetune.settings import TrainConfig
-from inference.scene import PlaceConfig
+from inference.settings import PlaceConfig
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 CLASSES: tuple[tuple[str, str, type[Strict]], ...] = (
     ("Training", "`configs/train/*.yaml`, `packshot train --config FILE --set train.steps=500`", TrainConfig),
     ("Placing", "`configs/scenes/*.yaml`, `packshot place --config FILE`", PlaceConfig),
@@ -85,7 +85,7 @@ def page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `python -m tools.settings_reference` from the classes' own docstrings; do not edit.",
+        "Written by `python -m tools.docs.settings_reference` from the classes' own docstrings; do not edit.",
         "Unknown keys are errors. A key is set in YAML under its section, or by `--set key=value`;",
         "`packshot config show` prints what holds.",
     ]
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     if parser.parse_args().check:
         if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
-            sys.exit("Error: docs/settings.md is stale\nhint: python -m tools.settings_reference")
+            sys.exit("Error: docs/settings.md is stale\nhint: python -m tools.docs.settings_reference")
         return
     PAGE.write_text(page(), encoding="utf-8")
 

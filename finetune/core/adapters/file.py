@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel import ResolvedBase, safetensors_header
+from finetune.core.basemodel.resolve import ResolvedBase, safetensors_header
 from finetune.core.errors import AdapterError, AdapterMismatch, BaseModelError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write_adapter(
         state: PEFT keys without prefix (`<module>.lora_A.weight`) -> tensors.
         lora_config: PEFT's LoraConfig as plain values, as `LoraConfig.to_dict()` gives it.
         manifest: everything needed to make the adapter again; JSON values only.
-        labels: further header entries, by which other programs show the file (`finetune.modelspec`).
+        labels: further header entries, by which other programs show the file (`finetune.adapters.modelspec`).
     """
     tensors = {PREFIX + key: tensor for key, tensor in state.items()}
     plain = {PREFIX + k: _jsonable(v) for k, v in lora_config.items()}

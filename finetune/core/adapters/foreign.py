@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.adapter import ADAPTER_NAME, MANIFEST_KEY, METADATA_KEY, PREFIX, injected_modules
-from finetune.core.basemodel import ResolvedBase, safetensors_header
+from finetune.core.adapters.file import ADAPTER_NAME, MANIFEST_KEY, METADATA_KEY, PREFIX, injected_modules
+from finetune.core.adapters.kohya_names import KOHYA, spellings
+from finetune.core.basemodel.resolve import ResolvedBase, safetensors_header
 from finetune.core.errors import AdapterError, AdapterMismatch, BaseModelError
-from finetune.core.kohya_names import KOHYA, spellings
 
 if TYPE_CHECKING:
     import torch

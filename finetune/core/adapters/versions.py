@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.core.adapter import MANIFEST, WEIGHTS, read_header
-from finetune.core.catalog import Workspace, check_sku_name
+from finetune.core.adapters.file import MANIFEST, WEIGHTS, read_header
+from finetune.core.adapters.foreign import is_foreign, read_foreign
 from finetune.core.errors import AdapterError
-from finetune.core.foreign import is_foreign, read_foreign
+from finetune.core.products.catalog import Workspace, check_sku_name
 
 NUMBER = re.compile(r"\d{4}")
 HISTORY = "history.jsonl"

@@ -1,6 +1,6 @@
 """CLIP's tokenizers for checkpoints that come as one file and so bring no vocabulary.
 
-Called by `finetune.core.basemodel` alone. The vocabulary is OpenAI's list of byte pairs as open_clip ships it
+Called by `finetune.core.basemodel.resolve` alone. The vocabulary is OpenAI's list of byte pairs as open_clip ships it
 (`sdxl/README.md` names the source and licence); what differs between SDXL's two tokenizers, the padding token, stands
 in their `tokenizer_config.json`. Never asks the network.
 """

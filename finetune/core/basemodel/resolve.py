@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from finetune.core import architecture, fingerprint
-from finetune.core.clip_vocabulary import load_tokenizer
+from finetune.core import fingerprint
+from finetune.core.basemodel import architecture
+from finetune.core.basemodel.clip_vocabulary import load_tokenizer
 from finetune.core.device import is_out_of_memory
 from finetune.core.errors import BaseModelError, OutOfMemory
 
@@ -82,7 +83,7 @@ def resolve_base(model: str, revision: str = "") -> ResolvedBase:
         BaseModelError: not there, incomplete, or no SDXL model.
     """
     if model == EMBEDDED:
-        return _from_folder(EMBEDDED, "", Path(__file__).resolve().parents[1] / "embedded")
+        return _from_folder(EMBEDDED, "", Path(__file__).resolve().parents[2] / "embedded")
     path = Path(model).expanduser()
     if path.is_dir():
         return _from_folder(model, "", path.resolve())

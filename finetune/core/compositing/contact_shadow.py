@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finetune.core.images import Array, Floats, to_linear, to_srgb8
-from finetune.core.masks import Box, Mask, bounding_box
+from finetune.core.pictures.images import Array, Floats, to_linear, to_srgb8
+from finetune.core.pictures.masks import Box, Mask, bounding_box
 
 TOUCHES = 0.16
 """A column of the product whose lowest pixel is within this share of its height above the foot touches the ground."""

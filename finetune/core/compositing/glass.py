@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from finetune.core.images import Array, Floats, composite, to_linear, to_srgb8
-from finetune.core.masks import Mask
+from finetune.core.pictures.images import Array, Floats, composite, to_linear, to_srgb8
+from finetune.core.pictures.masks import Mask
 
 
 def composite_glass(over: Array, alpha: Floats, under: Array, glass: Array | None) -> Array:

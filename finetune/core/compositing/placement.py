@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from finetune.core.compositing.glass import composite_glass, opaque_core
 from finetune.core.errors import ConfigError
-from finetune.core.glass import composite_glass, opaque_core
-from finetune.core.images import Array, Floats, resize_rgba
-from finetune.core.masks import Box, Mask, coverage, dilate, latent_mask, to_pixels
+from finetune.core.pictures.images import Array, Floats, resize_rgba
+from finetune.core.pictures.masks import Box, Mask, coverage, dilate, latent_mask, to_pixels
 
 DEFAULT_HEIGHT = 0.55
 WIDEST = 0.8

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from finetune.core.config import Strict, apply_overrides, gate_path, read_yaml, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
-from finetune.core.fidelity import Better, Score, judge
+from finetune.core.fidelity.measures import Better, Score, judge
 
 
 class Measure(NamedTuple):

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core import compose, fingerprint
+from finetune.core import fingerprint
+from finetune.core.compositing import placement as compose
 from finetune.core.console import say, warn
 from finetune.core.errors import ImageError
-from finetune.core.images import open_picture, write_png
-from finetune.core.inpaint import Inpainter, Sampling
-from finetune.core.masks import Box
-from finetune.core.prompts import PromptSection, resolve_prompt
+from finetune.core.painting.inpainter import Inpainter, Sampling
+from finetune.core.painting.prompts import PromptSection, resolve_prompt
+from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.pictures.masks import Box
 
 DRAWINGS = 1
 """Raised when the same request would make other pictures: what the cache holds from before is then left alone."""

@@ -20,8 +20,8 @@ from scipy import ndimage, optimize
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
-from finetune.core.images import Array, to_linear, to_srgb8
-from finetune.core.masks import Mask
+from finetune.core.pictures.images import Array, to_linear, to_srgb8
+from finetune.core.pictures.masks import Mask
 
 Lab = NDArray[np.float64]
 Better = Literal["higher", "lower"]

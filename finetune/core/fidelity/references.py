@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core.catalog import ProductSet, Workspace, load_set
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, PackshotError
-from finetune.core.fidelity import View, make_view
-from finetune.core.images import Array, open_picture, resize_rgba
-from finetune.core.masks import Box
-from finetune.core.prepared import PreparedSet, read_prepared
+from finetune.core.fidelity.measures import View, make_view
+from finetune.core.pictures.images import Array, open_picture, resize_rgba
+from finetune.core.pictures.masks import Box
+from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.prepared import PreparedSet, read_prepared
 
 MAX_VIEWS = 8
 """Views compared a product: the first ones by name."""

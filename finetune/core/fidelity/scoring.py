@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core.drawings import Drawing
-from finetune.core.fidelity import Embedder, Likeness, View, compare, nearest
-from finetune.core.gallery import Frame, Gallery
-from finetune.core.images import Array
-from finetune.core.masks import Mask
+from finetune.core.fidelity.insert_pictures import Drawing
+from finetune.core.fidelity.measures import Embedder, Likeness, View, compare, nearest
+from finetune.core.fidelity.references import Frame, Gallery
+from finetune.core.pictures.images import Array
+from finetune.core.pictures.masks import Mask
 
 GREY = 128
 

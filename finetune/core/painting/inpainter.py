@@ -1,7 +1,7 @@
 """Base + picture + mask + prompt + adapter -> picture. Serves previews, placing and evaluation alike.
 
 A thin shell over diffusers' StableDiffusionXLInpaintPipeline: it fixes size, mask and seed conventions and hides
-nothing else. It never pastes the product back; that is compositing, and stands in `inference.blend`.
+nothing else. It never pastes the product back; that is compositing, and stands in `inference.delivery`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from finetune.core import adapter as adapter_file
-from finetune.core import foreign, token_embeddings
-from finetune.core.basemodel import ResolvedBase, load_pipeline
+from finetune.core.adapters import file as adapter_file
+from finetune.core.adapters import foreign, token_embeddings
+from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
 from finetune.core.console import say, warn
 from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import OutOfMemory
-from finetune.core.masks import Mask
+from finetune.core.pictures.masks import Mask
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLInpaintPipeline

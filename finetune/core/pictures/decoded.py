@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from finetune.core.profiles import as_srgb, eight_bits, to_srgb
+from finetune.core.pictures.icc import as_srgb, eight_bits, to_srgb
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

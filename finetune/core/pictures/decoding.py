@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from finetune.core.deep_pictures import EXPORT, decode_deep_png, is_deep_png, read_deep_tiff
 from finetune.core.errors import ImageError
-from finetune.core.frame import Frame, Remark
-from finetune.core.profiles import adobe_rgb, profile_space
+from finetune.core.pictures.decoded import Frame, Remark
+from finetune.core.pictures.icc import adobe_rgb, profile_space
+from finetune.core.pictures.sixteen_bit import EXPORT, decode_deep_png, is_deep_png, read_deep_tiff
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "GIF", "BMP", "AVIF")
 """Pillow's names of the formats that are opened. The last three have no suffix of ours: they come misnamed."""

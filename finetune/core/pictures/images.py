@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
 
-from finetune.core.frame import Frame, Remark
-from finetune.core.reading import SUFFIX_FORMATS, decode
+from finetune.core.pictures.decoded import Frame, Remark
+from finetune.core.pictures.decoding import SUFFIX_FORMATS, decode
 
 SUFFIXES = tuple(SUFFIX_FORMATS)
 MIN_SIDE = 32

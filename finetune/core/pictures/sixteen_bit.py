@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.core.errors import ImageError
-from finetune.core.frame import Frame
+from finetune.core.pictures.decoded import Frame
 
 DEEP_PIXELS = 50_000_000
 """Largest PNG decoded at 16 bits: the decoder wants the whole file and all its pixels in memory. Larger ones are

@@ -17,9 +17,9 @@ from pydantic import Field, field_validator
 from finetune.core import fingerprint
 from finetune.core.config import Strict, read_yaml, validate
 from finetune.core.errors import CatalogError, did_you_mean
-from finetune.core.images import SUFFIXES
-from finetune.core.set_files import Photo as Photo
-from finetune.core.set_files import Refusal, find_photos
+from finetune.core.pictures.images import SUFFIXES
+from finetune.core.products.set_files import Photo as Photo
+from finetune.core.products.set_files import Refusal, find_photos
 
 SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

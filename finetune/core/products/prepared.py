@@ -25,7 +25,7 @@ from finetune.core.errors import CatalogError
 from finetune.core.fingerprint import of_file
 
 if TYPE_CHECKING:
-    from finetune.core.catalog import ProductSet
+    from finetune.core.products.catalog import ProductSet
 
 FORMAT = 3
 FILE = "prepared.json"

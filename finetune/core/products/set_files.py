@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.core.errors import CatalogError, ImageError, did_you_mean
-from finetune.core.images import SUFFIXES
+from finetune.core.pictures.images import SUFFIXES
 
 METADATA = "metadata.jsonl"
 

@@ -1,4 +1,4 @@
-"""Masks by a learned model: rembg's (extra `cutout`), from a file on disk. Called by `finetune.matte_sources`.
+"""Masks by a learned model: rembg's (extra `cutout`), from a file on disk. Called by `finetune.matting.sources`.
 
 Nothing is ever downloaded: rembg would, so its way to a file is replaced by one that was found here. Its models that
 send pictures to a service, or answer another question than "what stands in front", are not used.
@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from finetune.core import fingerprint
 from finetune.core.errors import CutoutError, did_you_mean
-from finetune.core.images import Floats
+from finetune.core.pictures.images import Floats
 
 BEST_FIRST = ("birefnet-general", "birefnet-general-lite", "isnet-general-use", "u2net", "silueta", "u2netp")
 """Models looked for where none is named. Not among them: bria-rmbg, whose licence forbids commercial use."""

@@ -1,0 +1,1 @@
+"""Preparing a catalogue again after a change."""

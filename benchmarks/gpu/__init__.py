@@ -1,0 +1,1 @@
+"""SDXL's training step on a CUDA device."""

@@ -1,0 +1,1 @@
+"""Planned memory against measured memory."""

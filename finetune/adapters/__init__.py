@@ -1,0 +1,1 @@
+"""Making an adapter version: what it starts from, how it is published."""

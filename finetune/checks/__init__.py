@@ -1,0 +1,1 @@
+"""The pre-flight report: numbers of photos, and what they mean."""

@@ -1,0 +1,1 @@
+"""The Click commands of finetune: options in, recipe called, result printed."""

@@ -1,0 +1,1 @@
+"""Adapter files and versions, ours and other trainers'."""

@@ -1,0 +1,1 @@
+"""Which base, whether it is on disk, and loading it."""

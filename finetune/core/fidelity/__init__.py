@@ -1,0 +1,1 @@
+"""How close a drawn product is to its packshot: pictures, measures, gate."""

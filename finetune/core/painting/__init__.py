@@ -1,0 +1,1 @@
+"""Base, picture, mask, prompt and adapter in; a picture out."""

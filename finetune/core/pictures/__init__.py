@@ -1,0 +1,1 @@
+"""Reading pictures and what is done to their pixels."""

@@ -1,0 +1,1 @@
+"""Product sets and prepared sets on disk."""

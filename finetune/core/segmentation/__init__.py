@@ -1,0 +1,1 @@
+"""Learned models that say which pixels are the product."""

@@ -1,0 +1,1 @@
+"""From a product set to a prepared set on disk, photo by photo."""

@@ -1,0 +1,1 @@
+"""From a cutout to training examples: backdrops, frames, inpainting masks, captions."""

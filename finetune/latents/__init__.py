@@ -1,0 +1,1 @@
+"""From a prepared set to cached latents and text embeddings, and batches of them."""

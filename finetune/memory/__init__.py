@@ -1,0 +1,1 @@
+"""What training needs in memory, traced without data, and which settings fit."""

@@ -1,0 +1,1 @@
+"""What is done to the UNet: LoRA, 4-bit weights, checkpointing, execution."""

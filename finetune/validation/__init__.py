@@ -1,0 +1,1 @@
+"""Held-out loss, candidates, selection among them, previews."""
