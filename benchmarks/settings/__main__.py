@@ -1,10 +1,10 @@
 """Train an adapter for every cell of a grid of settings, score each, print one table.
 
-    python -m benchmarks.settings benchmarks/grids/embedded.yaml --workspace DIR
+    python -m benchmarks.settings benchmarks/settings/grids/embedded.yaml --workspace DIR
 
 A cell is trained by `packshot train` and judged by `packshot evaluate` and by its loss on the held-out photo
-(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call goes on where the
-first stopped, and with nothing changed prints the table at once. Prepare the product's siblings beforehand, or the
+(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call resumes where
+the first stopped, and prints the table at once when nothing changed. Prepare the product's siblings beforehand, or the
 sibling rule is not judged.
 """
 

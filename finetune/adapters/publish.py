@@ -13,16 +13,17 @@ from finetune.core.adapters import token_embeddings, versions
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import kept, settle
-from finetune.runs import folder as rundir
+from finetune.core.storage.durable import check_writable, kept, settle
+from finetune.runs.folder import RunFolder, environment
 from finetune.settings import TrainConfig
 from finetune.training import distributed
 
 if TYPE_CHECKING:
     import torch
 
+
 TRAIN_FORMAT = 1
-"""Raised when the same settings would give other weights."""
+"""Bump when the same settings would produce other weights."""
 
 
 def adapter_manifest(
@@ -42,7 +43,7 @@ def adapter_manifest(
     """
     return {
         "format": TRAIN_FORMAT,
-        "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
+        "tool": f"packshot {environment(('packshot',))['packshot']}",
         "fingerprint": print_of,
         "sku": prepared.sku,
         "kind": prepared.kind,
@@ -58,8 +59,35 @@ def adapter_manifest(
         "parameters": parameters,
         "chosen_step": chosen_step,
         "config": config.model_dump(mode="json"),
-        "environment": rundir.environment(),
+        "environment": environment(),
     }
+
+
+def check_place(workspace: Workspace, sku: str) -> None:
+    """Check, before training begins, that a version can be written.
+
+    Raises:
+        StateWriteError: the folder can't be written to.
+    """
+    check_writable("the adapter", workspace.adapters / sku)
+
+
+def with_tokens(manifest: dict[str, Any], token: str, tokens: dict[str, torch.Tensor] | None) -> dict[str, Any]:
+    """The manifest with an entry for the trigger word's own tokens; unchanged without any."""
+    return manifest | {token_embeddings.ENTRY: token_embeddings.manifest_entry(token, tokens)} if tokens else manifest
+
+
+def close_run(run: RunFolder, state: str) -> None:
+    """Write the run's page and mark the run as done.
+
+    Args:
+        run: a run whose version is written.
+        state: one line on how it ended.
+    """
+    from finetune.runs.report import write_report
+
+    write_report(run, state)
+    run.finish()
 
 
 def write_version(

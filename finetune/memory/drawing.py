@@ -1,8 +1,8 @@
-"""What drawing a picture needs in memory, by the pipeline's parts; computed without data, on any machine.
+"""Memory of drawing a picture, by the pipeline's parts; computed without data, on any machine.
 
-Called by `finetune.memory.fit`, for previews, for the choice among candidates and for class pictures: all draw through
-`core.inpaint.Inpainter`. Its pipeline encodes prompts, then the masked picture, samples with guidance (a batch of 2,
-no gradients), decodes. It measures nothing, and knows of no training: what stays beside is its caller's to add.
+Previews, candidates and class pictures are all drawn by `core.painting.inpainter.Inpainter`: it encodes prompts, then
+the masked picture, samples with guidance (a batch of 2, no gradients) and decodes. What training keeps in memory
+meanwhile is not counted here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ GUIDED = 2
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Bytes of a pipeline's parts, and of what each needs beside its weights while it works."""
+class DrawingCost:
+    """Bytes of a pipeline's parts, and of what each part needs beside its weights while it works."""
 
     text: int
     """Weights of both text encoders; beside them a prompt needs next to nothing."""
@@ -49,12 +49,12 @@ class Drawing:
         """All parts' weights."""
         return self.text + self.unet + self.vae
 
-    def peak(self, *, turns: bool) -> int:
+    def peak(self, *, offloaded: bool) -> int:
         """Largest sum in the course of a picture.
 
         Args:
-            turns: whether the parts take turns on the device. Then the second text encoder is there until the UNet
-                comes, and the VAE, loaded before the UNet, stays with it.
+            offloaded: whether the parts take turns on the device (model CPU offload). The second text encoder then
+                stays until the UNet comes, and the VAE, loaded before the UNet, stays with it.
         """
         stages = [
             (self.text, 0),
@@ -62,11 +62,11 @@ class Drawing:
             (self.unet + self.vae, self.predicting),
             (self.vae, self.decoding),
         ]
-        most = max((weights if turns else self.weights) + use for weights, use in stages)
+        most = max((weights if offloaded else self.weights) + use for weights, use in stages)
         return most + self.pictures + self.libraries
 
 
-def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
+def trace_drawing(folder: Path, setup: Setup, size: int) -> DrawingCost:
     """Trace the parts of a base that draws; takes seconds at SDXL's size.
 
     Args:
@@ -81,7 +81,7 @@ def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
         setup.unet, dtype=kind, rank=setup.rank, targets=setup.targets, dora=setup.dora, nf4=setup.nf4
     )
     vae, encoding, decoding = _vae(folder, size, kind, cuda)
-    return Drawing(
+    return DrawingCost(
         text=text_encoders(folder, cuda) * share // 4,
         text_2=text_encoders(folder, cuda, ("text_encoder_2",)) * share // 4,
         unet=_weights(unet, cuda),

@@ -1,7 +1,7 @@
-"""What encoding a set needs in memory, before the UNet loads; computed without data, on any machine.
+"""Memory of encoding a set, before the UNet loads; computed without data, on any machine.
 
-Called by `finetune.memory.fit`. `finetune.latents.cache` encodes in two parts that never meet in memory: the text encoders, then the
-VAE; each in float32, one picture at a time.
+`latents.cache` encodes in two parts that are never in memory together: the text encoders, then the VAE; each in
+float32, one picture at a time.
 """
 
 from __future__ import annotations

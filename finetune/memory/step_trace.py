@@ -1,9 +1,12 @@
 """One training step on tensors without data: every allocation and release of it, in order, on any machine.
 
 The real UNet, the real adapter and the loop's own `batch_loss` run on fake tensors (shapes and dtypes, no memory); a
-dispatch mode sees every storage come and go. What CUDA does otherwise than the CPU kernels that stand in is put in:
-the casts of CUDA's autocast and the scratch of fused attention's backward; and the weights that a 4-bit layer unpacks
-inside its operation. Called by the memory planner; computes no number of any training.
+dispatch mode sees every storage come and go. Where CUDA differs from the CPU kernels that stand in for it, the
+difference is added: the casts of CUDA's autocast, the scratch of fused attention's backward, and the weights that a
+4-bit layer unpacks inside its operation.
+
+`torch.distributed._tools.mem_tracker.MemTracker` is the same idea without these corrections, and private too. Private
+names used here (`torch._subclasses`, `torch.utils._python_dispatch`, `_pytree`) were seen in torch 2.13.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from finetune.latents.batches import Batch
 from finetune.training.loop import Objective, batch_loss
 from finetune.unet import checkpointing
-from finetune.unet import nf4 as quantize
+from finetune.unet.nf4 import BLOCK, fake_scales, quantize_shapes
 
 TIMESTEPS = 1000
 ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
@@ -98,7 +101,7 @@ class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if getattr(func, "namespace", "") == "bitsandbytes" and func.__name__.startswith("gemm_4bit"):
             # the weight unpacked in the dtype of the computation, and its scales twice (codes looked up, offset added)
             weights = args[2][0] * args[2][1]
-            scratch = weights * args[0].element_size() + 2 * 4 * (weights // quantize.BLOCK)
+            scratch = weights * args[0].element_size() + 2 * 4 * (weights // BLOCK)
             self.timeline.deltas += [scratch, -scratch]
         return result
 
@@ -268,8 +271,14 @@ def unet_without_data(
     """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory.
 
     Args:
+        config: the UNet's, as diffusers writes it.
+        dtype: of the frozen weights.
         rank: of the adapter; 0 for none.
-        nf4: its transformers' layers in 4 bits (`finetune.unet.nf4`).
+        targets: of the adapter.
+        dora: whether the adapter is a DoRA.
+        alpha: of the adapter; decides no size.
+        rslora: decides no size either.
+        nf4: whether the transformers' layers are in 4 bits (`finetune.unet.nf4`).
     """
     from diffusers import UNet2DConditionModel
 
@@ -278,7 +287,7 @@ def unet_without_data(
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
         if nf4:
-            quantize.quantize_shapes(unet, dtype=dtype)
+            quantize_shapes(unet, dtype=dtype)
         if rank:
             add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
     return unet
@@ -291,7 +300,7 @@ def fake_parameters(unet: Any) -> None:
             if value is not None:
                 empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
                 module._parameters[name] = torch.nn.Parameter(empty, requires_grad=value.requires_grad)
-    quantize.fake_scales(unet)
+    fake_scales(unet)
 
 
 def fake_batch(unet: Any, *, size: int, batch: int) -> Batch:

@@ -26,7 +26,7 @@ from finetune.core.pictures.images import open_picture
 from finetune.runs import plots as run_plots
 from finetune.runs.folder import RunFolder
 from finetune.runs.plots import Line, Plot
-from finetune.validation.loss import BASE, Record, read_records
+from finetune.runs.validation_records import BASE, Record, read_records
 
 CELL = 256
 """Side of a preview on the page, pixels."""

@@ -21,8 +21,9 @@ from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.latents import class_images
 from finetune.latents.batches import Batch
-from finetune.memory import budget as memory
-from finetune.memory.fit import setup_of, this_device
+from finetune.memory.budget import trace_budget, unet_config
+from finetune.memory.fit import this_device
+from finetune.plan import setup_of
 from finetune.prepare import prepare_set
 from finetune.train import check_request, train_adapter, training_fingerprint
 from finetune.training.loop import Objective, batch_loss, class_loss, predict
@@ -180,11 +181,11 @@ def test_idle_settings_do_not_make_another_adapter(workspace: Workspace, tiny_ba
 
 
 def test_the_planner_counts_gradients_that_are_there_in_the_second_pass(tiny_base: Path) -> None:
-    unet = memory.unet_config(tiny_base)
+    unet = unet_config(tiny_base)
     setup = setup_of(tiny_config(tiny_base, *PRIOR), unet, this_device())
     assert setup.class_pass
-    both = memory.budget(setup, context=0)
-    once = memory.budget(replace(setup, class_pass=False), context=0)
-    accumulated = memory.budget(replace(setup, class_pass=False, accumulation=2), context=0)
+    both = trace_budget(setup, context=0)
+    once = trace_budget(replace(setup, class_pass=False), context=0)
+    accumulated = trace_budget(replace(setup, class_pass=False, accumulation=2), context=0)
     assert both == accumulated
     assert once.total < both.total <= once.total + both.gradients

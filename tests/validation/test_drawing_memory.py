@@ -91,13 +91,13 @@ def test_a_run_outlives_its_drawings(
     decodes = decoding_runs_out(2, 3)  # a preview's empty scene, the adapter switched off; the choice's first picture
     result = train(Workspace(tmp_path), config_of(tiny_base, gate, *PLAIN))
     said = capsys.readouterr().err
-    assert said.count("Warning: no more previews from step 2 on: the device's memory does not suffice") == 1
-    assert said.count("Warning: candidates are ranked by validation loss alone: the device's memory") == 1
+    assert said.count("Warning: no more previews from step 2 on: the device has too little memory") == 1
+    assert said.count("Warning: candidates are ranked by validation loss alone: the device has too little memory") == 1
     assert released == [[None] * 2, [None] * 3], "what the error's frames held was gone when memory was asked for"
     assert list((run_of(Workspace(tmp_path), result) / "previews").iterdir()) == []
     told = story_of(result)["choice"]
     assert told["rule"] == "loss"
-    assert "not measured: the device's memory does not suffice" in told["why"]
+    assert "not measured: the device has too little memory" in told["why"]
     assert len(told["candidates"]) == 2
     assert result.version.manifest["chosen_step"] == undisturbed.version.manifest["chosen_step"]
     assert adapter_of(result) == adapter_of(undisturbed)
