@@ -115,9 +115,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
         with suppress(RuntimeError):  # the signal came while another line was being written
-            say(
-                "  stopping after the current step, which is saved (Ctrl-C again: stop at once, without saving)"
-            )
+            say("  stopping after the current step, which is saved (Ctrl-C again: stop at once, without saving)")
 
     def after_step(self, report: StepReport) -> None:
         """End the run here if that was asked; a run that has reached its last step just ends.

@@ -60,7 +60,12 @@ def test_all_problems_at_once_with_suggestions() -> None:
     with pytest.raises(ConfigError) as caught:
         validate(TrainConfig, data, "my.yaml")
     message = caught.value.message
-    for part in ("unknown key 'train.stepz'", "train.batch", "unknown key 'adapterr'", "data.size: 100 is not a multiple"):
+    for part in (
+        "unknown key 'train.stepz'",
+        "train.batch",
+        "unknown key 'adapterr'",
+        "data.size: 100 is not a multiple",
+    ):
         assert part in message
     assert "did you mean 'train.steps'?" in caught.value.hint
     assert "did you mean 'adapter'?" in caught.value.hint
