@@ -37,6 +37,7 @@ from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import PreparedSet, require_prepared
+from finetune.core.storage.durable import write_text
 from inference import delivery
 
 FORMAT = 1
@@ -288,15 +289,12 @@ def _write_sheet(subject: Subject, judged: Sequence[scoring.Judged]) -> None:
         ]
     path = subject.folder / SHEET
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_png(contact_sheet(cells, captions, columns=3, cell=256), path)
 
 
 def _write_json(report: dict[str, Any], path: Path) -> None:
-    part = path.with_name(path.name + ".part")
     with _writing(path):
-        part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_text(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager
