@@ -229,17 +229,3 @@ def _hint(path: Path) -> str:
     place = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
     free = shutil.disk_usage(place).free / 2**20
     return f"{free:,.0f} MiB are free in {place}; when there is room, the same command goes on from the last checkpoint"
-
-
-@contextmanager
-def kept(what: str, part: Path, *, at: Path | None = None) -> Iterator[Path]:
-    """The old way, until every room has gone over to `atomic_write`."""
-    try:
-        with state_errors(what, at or part):
-            yield part
-    except BaseException:
-        _remove(part)
-        raise
-
-
-refusal, settle = disk_error, fsync_tree
