@@ -15,7 +15,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from finetune.core.adapters.versions import AdapterVersion, find_version
 from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.compositing import placement as compose
 from finetune.core.console import say, warn
+from finetune.core.environment import tool
 from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
 from finetune.core.fidelity import gate, references, scoring
 from finetune.core.fidelity.insert_pictures import DRAWINGS, DrawingRoom, Request, product_box, requests_for
@@ -212,7 +212,7 @@ def _make_report(subject: Subject, device: str) -> dict[str, Any]:
         "version": subject.version.number,
         "adapter": fingerprint.of_file(subject.version.weights),
         "base": subject.base.summary(),
-        "tool": f"packshot {metadata.version('packshot')}",
+        "tool": tool(),
         "crop": f"opaque product inside its box, longer side {pictures.measure_side} px, exposure matched within "
         "1.3 stops, nearest of the product's views",
         "models": models,

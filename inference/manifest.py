@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,11 +49,6 @@ class Verified:
     """`none`: an insert picture has no photographed core."""
     same_file: bool
     """False: saved again without loss, the pixels are the same."""
-
-
-def tool_version() -> str:
-    """Version of the installed Packshot."""
-    return metadata.version("packshot")
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:

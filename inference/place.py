@@ -18,6 +18,7 @@ from PIL import Image
 from finetune.core.compositing import placement as compose
 from finetune.core.compositing.contact_shadow import contact_shadow, darken
 from finetune.core.console import say, warn
+from finetune.core.environment import version_of
 from finetune.core.errors import ConfigError, PackshotError, RunError
 from finetune.core.painting.inpainter import MAX_PROMPT_TOKENS, Inpainter, Sampling, load_inpainter
 from finetune.core.pictures.images import Array, open_picture, write_png
@@ -192,7 +193,7 @@ def _manifest(plan: Plan, painted: Painted, seed: int) -> dict[str, Any]:
         }
     return {
         "format": provenance.FORMAT,
-        "tool": {"name": "packshot", "version": provenance.tool_version(), "pictures": PICTURES},
+        "tool": {"name": "packshot", "version": version_of("packshot"), "pictures": PICTURES},
         "digitalSourceType": provenance.SOURCE_TYPES[config.mode],
         "sku": plan.sku,
         "class_noun": plan.prepared.class_noun,
