@@ -10,10 +10,10 @@ from finetune.adapters.init_from import Origin
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import token_embeddings, versions
 from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.environment import environment, tool
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import fsync_tree, state_errors, temporary_folder
-from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
 from finetune.training import distributed
 
@@ -41,7 +41,7 @@ def adapter_manifest(
     """
     return {
         "format": TRAIN_FORMAT,
-        "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
+        "tool": tool(),
         "fingerprint": print_of,
         "sku": prepared.sku,
         "kind": prepared.kind,
@@ -57,7 +57,7 @@ def adapter_manifest(
         "parameters": parameters,
         "chosen_step": chosen_step,
         "config": config.model_dump(mode="json"),
-        "environment": rundir.environment(),
+        "environment": environment(),
     }
 
 

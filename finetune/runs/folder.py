@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from finetune.core.environment import environment
 from finetune.core.storage.durable import atomic_folder, write_text
 
-PACKAGES = (
-    "packshot",
-    "torch",
-    "diffusers",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "datasets",
-    "safetensors",
-    "Pillow",
-    "numpy",
-)
 INFO, DONE = "run.json", "done"
 
 
@@ -101,17 +86,6 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
         info = {"fingerprint": fingerprint, "environment": environment()}
         (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
     return RunFolder(path)
-
-
-def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Versions of what a run depends on."""
-    found = {"python": platform.python_version(), "platform": platform.system() + "-" + platform.machine()}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def trim_metrics(path: Path, step: int) -> None:
