@@ -22,7 +22,7 @@ from finetune.core.fingerprint import of_file
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.plan import check_memory
-from finetune.runs.folder import RunFolder, find_report, open_run, run_id
+from finetune.runs.folder import RunFolder, find_report, name_run, open_run
 from finetune.settings import TrainConfig
 from finetune.training import distributed
 from finetune.training.failures import mapped_errors
@@ -130,7 +130,7 @@ def train_adapter(
     if config.memory.check:
         distributed.main_first(lambda: check_memory(config, base, workspace.cache, prepared.class_noun))
     run = distributed.main_only(
-        lambda: open_run(workspace.runs / prepared.sku, wanted, dump_yaml(config), run_id(now, wanted))
+        lambda: open_run(workspace.runs / prepared.sku, wanted, dump_yaml(config), name_run(now, wanted))
     )
     with mapped_errors(run):
         return _train(workspace, prepared, config, base, run, wanted, origin)

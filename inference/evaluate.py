@@ -15,7 +15,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from finetune.core.adapters.versions import AdapterVersion, find_version
 from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
 from finetune.core.compositing import placement as compose
 from finetune.core.console import say, warn
+from finetune.core.environment import tool
 from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
 from finetune.core.fidelity import gate, references, scoring
 from finetune.core.fidelity.insert_pictures import DRAWINGS, DrawingRoom, Request, product_box, requests_for
@@ -37,6 +37,7 @@ from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import PreparedSet, require_prepared
+from finetune.core.storage.durable import write_text
 from inference import delivery
 
 FORMAT = 1
@@ -211,7 +212,7 @@ def _make_report(subject: Subject, device: str) -> dict[str, Any]:
         "version": subject.version.number,
         "adapter": fingerprint.of_file(subject.version.weights),
         "base": subject.base.summary(),
-        "tool": f"packshot {metadata.version('packshot')}",
+        "tool": tool(),
         "crop": f"opaque product inside its box, longer side {pictures.measure_side} px, exposure matched within "
         "1.3 stops, nearest of the product's views",
         "models": models,
@@ -288,15 +289,12 @@ def _write_sheet(subject: Subject, judged: Sequence[scoring.Judged]) -> None:
         ]
     path = subject.folder / SHEET
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_png(contact_sheet(cells, captions, columns=3, cell=256), path)
 
 
 def _write_json(report: dict[str, Any], path: Path) -> None:
-    part = path.with_name(path.name + ".part")
     with _writing(path):
-        part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_text(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -8,7 +8,6 @@ product core compared with the resampled packshot: one differing byte is an erro
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ from PIL import Image
 from finetune.core.compositing import placement as compose
 from finetune.core.compositing.contact_shadow import contact_shadow, darken
 from finetune.core.console import say, warn
+from finetune.core.environment import version_of
 from finetune.core.errors import ConfigError, PackshotError, RunError
 from finetune.core.painting.inpainter import MAX_PROMPT_TOKENS, Inpainter, Sampling, load_inpainter
 from finetune.core.pictures.images import Array, open_picture, write_png
+from finetune.core.storage.durable import atomic_folder
 from inference import delivery, report
 from inference import manifest as provenance
 from inference.request import PICTURES, Plan
@@ -69,20 +70,14 @@ def place(plan: Plan, *, device: str = "auto") -> ScenesRun:
         device=device,
     )
     _check_prompts(inpainter, [*plan.prompts.values(), config.sampling.negative])
-    part = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        manifests = [_make(plan, inpainter, index, part) for index in range(config.candidates)]
-        _finish(plan, manifests, part)
-        shutil.rmtree(folder, ignore_errors=True)  # an incomplete or damaged run of the same name
-        part.rename(folder)
+        with atomic_folder(folder, replace=True) as part:  # it may hold an incomplete or damaged run
+            manifests = [_make(plan, inpainter, index, part) for index in range(config.candidates)]
+            _finish(plan, manifests, part)
     except OSError as error:
         raise RunError(
             f"can't write {folder}: {error.strerror or error}", "free some space, or give --workspace"
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return ScenesRun(folder, tuple(folder / m["picture"]["file"] for m in manifests), made=True)
 
 
@@ -198,7 +193,7 @@ def _manifest(plan: Plan, painted: Painted, seed: int) -> dict[str, Any]:
         }
     return {
         "format": provenance.FORMAT,
-        "tool": {"name": "packshot", "version": provenance.tool_version(), "pictures": PICTURES},
+        "tool": {"name": "packshot", "version": version_of("packshot"), "pictures": PICTURES},
         "digitalSourceType": provenance.SOURCE_TYPES[config.mode],
         "sku": plan.sku,
         "class_noun": plan.prepared.class_noun,

@@ -21,7 +21,7 @@ from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import state_errors
 
 if TYPE_CHECKING:
     from finetune.latents.cache import CachedExamples, Row
@@ -215,7 +215,7 @@ def _table(pictures: Path, cache: Path) -> Any:
     """
     from datasets import load_dataset
 
-    with kept("the table of examples", cache.with_name(f".{cache.name}"), at=cache):
+    with state_errors("the table of examples", near=cache):
         return load_dataset(
             "imagefolder",
             data_dir=str(pictures),

@@ -14,9 +14,10 @@ from typing import Any
 
 from finetune.core import fingerprint
 from finetune.core.device import computes_bf16, free_gpu_memory
+from finetune.core.environment import environment
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.storage.durable import write_text
 from finetune.memory.budget import CONTEXT, Budget, Setup, preset_for, trace_budget
-from finetune.runs.folder import environment
 
 RESERVED = 0.35
 """GiB of a card's nominal memory that its driver keeps: 12 GB cards report about 11.65 GiB."""
@@ -114,10 +115,7 @@ def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> d
         known: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
         return known
     made = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(made), encoding="utf-8")
-    part.replace(file)
+    write_text(file, json.dumps(made))
     return made
 
 

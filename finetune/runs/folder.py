@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from finetune.core.storage.durable import kept
+from finetune.core.environment import environment
+from finetune.core.storage.durable import atomic_folder, write_text
 
-PACKAGES = (
-    "packshot",
-    "torch",
-    "diffusers",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "datasets",
-    "safetensors",
-    "Pillow",
-    "numpy",
-)
 INFO, DONE = "run.json", "done"
 
 
@@ -87,7 +72,7 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def run_id(now: datetime, fingerprint: str) -> str:
+def name_run(now: datetime, fingerprint: str) -> str:
     """Name of a new run: when it began, and the start of its fingerprint."""
     return f"{now:%Y%m%d-%H%M%S}-{fingerprint[:6]}"
 
@@ -105,7 +90,7 @@ def find_report(runs: Path, fingerprint: str) -> Path | None:
 
 def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> RunFolder:
     """The unfinished run of this fingerprint, to be resumed; or a new one named `run_id`."""
-    for path in sorted(folder.glob("*"), reverse=True):
+    for path in sorted(folder.glob("[!.]*"), reverse=True):
         if (path / INFO).is_file() and not (path / DONE).exists():
             run = RunFolder(path)
             if run.info().get("fingerprint") == fingerprint:
@@ -113,25 +98,11 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
     path, again = folder / run_id, 1
     while path.exists():  # a finished run of this very second, whose version was deleted
         path, again = folder / f"{run_id}-{again + 1}", again + 1
-    with kept("the run's folder", folder / f".{path.name}") as part:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with atomic_folder(path, "the run's folder") as part:
         (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
         info = {"fingerprint": fingerprint, "environment": environment()}
         (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
-        part.rename(path)
     return RunFolder(path)
-
-
-def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Versions of what a run depends on."""
-    found = {"python": platform.python_version(), "platform": platform.system() + "-" + platform.machine()}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def trim_metrics(path: Path, step: int) -> None:
@@ -139,9 +110,7 @@ def trim_metrics(path: Path, step: int) -> None:
     if not path.is_file():
         return
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-    with kept("metrics.jsonl", path.with_name(f".{path.name}")) as part:
-        part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        part.replace(path)
+    write_text(path, "".join(line + "\n" for line in lines), "metrics.jsonl")
 
 
 def _step_of(line: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import write_text
 
 BASE = 0
 """The step under which the loss of the base without adapter is recorded."""
@@ -37,9 +37,7 @@ def read_records(path: Path) -> list[Record]:
 def write_records(path: Path, records: Sequence[Record]) -> None:
     """Replace the file with these records, whole or not at all."""
     lines = [json.dumps({"step": r.step, "loss": r.loss}) + "\n" for r in records]
-    with kept("the validation record", path.with_name(f".{path.name}")) as part:
-        part.write_text("".join(lines), encoding="utf-8")
-        part.replace(path)
+    write_text(path, "".join(lines), "the validation record")
 
 
 def by_loss(records: Sequence[Record]) -> list[Record]:

@@ -17,7 +17,7 @@ from finetune.core.device import forget_peak_memory, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import state_errors
 from finetune.latents.examples import ClassImages, TrainingExamples, WantedExamples, load_examples
 from finetune.runs.folder import RunFolder, trim_metrics
 from finetune.settings import TrainConfig
@@ -73,7 +73,7 @@ class Session:
 
     def close_trackers(self) -> None:
         """Close the trackers; every process goes on, since the main one still has to write the version."""
-        with kept("the trackers' logs", self.run.path / ".trackers"):
+        with state_errors("the trackers' logs", near=self.run.path):
             end_trackers(self.accelerator)
 
     def last_good(self, step: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from finetune.core.console import say, warn
 from finetune.core.errors import PackshotError
 from finetune.core.fidelity import gate
+from finetune.core.storage.durable import write_text
 from finetune.runs.validation_records import Record
 from finetune.training import distributed
 from finetune.training.loop import Observer
@@ -117,7 +118,7 @@ def choose_step(session: Session, validator: Validator | None, cache: Path) -> C
     def decide() -> Choice:
         chosen = _choose(session, candidates, records, last=last, cache=cache)
         told = json.dumps({"step": chosen.step} | chosen.as_dict(), indent=1)
-        session.run.choice.write_text(told + "\n", encoding="utf-8")
+        write_text(session.run.choice, told + "\n", "the selection of a step")
         session.accelerator.log({"chosen_step": chosen.step}, step=last)
         return chosen
 

@@ -139,6 +139,5 @@ class DrawingRoom:
             except ImageError as error:
                 warn(f"drawn again: {error}")
         picture = make()
-        self.cache.mkdir(parents=True, exist_ok=True)
         write_png(picture, path)
         return picture
