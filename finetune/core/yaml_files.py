@@ -70,8 +70,8 @@ def parse_yaml(text: str, source: str, error: type[PackshotError] = ConfigError)
         raise error(f"{source}{where}: {what}", hint) from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         mark = getattr(problem, "problem_mark", None)
-        what = getattr(problem, "problem", None) or getattr(problem, "reason", None) or problem
-        what = "it is nested too deeply" if isinstance(problem, RecursionError) else " ".join(str(what).split())
+        told = getattr(problem, "problem", None) or getattr(problem, "reason", None) or problem
+        what = "it is nested too deeply" if isinstance(problem, RecursionError) else " ".join(str(told).split())
         raise error(f"{source}{_place(mark)} is not valid YAML: {what}", "check indentation and quotes") from problem
 
 
