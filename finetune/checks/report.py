@@ -1,6 +1,6 @@
-"""The page of a check: findings beside thumbnails and cutouts on chequers, black and white. Called by `finetune.check`.
+"""The page of a check: findings beside thumbnails and cutouts on chequers, black and white.
 
-One HTML file that needs nothing beside it; the same input gives the same bytes. Measures nothing.
+One self-contained HTML file; the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 from PIL import Image
 
 from finetune.checks.photo_findings import Finding
-from finetune.core.pictures.contact_sheet import checkerboard
+from finetune.core.pictures.contact_sheet import on_three_grounds
+from finetune.core.pictures.images import over
 
 THUMBNAIL = 240
 """Longest side of the pictures on the page, pixels."""
 MARGIN = 10
-"""Ground shown around a cutout, so that its whole rim can be judged, pixels."""
+"""Ground shown around a cutout in pixels, so that its whole outline can be judged."""
 STYLE = """
 :root { color-scheme: light dark; --ground: #f6f5f3; --card: #fff; --ink: #1d1c1a; --faint: #6d6961; --line: #e4e1db;
   --error: #b3261e; --warning: #8f5b00; --note: #39617f; }
@@ -64,16 +65,19 @@ def write_report(path: Path, sku: str, facts: str, findings: Sequence[Finding], 
     """Write the page, under a temporary name first.
 
     Args:
-        facts: one line under the title. findings: in the order to show them; those that name none of `photos`
-            stand in a section of their own.
+        path: of the page.
+        sku: for the title.
+        facts: one line under the title.
+        findings: in the order to show them; those on none of `photos` get a section of their own.
+        photos: to show.
     """
     names = {photo.name for photo in photos}
     whole = [finding for finding in findings if not finding.photo]
-    lost = sorted({finding.photo for finding in findings if finding.photo} - names)
+    others = sorted({finding.photo for finding in findings if finding.photo} - names)
     sections = [_section("The set", "", whole)] if whole else []
-    sections += [_section(name, "", [f for f in findings if f.photo == name]) for name in lost]
+    sections += [_section(name, "", [f for f in findings if f.photo == name]) for name in others]
     rank = {photo: index for index, photo in reversed(list(enumerate(f.photo for f in findings)))}
-    for photo in sorted(photos, key=lambda photo: rank.get(photo.name, len(findings))):  # what needs a look is first
+    for photo in sorted(photos, key=lambda photo: rank.get(photo.name, len(findings))):  # findings first
         about = [finding for finding in findings if finding.photo == photo.name]
         sections.append(_section(photo.name, f'<div class="pictures">\n{photo.figures}</div>', about))
     title = html.escape(f"{sku} · check")
@@ -99,15 +103,17 @@ def _section(title: str, pictures: str, findings: Sequence[Finding]) -> str:
         f"<div>Why: {html.escape(f.why)}.</div><div>Do: {html.escape(f.cure)}.</div></li>\n"
         for f in findings
     )
-    below = f"<ul>\n{items}</ul>" if items else '<p class="fine">nothing found</p>'
+    below = f"<ul>\n{items}</ul>" if items else '<p class="fine">no findings</p>'
     return f"<section><h2>{html.escape(title)}</h2>{pictures}{below}</section>\n"
 
 
 def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
-    """A photo, and its cutout on three grounds, small, as HTML.
+    """Thumbnails of a photo and of its cutout on three grounds, as HTML.
 
     Args:
-        name: the photo's file name. cutout: RGBA; None where nothing is cut out.
+        name: the photo's file name.
+        picture: the photo, RGB or RGBA.
+        cutout: RGBA; None if nothing is cut out.
     """
     width, height = picture.size
     shown = [(_flat(picture), f"photo, {width}x{height}")]
@@ -115,15 +121,8 @@ def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
         fitted = cutout.copy()
         fitted.thumbnail((THUMBNAIL - 2 * MARGIN, THUMBNAIL - 2 * MARGIN), Image.Resampling.LANCZOS)
         size = (fitted.width + 2 * MARGIN, fitted.height + 2 * MARGIN)
-        grounds = {
-            f"cutout, {cutout.width}x{cutout.height}": checkerboard(size),
-            "on black": Image.new("RGB", size),
-            "on white": Image.new("RGB", size, "white"),
-        }
-        for caption, ground in grounds.items():
-            whole = ground.convert("RGBA")
-            whole.alpha_composite(fitted, (MARGIN, MARGIN))
-            shown.append((whole.convert("RGB"), caption))
+        captions = (f"cutout, {cutout.width}x{cutout.height}", "on black", "on white")
+        shown += zip(on_three_grounds(fitted, size), captions, strict=True)
     return "".join(
         f'<figure><img src="{_inline(picture)}" width="{picture.width}" height="{picture.height}" '
         f'alt="{html.escape(f"{name}: {caption}")}"><figcaption>{html.escape(caption)}</figcaption></figure>\n'
@@ -134,9 +133,7 @@ def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
 def _flat(picture: Image.Image) -> Image.Image:
     small = picture.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, (255, 255, 255, 255)), small)
-    return small.convert("RGB")
+    return over(small, "white")
 
 
 def _inline(picture: Image.Image) -> str:

@@ -20,7 +20,7 @@ from scipy import ndimage, optimize
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
-from finetune.core.pictures.images import Array, to_linear, to_srgb8
+from finetune.core.pictures.images import LUMINANCE, Array, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask
 
 Lab = NDArray[np.float64]
@@ -39,7 +39,6 @@ SSIM_SIGMA = 1.5
 MIN_SIDE = 16
 EXPOSURE_LIMIT = 2.5
 """Most a drawn product may be brighter or darker than its packshot (1.3 stops) before that counts as a difference."""
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 
 
 @dataclass(frozen=True)
