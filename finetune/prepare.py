@@ -25,8 +25,9 @@ from finetune.core.errors import CatalogError, PackshotError
 from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
+from finetune.core.storage.durable import atomic_folder
 from finetune.core.storage.file_hashes import FileHashes
-from finetune.dataset.files import overview, rebuilt, take_over, write_rows
+from finetune.dataset.files import overview, take_over, write_rows
 from finetune.dataset.photo_pool import work_through
 from finetune.dataset.photo_task import FOLDERS, PhotoJob, prepare_photo
 from finetune.dataset.records import PREPARE_FORMAT, RECORDS, Known, LeftOut, PhotoRecord, known_records, write_record
@@ -78,7 +79,7 @@ def prepare_set(
         return ready, False
     if ready is not None and (changes := ready.changes(product, hashes.of_file)):
         say(f"{sku} since it was prepared: {changes}")
-    with rebuilt(product.prepared_dir) as folder:
+    with atomic_folder(product.prepared_dir, replace=True) as folder:
         _make_folders(folder, sources)
         done, lost = _photos(folder, sources, data, reuse=not force, jobs=jobs)
         failures = [failure for member in sources.members for failure in refusals(member)]

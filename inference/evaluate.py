@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.console import say, warn
+from finetune.core.environment import tool
 from finetune.core.errors import AdapterError, RunError
 from finetune.core.fidelity import gate, references, scoring
 from finetune.core.fidelity.insert_pictures import (
@@ -44,6 +44,7 @@ from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
+from finetune.core.storage.durable import write_text
 from inference import delivery
 from inference.request import find_subject, warn_of_another_product
 
@@ -212,7 +213,7 @@ def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
         "version": version.number,
         "adapter": evaluation.adapter,
         "base": evaluation.base.summary(),
-        "tool": f"packshot {metadata.version('packshot')}",
+        "tool": tool(),
         "crop": f"opaque product inside its box, longer side {pictures.measure_side} px, exposure matched within "
         "1.3 stops, nearest of the product's views",
         "models": models,
@@ -284,15 +285,12 @@ def _write_sheet(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair]) -
         ]
     path = evaluation.folder / SHEET
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_png(contact_sheet(cells, captions, columns=3, cell=256), path)
 
 
 def _write_json(report: dict[str, Any], path: Path) -> None:
-    part = path.with_name(path.name + ".part")
     with _writing(path):
-        part.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_text(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

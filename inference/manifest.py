@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from PIL import Image
 from finetune.core.errors import ImageError, RunError
 from finetune.core.pictures.images import Array, open_picture
 from finetune.core.pictures.masks import Box, Mask
+from finetune.core.storage.durable import write_text
 from inference.delivery import core_sha256
 
 FORMAT = 1
@@ -49,11 +49,6 @@ class Verified:
     """`none` for an insert picture, which has no photographed core."""
     same_file: bool
     """False if it was saved again without loss: the pixels are the same."""
-
-
-def tool_version() -> str:
-    """Version of the installed Packshot."""
-    return metadata.version("packshot")
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -103,10 +98,8 @@ def read_core_mask(manifest: dict[str, Any]) -> Mask:
 
 
 def write_manifest(manifest: dict[str, Any], path: Path) -> None:
-    """Write a manifest under a temporary name and rename it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Write a manifest."""
+    write_text(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_manifest(picture: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ product core compared with the resampled packshot: one differing byte is an erro
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from finetune.core.compositing.placement import Placed
 from finetune.core.console import say, warn
+from finetune.core.environment import version_of
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
 from finetune.core.painting.pictures import (
@@ -28,6 +28,7 @@ from finetune.core.painting.pictures import (
     preserve_picture,
 )
 from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.storage.durable import atomic_folder
 from inference import delivery, manifest, report
 from inference.request import PICTURES, PlaceRequest, warn_of_another_product
 
@@ -72,20 +73,14 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         device=device,
     )
     inpainter.check_prompts([*request.prompts.values(), config.sampling.negative])
-    part = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        manifests = [_make(request, inpainter, index, part) for index in range(config.candidates)]
-        _finish(request, manifests, part)
-        shutil.rmtree(folder, ignore_errors=True)  # an incomplete or damaged run of the same name
-        part.rename(folder)
+        with atomic_folder(folder, replace=True) as part:  # the folder may hold an incomplete or damaged run
+            manifests = [_make(request, inpainter, index, part) for index in range(config.candidates)]
+            _finish(request, manifests, part)
     except OSError as error:
         raise RunError(
             f"can't write {folder}: {error.strerror or error}", "free some disk space, or choose another --workspace"
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return ScenesRun(folder, tuple(folder / m["picture"]["file"] for m in manifests), made=True)
 
 
@@ -182,7 +177,7 @@ def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, A
     core = _core(painted, placed) if config.mode == "preserve" else None
     return {
         "format": manifest.FORMAT,
-        "tool": {"name": "packshot", "version": manifest.tool_version(), "pictures": PICTURES},
+        "tool": {"name": "packshot", "version": version_of("packshot"), "pictures": PICTURES},
         "digitalSourceType": manifest.SOURCE_TYPES[config.mode],
         "sku": request.sku,
         "class_noun": subject.prepared.class_noun,

@@ -7,9 +7,10 @@ found out again. Used by the recipes `prepare` and `check`; finds out nothing it
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from finetune.core.storage.durable import write_text
 
 FILE = "remembered.json"
 
@@ -26,11 +27,8 @@ class Remembered:
     """Words a captioner found for a photo's surroundings."""
 
     def write(self, path: Path) -> None:
-        """Write the file, under a temporary name first."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(asdict(self), sort_keys=True, ensure_ascii=False), encoding="utf-8")
-        part.replace(path)
+        """Write the file."""
+        write_text(path, json.dumps(asdict(self), sort_keys=True, ensure_ascii=False))
 
 
 def read_remembered(*paths: Path) -> Remembered:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from finetune.checks.photo_findings import Finding
 from finetune.core.pictures.contact_sheet import checkerboard
+from finetune.core.storage.durable import write_text
 
 THUMBNAIL = 240
 """Longest side of the pictures on the page, pixels."""
@@ -83,9 +84,7 @@ def write_report(path: Path, sku: str, facts: str, findings: Sequence[Finding], 
 <body><h1>{title}</h1><p class="facts">{html.escape(f"{facts}; {_counted(findings)}")}</p>
 {"".join(sections)}</body></html>
 """
-    part = path.with_name(path.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    write_text(path, page)
 
 
 def _counted(findings: Sequence[Finding]) -> str:

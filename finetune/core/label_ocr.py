@@ -13,7 +13,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.checks.photo_findings import Finding
+from finetune.core.environment import version_of
 
 Reader = Callable[[Image.Image], Sequence[str]]
 """From a picture (RGB) to the lines of words on it."""
@@ -101,10 +101,7 @@ def label_findings(
 
 def _version() -> str:
     """Of the reader: another one may read other words."""
-    try:
-        return version("rapidocr")
-    except PackageNotFoundError:
-        return ""
+    return version_of("rapidocr")
 
 
 def is_read(text: str, lines: Sequence[str]) -> bool:

@@ -7,13 +7,13 @@ and judges nothing.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.core import errors
+from finetune.core.storage.durable import write_text
 
 PREPARE_FORMAT = 7
 """Raised when the same input would give other files; joins every key."""
@@ -76,11 +76,8 @@ class LeftOut:
 
 
 def write_record(record: PhotoRecord | LeftOut, path: Path) -> None:
-    """Write a record, under a temporary name first; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(asdict(record), ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
+    """Write a record; its folder is made where it is missing."""
+    write_text(path, json.dumps(asdict(record), ensure_ascii=False))
 
 
 def read_record(path: Path) -> PhotoRecord | LeftOut | None:

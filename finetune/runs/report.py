@@ -23,6 +23,7 @@ from PIL import Image
 from finetune.core.console import warn
 from finetune.core.errors import PackshotError
 from finetune.core.pictures.images import open_picture
+from finetune.core.storage.durable import write_text
 from finetune.runs import plots as run_plots
 from finetune.runs.folder import RunFolder
 from finetune.runs.plots import Line, Plot
@@ -100,10 +101,7 @@ def write_report(run: RunFolder, state: str) -> None:
         state: one line on how the run ended.
     """
     try:
-        page = make_page(run, state)
-        part = run.path / ".report.html"
-        part.write_text(page, encoding="utf-8")
-        part.replace(run.report)
+        write_text(run.report, make_page(run, state))
     except (OSError, PackshotError) as error:
         warn(f"no report.html: {error}")
 

@@ -138,6 +138,5 @@ class InsertRenderer:
             except ImageError as error:
                 warn(f"drawing a damaged picture of the cache again: {error}")
         picture = make()
-        self.cache.mkdir(parents=True, exist_ok=True)
         write_png(picture, path)
         return picture
