@@ -23,12 +23,13 @@ from finetune.core.painting import pictures
 from finetune.core.pictures.images import resize_rgba
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import require_prepared
+from finetune.core.storage import file_hashes
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import check_request, train_adapter
 from inference import place as recipe
 from inference.manifest import SOURCE_TYPES, check_picture, read_core_mask, read_manifest
-from inference.request import resolve_request
+from inference.request import find_subject, resolve_request
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
@@ -252,3 +253,27 @@ def test_photos_changed_since_prepare_are_said(shop: Workspace, tmp_path: Path, 
     draw_bottle(colour=(10, 80, 160)).save(photo)
     resolve_request(copy, "bottle01", "on marble", config=settings())
     assert f"changed since it was prepared: photos/{photo.name} changed (to use" in capsys.readouterr().err
+
+
+def test_untouched_photos_are_hashed_once(
+    shop: Workspace, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(shop.root, tmp_path / "copy", ignore=shutil.ignore_patterns(".cache", "scenes", "runs"))
+    copy = Workspace(tmp_path / "copy")
+    photos = copy.datasets / "bottle01" / "photos"
+    read: list[str] = []
+
+    def of_file(path: Path) -> str:
+        read.append(path.name)
+        return fingerprint_of(path)
+
+    fingerprint_of = file_hashes.fingerprint.of_file
+    monkeypatch.setattr(file_hashes.fingerprint, "of_file", of_file)
+    monkeypatch.setattr(file_hashes, "SETTLED", -file_hashes.SETTLED)  # as if the photos had been there for long
+    for _ in range(2):
+        find_subject(copy, "bottle01", "none", base=str(tiny_base))
+    assert [name for name in read if (photos / name).is_file()] == sorted(p.name for p in photos.iterdir())
+    read.clear()
+    draw_bottle(colour=(1, 2, 3)).save(photos / "side.png")
+    find_subject(copy, "bottle01", "none", base=str(tiny_base))
+    assert [name for name in read if (photos / name).is_file()] == ["side.png"]

@@ -44,7 +44,7 @@ def test_a_product_outside_the_frame_is_refused_with_the_scale_that_fits(
     with pytest.raises(ConfigError) as caught:
         placement.placement_box((120, 200), 512, anchor=anchor, scale=scale, ground=ground)
     assert side in caught.value.message
-    fitting = float(caught.value.hint.split(" at most")[0].rsplit(" ", 1)[1])
+    fitting = float(caught.value.hint.rpartition("at most ")[2])
     placement.placement_box((120, 200), 512, anchor=anchor, scale=fitting, ground=ground)
 
 
