@@ -9,9 +9,9 @@ from typing import Any
 
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.device import computes_bf16
+from finetune.core.environment import environment
 from finetune.core.errors import PackshotError
 from finetune.core.products.catalog import Workspace
-from finetune.runs.folder import environment
 
 SDXL_BASES = ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", "stabilityai/stable-diffusion-xl-base-1.0")
 

@@ -13,7 +13,6 @@ block names).
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import PARTS, ResolvedBase, load_pipeline, resolve_base
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
+from finetune.core.storage.durable import atomic_write
 
 if TYPE_CHECKING:
     import torch
@@ -87,29 +87,25 @@ def export_adapter(
     beside = output.with_name(f"{tokens[0]}.safetensors") if tokens else None
     if beside == output:
         raise AdapterError(f"{output.name} is to hold the trigger word's tokens", "give another --output")
-    part = output.with_name(f".{output.stem}-{os.getpid()}.part.safetensors")
+    if tokens and beside:
+        manifest = manifest | {ENTRY: manifest[ENTRY] | {"file": beside.name}}
+    where = pick_device(device)
+    dtype = pick_dtype(precision, where)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if tokens and beside:
-            manifest = manifest | {ENTRY: manifest[ENTRY] | {"file": beside.name}}
-        _write(version, layout, part, lora_config, manifest, base)
-        where = pick_device(device)
-        dtype = pick_dtype(precision, where)
-        difference, effect = compare(version.weights, part, base, modules=len(modules), dtype=dtype, device=where)
-        tolerance = TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE
-        if not difference <= tolerance * effect:
-            raise AdapterError(
-                f"the file read back predicts something else: up to {difference:.3g}, where the adapter's own effect "
-                f"is {effect:.3g}; it was not written",
-                "this is a defect of Packshot or of diffusers' loader: please report it",
-            )
-        if tokens and beside:
-            _write_tokens(beside, tokens[1])
-        part.replace(output)
+        with atomic_write(output) as part:
+            _write(version, layout, part, lora_config, manifest, base)
+            difference, effect = compare(version.weights, part, base, modules=len(modules), dtype=dtype, device=where)
+            tolerance = TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE
+            if not difference <= tolerance * effect:
+                raise AdapterError(
+                    f"the file read back predicts something else: up to {difference:.3g}, where the adapter's own "
+                    f"effect is {effect:.3g}; it was not written",
+                    "this is a defect of Packshot or of diffusers' loader: please report it",
+                )
+            if tokens and beside:
+                _write_tokens(beside, tokens[1])
     except OSError as error:
         raise RunError(f"can't write {output}: {error.strerror or error}", "give another --output") from error
-    finally:
-        part.unlink(missing_ok=True)
     return Exported(output, len(modules), difference, effect, str(dtype).removeprefix("torch."), beside)
 
 
@@ -117,14 +113,10 @@ def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
     """Tokens as A1111 and ComfyUI read them: a file named as the word, with `clip_l` and `clip_g`; read back."""
     from safetensors.torch import load_file
 
-    part = path.with_name(f".{path.stem}-{os.getpid()}.part.safetensors")
-    try:
+    with atomic_write(path) as part:
         adapter_file.write_tensors(part, tokens, {"format": "pt"})
         if token_embeddings.content(load_file(str(part))) != token_embeddings.content(tokens):
             raise AdapterError(f"{path.name} read back holds other numbers; it was not written", "is the disk sound?")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(

@@ -32,6 +32,7 @@ from finetune.core.console import say
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import read_prepared
+from finetune.core.storage.durable import write_text
 from finetune.settings import TrainConfig
 
 Outcome = Literal["up to date", "promoted", "gate not met", "failed"]
@@ -319,10 +320,5 @@ def _write_report(report: NightReport, now: datetime, *, done: int, total: int) 
             "",
         ]
     )
-    for path, content in (
-        (report.path, text),
-        (report.path.with_suffix(".json"), json.dumps(report.as_dict(), indent=1) + "\n"),
-    ):
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(content, encoding="utf-8")
-        part.replace(path)
+    write_text(report.path, text)
+    write_text(report.path.with_suffix(".json"), json.dumps(report.as_dict(), indent=1) + "\n")

@@ -24,8 +24,9 @@ from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.products.set_files import UnusablePhoto
+from finetune.core.storage.durable import atomic_folder
 from finetune.core.storage.file_hashes import FileHashes
-from finetune.dataset.files import overview, rebuilt, take_over, write_rows
+from finetune.dataset.files import overview, take_over, write_rows
 from finetune.dataset.photo_pool import Outcome, work_through
 from finetune.dataset.photo_task import FOLDERS, ExampleSettings, PhotoJob, prepare_photo
 from finetune.dataset.records import Known, PhotoRecord, known_records, write_record
@@ -80,7 +81,7 @@ def prepare_set(
         return ready, False
     if ready is not None and (changes := ready.changes(product, hashes.of_file)):
         say(f"{sku} has changed since it was prepared: {changes}")
-    with rebuilt(product.prepared_dir) as folder:
+    with atomic_folder(product.prepared_dir, replace=True) as folder:
         _make_folders(folder, sources)
         done, failed = _photos(folder, sources, reuse=not force, jobs=jobs)
         listed = [photo for member in sources.members for photo in member.unusable]

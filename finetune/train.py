@@ -316,7 +316,7 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
     from finetune.training.observers import Every, Metrics
     from finetune.training.stopping import Divergence
     from finetune.training.trackers import log_pictures
-    from finetune.validation.previews import Previewer, packshot_of
+    from finetune.validation.previews import Previewer, preview_inpainter, preview_product
 
     accelerator, config, prepared = session.accelerator, session.config, session.prepared
     watching: list[Observer] = [validator] if validator else []
@@ -329,19 +329,15 @@ def _observers(session: Session, validator: Validator | None) -> list[Observer]:
         Every(config.train.checkpoint_every, session.save),
     ]
     if config.preview.every and accelerator.is_main_process:
+        tokens = session.tokens.put_into if session.tokens else None
         previewer = Previewer(
-            session.base,
-            session.bare_unet,
+            partial(preview_inpainter, session.base, session.bare_unet, session.dtype, tokens),
             session.run.previews,
-            packshot=packshot_of(prepared),
-            token=prepared.token,
-            class_noun=prepared.class_noun,
+            preview_product(prepared),
             scenes=config.preview.scenes,
             steps=config.preview.steps,
             seed=config.preview.seed,
-            dtype=session.dtype,
             log=partial(log_pictures, accelerator),
-            tokens=session.tokens.put_into if session.tokens else None,
         )
         observers.append(Every(config.preview.every, previewer.draw))
     return observers

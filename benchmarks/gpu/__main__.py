@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.setups import MATMUL, PARTS, PREDICTED, PRESETS
-from finetune.runs.folder import environment
+from finetune.core.environment import environment
 
 PATIENCE = 150
 """Seconds without a new row after which a part is given up; compiling takes the longest."""

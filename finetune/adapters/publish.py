@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from finetune.adapters import modelspec
@@ -11,10 +10,10 @@ from finetune.adapters.init_from import Origin
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import token_embeddings, versions
 from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.environment import environment, tool
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import kept, settle
-from finetune.runs import folder as rundir
+from finetune.core.storage.durable import fsync_tree, state_errors, temporary_folder
 from finetune.settings import TrainConfig
 from finetune.training import distributed
 
@@ -42,7 +41,7 @@ def adapter_manifest(
     """
     return {
         "format": TRAIN_FORMAT,
-        "tool": f"packshot {rundir.environment(('packshot',))['packshot']}",
+        "tool": tool(),
         "fingerprint": print_of,
         "sku": prepared.sku,
         "kind": prepared.kind,
@@ -58,7 +57,7 @@ def adapter_manifest(
         "parameters": parameters,
         "chosen_step": chosen_step,
         "config": config.model_dump(mode="json"),
-        "environment": rundir.environment(),
+        "environment": environment(),
     }
 
 
@@ -79,9 +78,8 @@ def write_version(
     Raises:
         StateWriteError: the disk did not take them.
     """
-    with kept("the adapter", workspace.adapters / sku / f".part-{story['run']}") as part:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    place = workspace.adapters / sku / "version"
+    with state_errors("the adapter", place), temporary_folder(place) as part:
         labels = modelspec.labels(manifest, state, lora_config)
         adapter_file.write_adapter(part / adapter_file.WEIGHTS, state, lora_config, manifest, labels)
         if tokens:
@@ -89,7 +87,7 @@ def write_version(
         text = json.dumps(manifest | {"training": story}, indent=1, ensure_ascii=False)
         (part / adapter_file.MANIFEST).write_text(text + "\n", encoding="utf-8")
         (part / "README.md").write_text(_card(manifest, story), encoding="utf-8")
-        settle(part)
+        fsync_tree(part)
         return versions.add_version(workspace, sku, part)
 
 

@@ -7,10 +7,11 @@ asked again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from finetune.core.storage.durable import write_text
 
 FILE = "remembered.json"
 
@@ -27,11 +28,8 @@ class AnswerCache:
     """A captioner's words for a photo's surroundings."""
 
     def write(self, path: Path) -> None:
-        """Write the file, under a temporary name first."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(asdict(self), sort_keys=True, ensure_ascii=False), encoding="utf-8")
-        part.replace(path)
+        """Write the file."""
+        write_text(path, json.dumps(asdict(self), sort_keys=True, ensure_ascii=False))
 
 
 def read_answers(*paths: Path) -> AnswerCache:

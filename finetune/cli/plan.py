@@ -102,8 +102,8 @@ def table(verdict: Verdict, best: Verdict | None, command: list[str], phases: Ph
     wide = max(len(name) for name, _ in rows) + 2
     notes = {max(totals, key=totals.__getitem__): "  the peak"}
     for drawn in (phases.class_pictures, phases.drawing):
-        if drawn and drawn.turns:
-            notes[drawn.what] = notes.get(drawn.what, "") + "  (text encoders, UNet and VAE take turns)"
+        if drawn and drawn.offloaded:
+            notes[drawn.what] = notes.get(drawn.what, "") + "  (with model CPU offload)"
     lines = [f"{'component':{wide}}{'MiB':>10}"]
     lines += [f"{name:{wide}}{size / 2**20:10,.0f}{notes.get(name, '')}" for name, size in rows]
     lines.append(

@@ -11,13 +11,13 @@ import logging
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from finetune.core.environment import version_of
 from finetune.core.pictures.images import over
 
 Reader = Callable[[Image.Image], Sequence[str]]
@@ -54,10 +54,7 @@ def _engine() -> Any:
 
 def reader_version() -> str:
     """Version of the installed reader, empty if there is none: another version may read other words."""
-    try:
-        return version("rapidocr")
-    except PackageNotFoundError:
-        return ""
+    return version_of("rapidocr")
 
 
 def read_label(reader: Reader, cutout: Image.Image) -> list[str]:

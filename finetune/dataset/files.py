@@ -10,8 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,44 +39,6 @@ def plain_name(stem: str) -> str:
     wanted = SPLIT_WORDS.sub(r"\1~", stem)
     short = re.sub(r"[^\w .~+,()&='!@-]", "~", wanted).encode()[:LONGEST_NAME].decode(errors="ignore")
     return short if short == wanted else f"{short}~{fingerprint.of_bytes(stem.encode())[:8]}"
-
-
-@contextmanager
-def rebuilt(target: Path) -> Iterator[Path]:
-    """A temporary sibling folder that takes the target's place when the block ends well, and vanishes otherwise.
-
-    Leftovers of processes that are no more are removed.
-    """
-    for stale in target.parent.glob(f".{target.name}-*"):
-        if not _is_other_process(stale.name.rsplit("-", 1)[-1]):
-            shutil.rmtree(stale, ignore_errors=True)
-    part = target.with_name(f".{target.name}-{os.getpid()}")
-    old = target.with_name(f".{target.name}-old-{os.getpid()}")
-    part.mkdir()
-    try:
-        yield part
-        if target.exists():
-            target.replace(old)
-        part.replace(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.replace(target)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _is_other_process(pid: str) -> bool:
-    if not pid.isdigit() or int(pid) == os.getpid():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def take_over(paths: Sequence[str], source: Path, target: Path, renamed: Sequence[str]) -> bool:

@@ -21,6 +21,7 @@ from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name, derive_token
 from finetune.core.products.set_files import METADATA, fault, metadata_rows, read_caption_file
+from finetune.core.storage.durable import atomic_folder
 
 KOHYA = re.compile(r"(\d+)_(.+)")
 """kohya's sd-scripts name a folder of photos `<repeats>_<token> <class>` (their docs/train_README, "DreamBooth")."""
@@ -159,15 +160,13 @@ def _noun(product: Product, source: Path, class_noun: str) -> str:
 
 
 def _write(workspace: Workspace, name: str, noun: str, product: Product) -> tuple[int, int]:
-    """Copy into a hidden sibling folder and rename it when complete.
+    """Copy photos and captions into a new set, and write its set.yaml.
 
     Returns:
         The numbers of photos and captions.
     """
-    target = workspace.datasets / name
-    part = target.with_name(f".{name}-import-{os.getpid()}")
-    try:
-        (part / "photos").mkdir(parents=True)
+    with atomic_folder(workspace.datasets / name) as part:
+        (part / "photos").mkdir()
         photos, captions = _copy(product, part / "photos")
         if not photos:
             hint = "replace links by the files themselves"
@@ -176,9 +175,6 @@ def _write(workspace: Workspace, name: str, noun: str, product: Product) -> tupl
         validate(SetConfig, settings, f"the set.yaml of '{name}'")
         text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
         (part / "set.yaml").write_text(f"# {product.provenance}\n{text}", encoding="utf-8")
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return photos, captions
 
 

@@ -7,7 +7,6 @@ they stay what they were in earlier versions.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from finetune.checks.photo_facts import PhotoFacts
 from finetune.core import errors
 from finetune.core.products.set_files import Stage, UnusablePhoto
+from finetune.core.storage.durable import write_text
 from finetune.examples.facts import ExampleFacts
 
 PREPARE_FORMAT = 7
@@ -117,11 +117,8 @@ class UnusableRecord(Record):
 
 
 def write_record(record: PhotoRecord | UnusableRecord, path: Path) -> None:
-    """Write a record, under a temporary name first; its folder is created if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(record.as_json(), encoding="utf-8")
-    part.replace(path)
+    """Write a record; its folder is created if it is missing."""
+    write_text(path, record.as_json())
 
 
 def read_record(path: Path) -> PhotoRecord | UnusableRecord | None:

@@ -7,7 +7,6 @@ size), so none is drawn twice, by whatever run or product asks for it. It knows 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -95,9 +94,7 @@ def _draw(
     everything = np.ones((base.size, base.size), dtype=bool)
     for done, (seed, file) in enumerate(files.items(), 1):
         drawn = inpainter.paint(blank, everything, prompt, sampling=SAMPLING, seed=seed)
-        part = file.with_name(f".{file.stem}-{os.getpid()}.png")
-        write_png(drawn, part)
-        part.replace(file)
+        write_png(drawn, file)
         progress(done, len(files))
 
 

@@ -8,12 +8,11 @@ nothing of what the tensors mean.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.core.errors import StateWriteError
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,10 +32,8 @@ def write_entry(path: Path, tensors: dict[str, Tensor]) -> None:
     """
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with kept("an entry of the cache", path.with_name(f".{path.name}.{os.getpid()}")) as part:
+    with atomic_write(path, "an entry of the cache") as part:
         save_file(tensors, str(part), metadata={CHECKSUM: checksum(tensors)})
-        part.replace(path)
 
 
 def read_entry(path: Path) -> dict[str, Tensor] | None:

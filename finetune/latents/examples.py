@@ -21,7 +21,7 @@ from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import state_errors
 from finetune.settings import TrainConfig
 from finetune.training.summary import mask_line
 
@@ -176,7 +176,7 @@ def _table(pictures: Path, cache: Path) -> Any:
     """
     from datasets import load_dataset
 
-    with kept("the table of examples", cache.with_name(f".{cache.name}"), at=cache):
+    with state_errors("the table of examples", near=cache):
         return load_dataset(
             "imagefolder",
             data_dir=str(pictures),

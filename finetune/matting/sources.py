@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from finetune.core.environment import version_of
 from finetune.core.errors import CutoutError
 from finetune.core.pictures.decoded import Remark
 from finetune.core.pictures.images import over
@@ -121,13 +121,7 @@ def environment(source: str, model: str, folder: Path) -> list[str]:
 
 @functools.lru_cache(maxsize=1)
 def _versions() -> tuple[str, ...]:
-    found = []
-    for name in ("packshot", "pillow", "pillow-heif", "rembg", "onnxruntime"):
-        try:
-            found.append(version(name))
-        except PackageNotFoundError:
-            found.append("")
-    return tuple(found)
+    return tuple(version_of(name) for name in ("packshot", "pillow", "pillow-heif", "rembg", "onnxruntime"))
 
 
 def _cure(error: CutoutError) -> str:

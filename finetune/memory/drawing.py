@@ -49,12 +49,12 @@ class Drawing:
         """All parts' weights."""
         return self.text + self.unet + self.vae
 
-    def peak(self, *, turns: bool) -> int:
+    def peak(self, *, offloaded: bool) -> int:
         """Largest sum in the course of a picture.
 
         Args:
-            turns: whether the parts take turns on the device. Then the second text encoder is there until the UNet
-                comes, and the VAE, loaded before the UNet, stays with it.
+            offloaded: Whether models are offloaded to the CPU while they are not used. Then the second text encoder
+                stays until the UNet is loaded, and the VAE, loaded before the UNet, stays with it.
         """
         stages = [
             (self.text, 0),
@@ -62,7 +62,7 @@ class Drawing:
             (self.unet + self.vae, self.predicting),
             (self.vae, self.decoding),
         ]
-        most = max((weights if turns else self.weights) + use for weights, use in stages)
+        most = max((weights if offloaded else self.weights) + use for weights, use in stages)
         return most + self.pictures + self.libraries
 
 

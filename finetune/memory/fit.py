@@ -16,10 +16,11 @@ from finetune.core import fingerprint
 from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, resolve_base, single_file_config
 from finetune.core.config import validate
 from finetune.core.device import computes_bf16, free_gpu_memory
+from finetune.core.environment import environment
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.storage.durable import write_text
 from finetune.memory import budget as memory
 from finetune.memory.budget import Budget, Setup
-from finetune.runs.folder import environment
 from finetune.settings import TrainConfig
 
 RESERVED = 0.35
@@ -175,10 +176,7 @@ def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> d
         known: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
         return known
     made = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(made), encoding="utf-8")
-    part.replace(file)
+    write_text(file, json.dumps(made))
     return made
 
 

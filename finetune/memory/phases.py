@@ -13,7 +13,7 @@ from pathlib import Path
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import crowds
+from finetune.core.painting.inpainter import needs_cpu_offload
 from finetune.memory.budget import Setup, unet_config
 from finetune.memory.fit import SPARE, Device, Verdict, cached, judge, refuse, setup_of, this_device
 from finetune.settings import TrainConfig
@@ -30,8 +30,8 @@ class Drawn:
     """`drawing` (previews, the choice among candidates) or `class pictures`."""
     total: int
     """Peak bytes, the process itself included."""
-    turns: bool
-    """Whether text encoders, UNet and VAE take turns on the device."""
+    offloaded: bool
+    """Whether the pipeline runs with model CPU offload: text encoders, UNet and VAE one at a time on the device."""
     spare: int
     """Bytes left over with the reserve left free; negative when it does not fit."""
 
@@ -150,9 +150,9 @@ def _drawn(what: str, setup: Setup, stays: int, device: Device, folder: Path, ca
     traits = [setup.unet, setup.dtype, setup.rank, setup.targets, setup.dora, setup.nf4, setup.cuda]
     kept = cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     drawing = Drawing(**kept)
-    turns = device.cuda and crowds(drawing.weights, size, device.memory - device.context)
-    total = stays + drawing.peak(turns=turns) + device.context
-    return Drawn(what, total, turns, int(device.memory * (1 - SPARE)) - total)
+    offloaded = device.cuda and needs_cpu_offload(drawing.weights, size, device.memory - device.context)
+    total = stays + drawing.peak(offloaded=offloaded) + device.context
+    return Drawn(what, total, offloaded, int(device.memory * (1 - SPARE)) - total)
 
 
 def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, *, draw_class: bool = True) -> None:

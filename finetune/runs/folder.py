@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from finetune.core.storage.durable import kept
+from finetune.core.environment import environment
+from finetune.core.storage.durable import atomic_folder, write_text
 
-PACKAGES = (
-    "packshot",
-    "torch",
-    "diffusers",
-    "transformers",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "datasets",
-    "safetensors",
-    "Pillow",
-    "numpy",
-)
 INFO, DONE = "run.json", "done"
 
 
@@ -88,7 +73,7 @@ class RunFolder:
 
 def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> RunFolder:
     """The unfinished run of this fingerprint, to be resumed; or a new one named `run_id`."""
-    for path in sorted(folder.glob("*"), reverse=True):
+    for path in sorted(folder.glob("[!.]*"), reverse=True):
         if (path / INFO).is_file() and not (path / DONE).exists():
             run = RunFolder(path)
             if run.info().get("fingerprint") == fingerprint:
@@ -96,25 +81,11 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
     path, again = folder / run_id, 1
     while path.exists():  # a finished run of this second, whose version was taken away
         path, again = folder / f"{run_id}-{again + 1}", again + 1
-    with kept("the run's folder", folder / f".{path.name}") as part:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with atomic_folder(path, "the run's folder") as part:
         (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
         info = {"fingerprint": fingerprint, "environment": environment()}
         (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
-        part.rename(path)
     return RunFolder(path)
-
-
-def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Versions of what a run depends on."""
-    found = {"python": platform.python_version(), "platform": platform.system() + "-" + platform.machine()}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def trim_metrics(path: Path, step: int) -> None:
@@ -122,9 +93,7 @@ def trim_metrics(path: Path, step: int) -> None:
     if not path.is_file():
         return
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-    with kept("metrics.jsonl", path.with_name(f".{path.name}")) as part:
-        part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        part.replace(path)
+    write_text(path, "".join(line + "\n" for line in lines), "metrics.jsonl")
 
 
 def _step_of(line: str) -> float:

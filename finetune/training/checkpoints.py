@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.errors import RunError
-from finetune.core.storage.durable import kept, settle
+from finetune.core.storage.durable import atomic_folder, fsync_tree
 from finetune.training import distributed
 from finetune.unet.lora import load_lora_state, lora_state
 
@@ -53,16 +53,11 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int
 
 def _save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
     final = folder / f"step-{step:06d}"
-    with kept(f"the checkpoint of step {step}", folder / f".step-{step:06d}") as part:
-        for left in folder.glob(".step-*"):  # of a process that was killed as it wrote
-            shutil.rmtree(left)
-        part.mkdir(parents=True)
+    with atomic_folder(final, f"the checkpoint of step {step}", replace=True) as part:
         accelerator.save_state(str(part), safe_serialization=True)
-        settle(part)
-        shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
-        for old in checkpoints(folder)[:-keep]:
-            shutil.rmtree(old)
+        fsync_tree(part)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
     return final
 
 

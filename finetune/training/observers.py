@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from finetune.core.console import is_main_process, say, span
 from finetune.core.device import peak_memory_mib
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import state_errors
 from finetune.training.loop import StepReport
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Metrics:
             "memory_mib": peak_memory_mib(str(self.accelerator.device)),
         }
         line = {"step": report.step} | {k: float(f"{v:.6g}") for k, v in values.items()}
-        with kept("the run's metrics", self.path.with_name(f".{self.path.name}")):
+        with state_errors("the run's metrics", near=self.path):
             self.accelerator.log(values, step=report.step)
             if self.accelerator.is_main_process:
                 with self.path.open("a", encoding="utf-8") as handle:

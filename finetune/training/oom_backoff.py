@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.core.console import say
 from finetune.core.device import release_memory
 from finetune.core.errors import OutOfMemory
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import write_text
 from finetune.unet import checkpointing
 
 if TYPE_CHECKING:
@@ -101,6 +101,4 @@ class BackOff:
     def _keep(self) -> None:
         steps = self.accelerator.gradient_accumulation_steps
         values = {"gradient_checkpointing": self.level, "batch": self.batch, "accumulation": steps}
-        with kept("the memory settings in force", self.file.with_suffix(".part")) as part:
-            part.write_text(json.dumps(values) + "\n", encoding="utf-8")
-            part.replace(self.file)
+        write_text(self.file, json.dumps(values) + "\n", "the memory settings in force")

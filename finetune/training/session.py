@@ -17,7 +17,7 @@ from finetune.core.device import forget_peak_memory, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import kept
+from finetune.core.storage.durable import state_errors
 from finetune.latents.examples import TrainingExamples, load_examples
 from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
@@ -81,7 +81,7 @@ class Session:
 
     def close_trackers(self) -> None:
         """Finish what accelerate logs to; the processes stay together, since the main one has a version to write."""
-        with kept("the trackers' logs", self.run.path / ".trackers"):
+        with state_errors("the trackers' logs", near=self.run.path):
             end_trackers(self.accelerator)
 
     def last_good(self, step: int) -> str:

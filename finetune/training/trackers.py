@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from finetune.core.environment import version_of
 from finetune.core.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ def check_trackers(names: Sequence[str]) -> None:
         ConfigError: one is not.
     """
     for name in names:
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError as error:
-            hint = f"pip install {name}, or leave it out of train.trackers"
-            raise ConfigError(f"{name} is not installed", hint) from error
+        if not version_of(name):
+            raise ConfigError(f"{name} is not installed", f"pip install {name}, or leave it out of train.trackers")
 
 
 def start_trackers(accelerator: Accelerator, run: Path, config: Mapping[str, Mapping[str, Any]]) -> None:

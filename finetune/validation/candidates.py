@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.core.storage import durable
+from finetune.core.storage.durable import atomic_write
 from finetune.validation.loss import Record, by_loss
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ class Candidates:
         """
         from safetensors.torch import save_file
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with durable.kept(f"the adapter of step {step}", self.folder / f".step-{step:06d}") as part:
+        with atomic_write(self.path(step), f"the adapter of step {step}") as part:
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, str(part))
-            part.replace(self.path(step))
         kept = {record.step for record in by_loss(records)[: self.keep]} | {step}
         for other in self.steps():
             if other not in kept:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from finetune.core.console import say
-from finetune.core.storage import durable
+from finetune.core.storage.durable import write_text
 from finetune.latents.batches import Batch
 from finetune.training import objective
 from finetune.training.loop import Objective, StepReport, predict
@@ -205,9 +205,7 @@ class Validator:
     def _write(self) -> None:
         if self.accelerator.is_main_process:
             lines = [json.dumps({"step": r.step, "loss": r.loss}) + "\n" for r in self.records]
-            with durable.kept("the validation record", self.file.with_name(f".{self.file.name}")) as part:
-                part.write_text("".join(lines), encoding="utf-8")
-                part.replace(self.file)
+            write_text(self.file, "".join(lines), "the validation record")
 
 
 class EarlyStop:

@@ -1,6 +1,6 @@
 """Which of a run's candidates becomes the adapter version: chosen by measurement, not by eye. Part of the train recipe.
 
-Every candidate draws the product as `packshot evaluate` has it drawn (`core.drawings`, `core.judging`, the gate's own
+Every candidate draws the product as `packshot evaluate` has it drawn (`core.fidelity`, the gate's own
 scenes and bars), with the UNet that was trained, and is ranked by gate passed, then likeness to the packshots, then
 validation loss. Its seeds are never those of the gate: whoever picks the best of several pictures has used them up,
 and what is published must be judged on pictures nobody picked by. Siblings are not asked either: a product added to
@@ -21,9 +21,16 @@ from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.errors import PackshotError
 from finetune.core.fidelity import gate, scoring
-from finetune.core.fidelity.insert_pictures import DRAWINGS, DrawingRoom, Request, product_box, requests_for
-from finetune.core.fidelity.references import hang, make_frame
+from finetune.core.fidelity.insert_pictures import (
+    INSERT_FORMAT,
+    InsertRenderer,
+    InsertRequest,
+    product_box,
+    requests_for,
+)
+from finetune.core.fidelity.references import load_references, make_frame
 from finetune.core.painting.inpainter import Inpainter, Sampling
+from finetune.core.painting.pictures import InsertBox
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.prepared import PreparedSet
 from finetune.settings import TrainConfig
@@ -107,7 +114,7 @@ def weight_settings(config: TrainConfig) -> Any:
     if rule == "measured":
         # bars are left out: an adapter is judged again when they move, and to move one must not retrain a catalogue
         chosen_by = gate.load_gate(v.gate or None).model_dump(mode="json", include={"pictures"})
-        kept |= {"candidates": v.candidates, "pictures": v.pictures, "gate": chosen_by, "drawings": DRAWINGS}
+        kept |= {"candidates": v.candidates, "pictures": v.pictures, "gate": chosen_by, "drawings": INSERT_FORMAT}
     return kept if len(kept) > 1 else None
 
 
@@ -127,7 +134,7 @@ def offset_seeds(seeds: Sequence[int], rounds: int) -> list[int]:
     return [min(seeds) + offset + number for number in range(rounds)]
 
 
-def make_requests(prepared: PreparedSet, pictures: gate.PicturesSection, count: int) -> list[Request]:
+def make_requests(prepared: PreparedSet, pictures: gate.PicturesSection, count: int) -> list[InsertRequest]:
     """The gate's scenes in turn with a seed of the choice's own, then again with the next, `count` in all."""
     rounds = -(-count // len(pictures.scenes))
     pairs = [(scene, seed) for seed in offset_seeds(pictures.seeds, rounds) for scene in pictures.scenes]
@@ -160,18 +167,19 @@ class Judge:
         cutout = open_picture(prepared.cutout_path(first)).convert("RGBA")
         box = product_box(cutout.size, painter.size, height=p.height, ground=p.ground)
         self.frame = make_frame(box, p.measure_side)
-        self.views = hang(prepared, {}, {}, self.frame)
+        self.views = load_references(prepared, {}, {}, self.frame)
         self.requests = make_requests(prepared, p, pictures)
         self.rules = {name: rule for name, rule in config.rules.items() if name not in ELSEWHERE}
         sampling = Sampling(steps=p.steps, guidance=p.guidance)
-        self.room = DrawingRoom(painter, box, sampling=sampling, margin=p.box_margin, cache=cache)
+        where = InsertBox(box, painter.size, p.box_margin)
+        self.renderer = InsertRenderer(painter, where, sampling=sampling, cache=cache)
 
     def measure(self) -> Measured:
         """Draw and measure with the adapter as it is now."""
-        drawings = self.room.draw(self.requests, tell=lambda line: None)
-        judged = [scoring.judge_drawing(drawing, self.views, self.frame) for drawing in drawings]
-        values = {name: value for name, value in scoring.values_of(judged).items() if value is not None}
-        scores = gate.score(values, self.rules)
+        pairs = self.renderer.render(self.requests, tell=lambda line: None)
+        scored = [scoring.score_pair(pair, self.views, self.frame) for pair in pairs]
+        values = {name: value for name, value in scoring.values_of(scored).items() if value is not None}
+        scores = gate.score_all(values, self.rules)
         passed = gate.verdict(scores, self.rules) == "pass" if self.rules else None
         return Measured((values["palette"] + values["layout"]) / 2, passed, values)
 

@@ -16,7 +16,7 @@ from finetune.core import console
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import crowds
+from finetune.core.painting.inpainter import needs_cpu_offload
 from finetune.memory import fit as plan
 from finetune.memory import phases
 from finetune.memory.budget import Budget
@@ -37,9 +37,9 @@ def test_prediction_against_a_real_picture(tiny_base: Path, changes: dict[str, A
 def test_parts_that_take_turns_meet_as_the_hooks_have_it() -> None:
     drawing = Drawing(text=100, text_2=80, unet=500, predicting=50, vae=10, encoding=200, decoding=150, pictures=0,
                       libraries=1)  # fmt: skip
-    assert drawing.peak(turns=False) == 610 + 200 + 1
-    assert drawing.peak(turns=True) == 500 + 10 + 50 + 1, "the VAE, loaded to encode, stays when the UNet comes"
-    assert replace(drawing, unet=100).peak(turns=True) == 80 + 10 + 200 + 1, "the second encoder stays until the UNet"
+    assert drawing.peak(offloaded=False) == 610 + 200 + 1
+    assert drawing.peak(offloaded=True) == 500 + 10 + 50 + 1, "the VAE, loaded to encode, stays when the UNet comes"
+    assert replace(drawing, unet=100).peak(offloaded=True) == 80 + 10 + 200 + 1, "the second encoder stays"
 
 
 def verdict_on(base: Path, device: plan.Device, *overrides: str) -> tuple[Any, plan.Verdict]:
@@ -52,11 +52,11 @@ def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path
     folder = resolve_base(str(tiny_base)).config
     drawing = trace_drawing(folder, tiny_setup(tiny_base, cuda=True), 64)
     ample = 2 * drawing.weights + 2**25
-    for memory, turns in ((ample, False), (drawing.weights, True)):
+    for memory, offloaded in ((ample, False), (drawing.weights, True)):
         device = plan.Device("card", memory, cuda=True, context=1000)
         drawn = phases.drawing_of(*verdict_on(tiny_base, device, *DRAWS), folder, tmp_path)
         assert drawn is not None
-        assert (drawn.turns, drawn.total) == (turns, drawing.peak(turns=turns) + 7 + 1000)
+        assert (drawn.offloaded, drawn.total) == (offloaded, drawing.peak(offloaded=offloaded) + 7 + 1000)
     config, verdict = verdict_on(tiny_base, device)
     assert phases.drawing_of(config, verdict, folder, tmp_path) is None
     assert phases.class_drawing_of(config, verdict.setup, device, folder, tmp_path) is None
@@ -104,5 +104,5 @@ def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> 
     [(3.5, {6: True, 8: True, 12: False}), (6.6, {8: True, 12: True}), (6.8, {12: True, 16: False, 24: False})],
 )
 def test_sdxl_takes_turns_where_it_would_crowd_the_card(weights: float, cards: dict[int, bool]) -> None:
-    for memory, turns in cards.items():
-        assert crowds(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is turns
+    for memory, offloaded in cards.items():
+        assert needs_cpu_offload(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is offloaded

@@ -200,7 +200,7 @@ def test_ctrl_c_ends_every_process_and_leaves_nothing(tmp_path: Path) -> None:
     heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  (a shell's background jobs ignore it)
     process = subprocess.Popen(line, stderr=subprocess.PIPE, start_new_session=True, text=True, preexec_fn=heard)
     deadline = time.monotonic() + 60
-    while not list(folder.glob(".prepared-*/images/*-05.png")) and time.monotonic() < deadline:
+    while not list(folder.glob(".prepared.*/images/*-05.png")) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(still_running(process.pid)) > 1
     os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of them

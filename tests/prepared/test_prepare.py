@@ -17,6 +17,7 @@ from finetune.core import console
 from finetune.core.errors import CatalogError, CutoutError, ImageError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import read_prepared
+from finetune.core.storage.durable import temporary_beside
 from finetune.dataset.files import plain_name
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
@@ -206,8 +207,8 @@ def test_a_stop_midway_leaves_the_old_set_and_no_leftovers(
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     workspace = make_set(tmp_path, photos=1)
-    dead = workspace.datasets / "box01" / ".prepared-999999999"
-    alive = workspace.datasets / "box01" / f".prepared-{os.getppid()}"
+    target = workspace.datasets / "box01" / "prepared"
+    dead, alive = (temporary_beside(target, process=process) for process in (999999999, os.getppid()))
     for folder in (dead, alive):
         folder.mkdir()
     prepare_set(workspace, "box01", data=DATA)

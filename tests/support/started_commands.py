@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -21,10 +22,11 @@ PATIENCE = 600.0
 
 @dataclass(frozen=True)
 class At:
-    """A place in a program: the n-th audit event (sys.addaudithook) of this name whose arguments hold the text."""
+    """A place in a program: the n-th audit event (sys.addaudithook) of this name with an argument that matches."""
 
     event: str
-    text: str
+    pattern: str
+    """Regular expression, searched in each argument."""
     number: int = 1
 
 
@@ -108,7 +110,7 @@ def _killer(at: At) -> Callable[[str, tuple[object, ...]], None]:
     seen = [0]
 
     def look(event: str, arguments: tuple[object, ...]) -> None:
-        if event == at.event and any(at.text in str(a) for a in arguments):
+        if event == at.event and any(re.search(at.pattern, str(a)) for a in arguments):
             seen[0] += 1
             if seen[0] == at.number:
                 os.kill(os.getpid(), signal.SIGKILL)

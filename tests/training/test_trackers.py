@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from drawn_products import draw_bottle, write_set
 
+from finetune.core.environment import version_of
 from finetune.core.errors import ConfigError
 from finetune.train import check_request
 from finetune.training import trackers
@@ -32,14 +32,6 @@ PLAIN = {
 }
 
 
-def installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def test_what_is_not_installed_is_said_with_its_cure() -> None:
     trackers.check_trackers(["tensorboard"])
     with pytest.raises(ConfigError, match="no-such-tracker is not installed") as caught:
@@ -50,10 +42,7 @@ def test_what_is_not_installed_is_said_with_its_cure() -> None:
 def test_the_request_is_checked_before_anything_loads(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from finetune.settings import TrainConfig
 
-    def absent(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(trackers.metadata, "version", absent)
+    monkeypatch.setattr(trackers, "version_of", lambda name: "")
     config = TrainConfig.model_validate(PLAIN | {"base": {"model": str(tiny_base)}, "train": {"trackers": ["wandb"]}})
     with pytest.raises(ConfigError, match="wandb is not installed"):
         check_request(config)
@@ -62,7 +51,7 @@ def test_the_request_is_checked_before_anything_loads(tiny_base: Path, monkeypat
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
 def test_a_tracker_gets_curve_and_pictures_and_nothing_leaves(tmp_path: Path, tiny_base: Path, name: str) -> None:
     """By the real command, offline, with a proxy that would notice any call."""
-    if not installed(name):
+    if not version_of(name):
         pytest.skip(f"the extra `trackers` is not installed: {name}")
     write_set(tmp_path, "bottle01", {"front": draw_bottle()})
     config = PLAIN | {"base": {"model": str(tiny_base)}, "train": PLAIN["train"] | {"trackers": [name]}}  # type: ignore[operator]

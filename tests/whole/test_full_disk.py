@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from started_commands import At, Started, start
 
 from finetune.core.errors import StateWriteError
-from finetune.core.storage.durable import check_writable, kept, refusal
+from finetune.core.storage.durable import atomic_folder, atomic_write, check_writable, disk_error
 
 CONFIG = """
 base: {model: BASE}
@@ -41,7 +41,7 @@ def shop(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights.rename(folder / "straight")
     shutil.rmtree(folder / "adapters")
     shutil.rmtree(folder / "runs")
-    assert train(folder, kill=At("open", "metrics.jsonl", number=4)).wait() == -signal.SIGKILL
+    assert train(folder, kill=At("open", r"metrics\.jsonl", number=4)).wait() == -signal.SIGKILL
     return folder
 
 
@@ -126,27 +126,21 @@ def test_preparing_too(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["photos", "set.yaml"]
 
 
-def test_what_a_refusal_is(tmp_path: Path) -> None:
-    part = tmp_path / "part"
-
-    def write() -> None:
-        part.mkdir()
-        (part / "file").write_text("begun", encoding="utf-8")
-        Path("/dev/full").write_text("x", encoding="utf-8")
-
+def test_what_a_disk_error_is(tmp_path: Path) -> None:
     with (
         pytest.raises(StateWriteError, match="the thing can't be written: No space left") as caught,
-        kept("the thing", part),
+        atomic_folder(tmp_path / "thing", "the thing") as part,
     ):
-        write()
-    assert not part.exists()
+        (part / "file").write_text("begun", encoding="utf-8")
+        Path("/dev/full").write_text("x", encoding="utf-8")
+    assert list(tmp_path.iterdir()) == []
     assert "goes on from the last checkpoint" in caught.value.hint
     with pytest.raises(Exception, match="serializ") as told:
         save_file({"a": torch.zeros(4)}, str(tmp_path / "no" / "folder.safetensors"))
-    assert refusal(told.value) == "No such file or directory"
-    assert refusal(OSError(errno.EROFS, "Read-only file system")) == "Read-only file system"
-    assert refusal(RuntimeError("shapes do not match")) == ""
-    with pytest.raises(ValueError, match="ours"), kept("the thing", part):
+    assert disk_error(told.value) == "No such file or directory"
+    assert disk_error(OSError(errno.EROFS, "Read-only file system")) == "Read-only file system"
+    assert disk_error(RuntimeError("shapes do not match")) == ""
+    with pytest.raises(ValueError, match="ours"), atomic_write(tmp_path / "thing", "the thing"):
         raise ValueError("ours")
 
 

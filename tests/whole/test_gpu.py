@@ -55,7 +55,7 @@ def test_a_killed_run_ends_in_the_bytes_of_a_straight_one(tiny_base: Path, tmp_p
     straight = killed.adapter(tmp_path).read_bytes()
     shutil.rmtree(tmp_path / "adapters")
     shutil.rmtree(tmp_path / "runs")
-    victim = killed.train(tmp_path, "killed", At("os.rename", ".step-000004"))
+    victim = killed.train(tmp_path, "killed", At("os.rename", r"/\.step-000004"))
     assert victim.wait() == -signal.SIGKILL, victim.said()
     again = killed.train(tmp_path, "again")
     assert again.wait() == 0, again.said()

@@ -7,7 +7,6 @@ written by `nightly`, `promote` and `rollback` alone.
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from finetune.core.adapters.file import MANIFEST, WEIGHTS, read_header
 from finetune.core.adapters.foreign import is_foreign, read_foreign
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace, check_sku_name
+from finetune.core.storage.durable import write_text
 
 NUMBER = re.compile(r"\d{4}")
 HISTORY = "history.jsonl"
@@ -87,16 +87,23 @@ def _read_file(sku: str, path: Path) -> AdapterVersion:
 
 def next_number(workspace: Workspace, sku: str) -> str:
     """The number a new version gets: one more than the highest, so that numbers are never used twice."""
-    versions = list_versions(workspace, sku)
-    return f"{int(versions[-1].number) + 1 if versions else 1:04d}"
+    folder = workspace.adapters / check_sku_name(sku)
+    taken = [int(p.name) for p in folder.glob("*") if NUMBER.fullmatch(p.name)]
+    return f"{max(taken, default=0) + 1:04d}"
 
 
 def add_version(workspace: Workspace, sku: str, part: Path) -> AdapterVersion:
-    """Give a finished folder (inside adapters/<sku>/) its version number by renaming it."""
-    number = next_number(workspace, sku)
-    folder = workspace.adapters / sku / number
-    part.rename(folder)
-    return _read(sku, number, folder, published=False)
+    """Give a finished folder (inside adapters/<sku>/) the next version number by renaming it."""
+    while True:
+        number = next_number(workspace, sku)
+        folder = workspace.adapters / sku / number
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise  # and otherwise another process took the number between the two lines
+        else:
+            return _read(sku, number, folder, published=False)
 
 
 def read_current(workspace: Workspace, sku: str) -> str | None:
@@ -126,9 +133,7 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
     before = read_current(workspace, sku)
     if before == version.number:
         return version
-    part = folder / f".current-{os.getpid()}"
-    part.write_text(version.number + "\n", encoding="utf-8")
-    part.replace(folder / "current")
+    write_text(folder / "current", version.number + "\n")
     entry = {"when": when, "from": before, "to": version.number, "reason": reason}
     with (folder / HISTORY).open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(entry) + "\n")

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from finetune.core.pictures.decoded import DecodedPicture, Remark
 from finetune.core.pictures.decoding import SUFFIX_FORMATS, decode
+from finetune.core.storage.durable import atomic_write
 
 SUFFIXES = tuple(SUFFIX_FORMATS)
 MIN_SIDE = 32
@@ -224,6 +225,5 @@ def write_png(picture: Image.Image, path: Path, text: dict[str, str] | None = No
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         info.add_itxt(key, value)
-    part = path.with_name(path.name + ".part")
-    picture.save(part, format="PNG", pnginfo=info, compress_level=4)
-    part.replace(path)
+    with atomic_write(path) as part:
+        picture.save(part, format="PNG", pnginfo=info, compress_level=4)

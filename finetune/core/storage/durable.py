@@ -1,52 +1,129 @@
-"""Writing what has to last, on a disk that may be full: whole or not at all, and a refusal told in one line.
+"""Files and folders that last: written whole under a temporary name beside their place, then renamed in one step.
 
-Called by whatever a training run keeps: checkpoints, metrics, the cache, run folders, versions. It decides nothing of
-what is written.
+A reader sees the old content or the new one, never half of either, also after a kill or on a full disk. Temporary names
+carry machine, process and a counter, so that two writers of one file never take each other's; what killed processes
+left behind is removed by the next one that writes into the folder.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+from finetune.core import fingerprint
 from finetune.core.errors import StateWriteError
 
 SYSTEM_ERROR = re.compile(r"os error (\d+)|\bcode: (\d+)")
-"""How safetensors, which writes outside of Python, names the system's error."""
+"""How safetensors, which writes outside of Python, reports the system's error number."""
 TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "file write failed", "iostream error")
-"""In the errors of torch's file writer, which keeps the system's reason to itself."""
+"""Found in the errors of torch's file writer, which does not pass on the system's reason."""
+TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-\d+\.part(\.[^.]+)?")
+"""Names that `temporary_beside` gives."""
+ABANDONED = 86_400.0
+"""Seconds after which another machine's temporary file on a shared disk counts as left behind."""
+
+_COUNTER = itertools.count()
+
+
+def temporary_beside(path: Path, *, process: int | None = None) -> Path:
+    """A hidden name beside `path` that no other writer uses; its ending stays, since some writers go by it.
+
+    Args:
+        path: The file or folder that is going to be written.
+        process: Id of the process that writes; this one by default.
+    """
+    owner = os.getpid() if process is None else process
+    return path.with_name(f".{path.stem}.{_machine()}-{owner}-{next(_COUNTER)}.part{path.suffix}")
 
 
 @contextmanager
-def kept(what: str, part: Path, *, at: Path | None = None) -> Iterator[Path]:
-    """Write something into `part`, which is removed if that fails; renaming it is the block's last act.
+def atomic_write(path: Path, what: str = "") -> Iterator[Path]:
+    """Write a file: the block writes the yielded temporary path, which replaces `path` when the block ends well.
 
     Args:
-        what: what is written, in words. part: a file or folder that need not exist yet. at: where to look for free
-            space, if not beside `part`.
+        path: The file; its folder is made if it is missing.
+        what: What is written, in words, if the disk's errors are to become a `StateWriteError`.
+
+    Yields:
+        A path that does not exist yet. It is removed if the block fails.
 
     Raises:
-        StateWriteError: the disk did not take it.
+        StateWriteError: With `what`: the disk refused.
+        OSError: Without `what`: the disk refused.
+    """
+    with state_errors(what, path), _temporary(path, _sweep_once) as part:
+        yield part
+        part.replace(path)
+
+
+def write_text(path: Path, text: str, what: str = "") -> None:
+    """Write a UTF-8 text file; arguments and errors as for `atomic_write`."""
+    with atomic_write(path, what) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path, what: str = "", *, replace: bool = False) -> Iterator[Path]:
+    """Write a folder: the block fills the yielded temporary folder, which becomes `path` when the block ends well.
+
+    Args:
+        path: The folder; its parent is made if it is missing.
+        what: As for `atomic_write`.
+        replace: Whether a folder that is at `path` by then gives way; otherwise that is an error.
+
+    Yields:
+        An empty folder. It is removed if the block fails, and `path` is then as it was.
+
+    Raises:
+        StateWriteError: With `what`: the disk refused, or `path` is taken.
+        OSError: Without `what`: the same.
+    """
+    with state_errors(what, path), temporary_folder(path) as part:
+        yield part
+        if replace and path.exists():
+            _swap(part, path)
+        else:
+            part.rename(path)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path`, for a caller that renames it; removed at the block's end if it is still there."""
+    with _temporary(path, _sweep) as part:
+        part.mkdir()
+        yield part
+
+
+@contextmanager
+def state_errors(what: str, near: Path) -> Iterator[None]:
+    """Map what the disk refuses inside the block to a `StateWriteError` that says `what` could not be written.
+
+    Args:
+        what: What is written, in words; if empty, nothing is mapped.
+        near: A path on the disk in question, for the hint about its free space.
     """
     try:
-        yield part
-    except BaseException as error:
-        shutil.rmtree(part, ignore_errors=True) if part.is_dir() else _unlink(part)
-        if reason := refusal(error):
-            raise StateWriteError(f"{what} can't be written: {reason}", _hint(at or part)) from error
+        yield
+    except Exception as error:
+        if what and (reason := disk_error(error)):
+            raise StateWriteError(f"{what} can't be written: {reason}", _hint(near)) from error
         raise
 
 
 def check_writable(what: str, folder: Path) -> None:
-    """See that something can be put into a folder, making it; before a run works for hours towards that.
+    """Make sure that files can be put into a folder, which is made, before a run works for hours towards that.
 
     Raises:
-        StateWriteError: it can't.
+        StateWriteError: They can't.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,8 +134,8 @@ def check_writable(what: str, folder: Path) -> None:
         raise StateWriteError(f"{what} can't be written: {error.strerror or error}", hint) from error
 
 
-def refusal(error: BaseException) -> str:
-    """Why the disk refused, in the system's words; empty for an error that is none of the disk's."""
+def disk_error(error: BaseException) -> str:
+    """Why the disk refused, in the system's words; empty for an error that is not the disk's."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     text = str(error)
@@ -69,11 +146,11 @@ def refusal(error: BaseException) -> str:
     return ""
 
 
-def settle(folder: Path) -> None:
-    """Have the system put a folder's files on the disk: some find out only then that it is full.
+def fsync_tree(folder: Path) -> None:
+    """Have the system put a folder's files on the disk: on some file systems only this finds out that it is full.
 
     Raises:
-        OSError: they do not fit.
+        OSError: They do not fit.
     """
     for path in [*folder.rglob("*"), folder]:
         handle = os.open(path, os.O_RDONLY)
@@ -83,7 +160,65 @@ def settle(folder: Path) -> None:
             os.close(handle)
 
 
-def _unlink(path: Path) -> None:
+@contextmanager
+def _temporary(path: Path, sweep: Callable[[Path], None]) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    part = temporary_beside(path)
+    try:
+        yield part
+    finally:
+        _remove(part)
+
+
+def _swap(part: Path, path: Path) -> None:
+    """Put `part` in the place of the folder `path`, which stays as it was if that fails."""
+    old = temporary_beside(path)
+    path.rename(old)
+    try:
+        part.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed as they wrote left in a folder."""
+    for path in folder.iterdir():
+        match = TEMPORARY.fullmatch(path.name)
+        if match and _is_abandoned(path, match["machine"], int(match["process"])):
+            _remove(path)
+
+
+@cache
+def _sweep_once(folder: Path) -> None:
+    """Sweep at the first file this process writes into a folder: caches hold thousands."""
+    _sweep(folder)
+
+
+def _is_abandoned(path: Path, machine: str, process: int) -> bool:
+    try:
+        if machine != _machine():
+            return time.time() - path.stat().st_mtime > ABANDONED
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's, or just vanished
+        return False
+    return False
+
+
+@cache
+def _machine() -> str:
+    """Six digits for this machine or container, since process ids on a shared disk mean nothing elsewhere."""
+    return fingerprint.of_bytes(platform.node().encode())[:6]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
     try:
         path.unlink(missing_ok=True)
     except OSError:

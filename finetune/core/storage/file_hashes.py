@@ -11,11 +11,12 @@ by content, this only saves reading it.
 from __future__ import annotations
 
 import json
-import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from finetune.core import fingerprint
+from finetune.core.storage.durable import write_text
 
 SETTLED = 2_500_000_000
 """Nanoseconds a file must have been left alone before its fingerprint is remembered."""
@@ -69,13 +70,8 @@ class FileHashes:
             self._kept = self._known | self._kept
         if self._kept == self._known:
             return
-        part = self._store.with_name(f".{self._store.name}.{os.getpid()}")
-        try:
-            self._store.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self._kept), encoding="utf-8")
-            part.replace(self._store)
-        except OSError:
-            part.unlink(missing_ok=True)
+        with suppress(OSError):
+            write_text(self._store, json.dumps(self._kept))
 
 
 def _read(store: Path) -> dict[str, Entry]:
