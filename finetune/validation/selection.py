@@ -1,10 +1,10 @@
 """Which of a run's candidates becomes the adapter version: selected by measurement.
 
 Every candidate draws the product as `packshot evaluate` does (`core.fidelity`, the gate's own scenes and bars), with
-the UNet that was trained. Candidates are ranked by gate passed, then likeness to the packshots, then validation loss. The
-seeds are never the gate's: pictures that selected an adapter cannot also judge it. Siblings are not compared: a product
-added to the catalogue would otherwise change every adapter of its category. The values here rank candidates and claim
-nothing more; fidelity is what `packshot evaluate` measures.
+the UNet that was trained. Candidates are ranked by gate passed, then likeness to the packshots, then validation loss.
+The seeds are never the gate's: pictures that selected an adapter cannot also judge it. Siblings are not compared: a
+product added to the catalogue would otherwise change every adapter of its category. The values here rank candidates and
+claim nothing more; fidelity is what `packshot evaluate` measures.
 """
 
 from __future__ import annotations
