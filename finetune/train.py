@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.adapters.init_from import Origin, Shape, find_origin
-from finetune.adapters.publish import TRAIN_FORMAT, adapter_manifest, write_version
+from finetune.adapters.init_from import Parent, Shape, find_parent
+from finetune.adapters.publish import TRAIN_FORMAT, TrainedWeights, adapter_manifest, write_version
 from finetune.core import fingerprint
 from finetune.core.adapters import versions
 from finetune.core.adapters.token_embeddings import ENTRY, manifest_entry
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
-from finetune.core.config import dump_yaml
+from finetune.core.config import dump_yaml, with_recorded_names
 from finetune.core.console import is_main_process, say, warn
 from finetune.core.device import is_out_of_memory, peak_memory_mib, pick_device, pick_dtype
 from finetune.core.errors import BaseModelError, ConfigError, OutOfMemory, PackshotError, RunError
@@ -57,16 +57,16 @@ class TrainResult:
     """The page of the run that made it, where it is on disk."""
 
 
-def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig, origin: str = "") -> str:
+def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig, parent: str = "") -> str:
     """What an adapter depends on: the prepared set, the base's content, and every setting that changes weights.
 
     Args:
         prepared: fingerprint of the prepared set.
-        origin: fingerprint of the adapter it starts from; empty for none. It stands for `adapter.init_from`.
+        parent: fingerprint of the adapter it starts from; empty for none. It stands for `adapter.init_from`.
     """
     from finetune.validation.selection import weight_settings
 
-    settings = config.model_dump(mode="json", exclude={"preview", "base", "data", "validation"})
+    settings = with_recorded_names(config.model_dump(mode="json", exclude={"preview", "base", "data", "validation"}))
     settings["validation"] = weight_settings(config)
     for silent in ("trackers", "checkpoint_every", "keep_checkpoints"):
         settings["train"].pop(silent)
@@ -78,8 +78,8 @@ def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig,
         for idle in ("prior_weight", "prior_pictures"):
             settings["objective"].pop(idle)
     settings["adapter"].pop("init_from")
-    if origin:
-        settings["adapter"]["origin"] = origin
+    if parent:
+        settings["adapter"]["origin"] = parent
     return fingerprint.of_value([TRAIN_FORMAT, prepared, base.fingerprint, settings])
 
 
@@ -130,26 +130,26 @@ def check_schedule(base: ResolvedBase) -> None:
         )
 
 
-def find_training_origin(
+def find_training_parent(
     workspace: Workspace,
     sku: str,
     config: TrainConfig,
     base: ResolvedBase,
     *,
     hash_of: Callable[[Path], str] = fingerprint.of_file,
-) -> Origin | None:
+) -> Parent | None:
     """The adapter that a SKU's starts from by `adapter.init_from`, held against the config; None for none.
 
     Args:
         hash_of: gives a file's fingerprint.
 
     Raises:
-        PackshotError: as `finetune.adapters.init_from.find_origin`.
+        PackshotError: as `finetune.adapters.init_from.find_parent`.
     """
     a = config.adapter
     targets = tuple(sorted(TARGETS[a.targets]))
     shape = Shape(rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=targets)
-    return find_origin(workspace, sku, a.init_from, base, shape, tokens=a.token_embeddings, hash_of=hash_of)
+    return find_parent(workspace, sku, a.init_from, base, shape, tokens=a.token_embeddings, hash_of=hash_of)
 
 
 def train_adapter(
@@ -161,22 +161,22 @@ def train_adapter(
         base: From `check_request`.
         now: Names a new run.
     """
-    origin = find_training_origin(workspace, prepared.sku, config, base)
-    print_of = training_fingerprint(prepared.fingerprint, base, config, origin.fingerprint if origin else "")
+    parent = find_training_parent(workspace, prepared.sku, config, base)
+    identity = training_fingerprint(prepared.fingerprint, base, config, parent.fingerprint if parent else "")
     for version in distributed.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
-        if version.manifest.get("fingerprint") == print_of:
-            pages = sorted((workspace.runs / prepared.sku).glob(f"*-{print_of[:6]}/report.html"))
+        if version.manifest.get("fingerprint") == identity:
+            pages = sorted((workspace.runs / prepared.sku).glob(f"*-{identity[:6]}/report.html"))
             found = pages[-1] if pages else None  # a run's folder may have been tidied away
             return TrainResult(version, made=False, seconds=0, steps_per_second=0, peak_mib=0, report=found)
     distributed.main_only(lambda: check_writable("the adapter", workspace.adapters / prepared.sku))
     say(f"training {prepared.sku} on {base.name}")
     if config.memory.check:
         distributed.main_first(lambda: _check_memory(workspace, prepared, config, base))
-    run_id = f"{now:%Y%m%d-%H%M%S}-{print_of[:6]}"
+    run_id = f"{now:%Y%m%d-%H%M%S}-{identity[:6]}"
     runs = workspace.runs / prepared.sku
-    run = distributed.main_only(lambda: rundir.open_run(runs, print_of, dump_yaml(config), run_id))
+    run = distributed.main_only(lambda: rundir.open_run(runs, identity, dump_yaml(config), run_id))
     try:
-        return _train(workspace, prepared, config, base, run, print_of, origin)
+        return _train(workspace, prepared, config, base, run, identity, parent)
     except PackshotError:
         if is_main_process():
             run.forget_unless_begun()
@@ -206,8 +206,8 @@ def _train(
     config: TrainConfig,
     base: ResolvedBase,
     run: rundir.RunFolder,
-    print_of: str,
-    origin: Origin | None,
+    identity: str,
+    parent: Parent | None,
 ) -> TrainResult:
     from finetune.runs.report import reported_if_stopped, write_report
     from finetune.training.optimizers import eight_bit_share
@@ -216,7 +216,7 @@ def _train(
     from finetune.validation.session import choose_step, open_validator
 
     began = time.perf_counter()
-    session = open_session(workspace, prepared, config, base, run, origin=origin)
+    session = open_session(workspace, prepared, config, base, run, parent=parent)
     validator = open_validator(session)
     with reported_if_stopped(run, main=session.accelerator.is_main_process):
         rate = _run(session, validator)
@@ -226,18 +226,20 @@ def _train(
         say(f"  {eight_bit_share(session.optimizer):.0%} of the optimizer's state in 8 bits")
     session.close_trackers()
     size = session.size
-    manifest = adapter_manifest(prepared, base, config, print_of, size.modules, size.parameters, choice.step, origin)
+    weights = TrainedWeights(size.modules, size.parameters, choice.step, distributed.count())
+    recorded = with_recorded_names(config.model_dump(mode="json"))
+    manifest = adapter_manifest(prepared, base, recorded, fingerprint=identity, weights=weights, parent=parent)
     state = lora.lora_state(session.bare_unet)
     seconds = time.perf_counter() - began
-    story = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
-    story |= {"choice": choice.as_dict()}
+    run_summary = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
+    run_summary |= {"choice": choice.as_dict()}
 
     tokens = session.tokens.tensors() if session.tokens else None
     if tokens:
         manifest[ENTRY] = manifest_entry(prepared.token, tokens)
 
     def publish() -> versions.AdapterVersion:
-        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, story, tokens)
+        version = write_version(workspace, prepared.sku, state, session.lora_config, manifest, run_summary, tokens)
         write_report(run, f"adapter {version.number}, {seconds:.0f} s, {rate:.2f} steps/s")
         run.finish()
         return version

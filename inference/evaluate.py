@@ -86,8 +86,7 @@ class Subject:
     @property
     def folder(self) -> Path:
         """Where the report belongs: never into the folder of another product's adapter."""
-        own = (self.workspace.adapters / self.prepared.sku).resolve()
-        if self.version.file is None and self.version.folder.resolve().parent == own:
+        if self.version.is_in(self.workspace.adapters / self.prepared.sku):
             return self.version.folder
         return self.workspace.runs / self.prepared.sku / f"evaluate-{self.fingerprint}"
 
@@ -247,7 +246,7 @@ def _open_room(subject: Subject, device: str) -> DrawingRoom:
         ConfigError: a prompt is longer than the base can read.
     """
     _check_finite(subject.version.weights)
-    inpainter = load_inpainter(subject.base, subject.version.weights, device=device)
+    inpainter = load_inpainter(subject.base, subject.version.adapter, device=device)
     for request in subject.requests():
         for prompt in (request.scene_prompt, request.insert_prompt):
             if (tokens := inpainter.prompt_tokens(prompt)) > MAX_PROMPT_TOKENS:

@@ -64,7 +64,7 @@ def place(plan: Plan, *, device: str = "auto") -> ScenesRun:
     config = plan.config
     inpainter = load_inpainter(
         plan.base,
-        plan.version.weights if plan.version else None,
+        plan.version.adapter if plan.version else None,
         scale=config.adapter_scale,
         precision=config.precision,
         device=device,

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapters.init_from import Origin, read_tokens, read_weights
+from finetune.adapters.init_from import Parent, read_weights
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.device import forget_peak_memory, pick_dtype
@@ -103,7 +103,7 @@ class Session:
             snr_gamma=o.snr_gamma,
             product_weight=o.product_weight,
             ring_weight=o.ring_weight,
-            elsewhere_weight=o.elsewhere_weight,
+            elsewhere_weight=o.base_preservation_weight,
             prior_weight=o.prior_weight,
         )
 
@@ -119,12 +119,12 @@ def open_session(
     base: ResolvedBase,
     run: rundir.RunFolder,
     *,
-    origin: Origin | None = None,
+    parent: Parent | None = None,
 ) -> Session:
     """Load everything a run needs, and go back to its newest checkpoint.
 
     Args:
-        origin: the adapter whose weights a new run starts from.
+        parent: the adapter whose weights a new run starts from.
 
     Raises:
         RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
@@ -136,9 +136,9 @@ def open_session(
     loaded = distributed.main_first(lambda: load_examples(workspace, prepared, base, config, device))
     examples, held_out = loaded.training, loaded.held_out
     execution.allow_tf32(device)
-    unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, origin)
+    unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, parent)
     t = config.train
-    tokens = _tokens(config, prepared, base, loaded, device, dtype, origin) if config.adapter.token_embeddings else None
+    tokens = _tokens(config, prepared, base, loaded, device, dtype, parent) if config.adapter.token_embeddings else None
     optimizer, schedule = _optimizer(config, unet, tokens)
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(schedule)
@@ -188,7 +188,7 @@ def open_session(
 
 
 def _adapted_unet(
-    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, origin: Origin | None
+    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, parent: Parent | None
 ) -> tuple[Any, Any, dict[str, Any], lora.AdapterSize]:
     """The frozen UNet with its adapter, new or with the weights it starts from; the base's noise schedule; PEFT's
     configuration and the adapter's size."""
@@ -198,9 +198,9 @@ def _adapted_unet(
     lora_config, size = lora.add_lora(
         unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=seed
     )
-    if origin is not None:
-        lora.load_lora_state(unet, read_weights(origin))
-        say(f"  starts from the adapter of '{origin.name}', version {origin.version}")
+    if parent is not None:
+        lora.load_lora_state(unet, read_weights(parent))
+        say(f"  starts from the adapter of '{parent.name}', version {parent.version}")
     return unet, scheduler, lora_config, size
 
 
@@ -224,7 +224,11 @@ def _optimizer(config: TrainConfig, unet: Any, tokens: TokenTraining | None) -> 
 def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> None:
     """Say what will be trained, as it came out; `count` processes."""
     a, o, t = config.adapter, config.objective, config.train
-    weights = {"product_weight": o.product_weight, "ring_weight": o.ring_weight, "elsewhere": o.elsewhere_weight}
+    weights = {
+        "product_weight": o.product_weight,
+        "ring_weight": o.ring_weight,
+        "elsewhere": o.base_preservation_weight,
+    }
     for line in summary.region_lines(examples.product, examples.ring, **weights):
         say(f"  {line}")
     line = summary.step_line(
@@ -246,14 +250,14 @@ def _tokens(
     examples: TrainingExamples,
     device: str,
     dtype: torch.dtype,
-    origin: Origin | None,
+    parent: Parent | None,
 ) -> TokenTraining:
     """The trigger word's new tokens; they begin as those of the adapter it starts from, where that has some."""
     from finetune.training.pivotal_tuning import TokenTraining
 
     count = config.adapter.token_embeddings
-    begin = read_tokens(origin) if origin else None
-    if origin:
+    begin = parent.tokens if parent else None
+    if parent:
         say(f"  its {count} tokens too" if begin else f"  it has no tokens: the {count} begin as the class noun's")
     return TokenTraining(
         base,

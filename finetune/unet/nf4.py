@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel.resolve import ResolvedBase, load_unet
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.errors import BaseModelError
 from finetune.training.optimizers import import_bitsandbytes
