@@ -150,8 +150,8 @@ class TrainSection(Strict):
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest checkpoints are kept."""
     deterministic: bool = False
-    """Use deterministic algorithms only, so that on a GPU too a resumed run equals an uninterrupted one; slower there. On
-    a CPU runs are bit-equal anyway."""
+    """Use deterministic algorithms only, so that on a GPU too a resumed run equals an uninterrupted one; slower there.
+    On a CPU runs are bit-equal anyway."""
     compile: bool = False
     """Compile the transformer blocks (torch.compile, regional): a faster step after a minute or so of compiling. On a
     CPU it saves 12 % at batch 8, so it pays from about 600 steps of the embedded base."""
@@ -203,7 +203,8 @@ class ValidationSection(Strict):
     """Adapters kept to select among: those of lowest validation loss, besides the last."""
     choose: Literal["measured", "loss", "last"] = "measured"
     """Which candidate becomes the version. `measured`: each draws the product as `packshot evaluate` does, with other
-    seeds; gate passed, then likeness, then validation loss decide. `loss`: lowest validation loss. `last`: the last step."""
+    seeds; gate passed, then likeness, then validation loss decide. `loss`: lowest validation loss. `last`:
+    the last step."""
     pictures: int = Field(default=6, ge=1, le=100)
     """Pictures each candidate draws: the gate's scenes in turn, then again with the next seed."""
     gate: str = ""
@@ -256,7 +257,7 @@ class TrainConfig(Strict):
             raise ValueError("objective.ring_weight has no effect with objective.ring_px 0; set it to 0 too")
         if self.memory.quantize != "none" and self.adapter.dora:
             raise ValueError(
-                "adapter.dora learns the magnitudes of the base's weights, which memory.quantize changes; use one of the two"
+                "adapter.dora learns the magnitudes of the base's weights, which memory.quantize changes; use one"
             )
         if not self.validation.every and (self.validation.choose != "last" or self.validation.patience):
             raise ValueError(

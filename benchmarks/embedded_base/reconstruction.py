@@ -19,7 +19,7 @@ from benchmarks.embedded_base.table import Line
 from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
 from finetune.core.compositing.placement import PaintJob, box_around
 from finetune.core.errors import PackshotError
-from finetune.core.pictures.images import SUFFIXES, Array, letterbox, open_picture
+from finetune.core.pictures.images import SUFFIXES, Array, open_picture
 from finetune.core.pictures.masks import Box, Mask, bounding_box, box_mask, latent_mask, to_pixels
 from finetune.matting.matte import cut_out
 from tools.embedded_base.world import World
@@ -75,7 +75,8 @@ def packshots(folder: Path, size: int) -> list[Seen]:
             box.bottom * scale + down,
         )
         inside = Box(*(min(size, max(0, round(edge))) for edge in edges))
-        found.append(Seen(np.asarray(letterbox(photo, (size, size), (255, 255, 255))), inside))
+        padded = ImageOps.pad(photo, (size, size), Image.Resampling.LANCZOS, color="white")
+        found.append(Seen(np.asarray(padded), inside))
     return found
 
 

@@ -129,7 +129,7 @@ def drawing_setups(plain: Setup) -> list[Setup]:
 
 def predicted_drawing(base: ResolvedBase, setup: Setup) -> int:
     """Peak bytes of drawing a picture, as the planner counts it on a CPU."""
-    return trace_drawing(base.config, setup, base.size).peak(turns=False)
+    return trace_drawing(base.config, setup, base.size).peak(offloaded=False)
 
 
 def main() -> None:

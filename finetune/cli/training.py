@@ -82,14 +82,14 @@ def prepare(
         say(
             f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
             if made
-            else f"{name} is prepared already (nothing has changed{_left_out(len(prepared.left_out))})"
+            else f"{name} is prepared already (nothing has changed{_unusable(len(prepared.unusable))})"
         )
         result = {"sku": name, "made": made, "fingerprint": prepared.fingerprint, "folder": str(prepared.folder)}
         click.echo(json.dumps(result) if as_json else str(prepared.folder))
 
 
-def _left_out(count: int) -> str:
-    return f"; {count} photo{'s' if count > 1 else ''} left out, see report.html" if count else ""
+def _unusable(count: int) -> str:
+    return f"; {count} photo{'s' if count > 1 else ''} cannot be used, see report.html" if count else ""
 
 
 def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[str]:

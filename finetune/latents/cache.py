@@ -303,8 +303,7 @@ def row_from_dataset(item: dict[str, Any]) -> Row:
         time_ids=(
             int(item["original_height"]),
             int(item["original_width"]),
-            int(item["crop_top"]),
-            int(item["crop_left"]),
+            *(0, 0),  # the crop: products are never cropped
             int(item["target_height"]),
             int(item["target_width"]),
         ),

@@ -7,7 +7,7 @@ cached under a key of everything it depends on (base, prompt, seed, sampler, siz
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,29 @@ PROMPT = "a photo of {class_noun}"
 SAMPLING = Sampling()
 
 
+@dataclass(frozen=True)
+class ClassImages:
+    """Pictures of the class that the base draws for prior preservation."""
+
+    count: int
+    weight: float
+    """Weight of their loss; only printed here."""
+    size: int
+    """Side in pixels."""
+    precision: str
+    """The base's precision as it draws: `auto`, `fp32`, `bf16` or `fp16`."""
+
+
 def class_rows(
     folder: Path,
     base: ResolvedBase,
-    *,
     class_noun: str,
-    count: int,
-    size: int,
-    precision: str,
+    wanted: ClassImages,
+    *,
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Row]:
-    """The first `count` pictures of a class as rows for the latent cache; missing and damaged ones are drawn first.
+    """The first pictures of a class as rows for the latent cache; missing and damaged ones are drawn first.
 
     The base paints its whole frame, at its own size, so 4- and 9-channel bases draw alike. As training examples every
     second one has a box for its inpainting mask and the others the full frame; only 9-channel bases use the mask.
@@ -49,19 +60,19 @@ def class_rows(
         folder: where the pictures are kept, as `<key>.png`.
         base: draws them.
         class_noun: goes into the prompt.
-        count: how many pictures.
-        size: side of the training examples in pixels; pictures are scaled to it.
+        wanted: how many pictures, and their size.
+        device: where the base draws.
         progress: called with (done, total) as pictures are drawn.
 
     Raises:
         OutOfMemory: the device has too little memory for the base, or to draw with it.
     """
     prompt = PROMPT.format(class_noun=class_noun)
-    wanted = missing_pictures(folder, base, class_noun, count)
-    if wanted:
+    missing = missing_pictures(folder, base, class_noun, wanted.count)
+    if missing:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            _draw(base, prompt, wanted, precision=precision, device=device, progress=progress)
+            _draw(base, prompt, missing, precision=wanted.precision, device=device, progress=progress)
         except (RuntimeError, MemoryError, OutOfMemory) as error:
             if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
                 raise
@@ -72,7 +83,7 @@ def class_rows(
             ) from error
         finally:
             release_memory(device)
-    return [_row(_file(folder, base, prompt, seed), prompt, seed, size) for seed in range(count)]
+    return [_row(_file(folder, base, prompt, seed), prompt, seed, wanted.size) for seed in range(wanted.count)]
 
 
 def missing_pictures(folder: Path, base: ResolvedBase, class_noun: str, count: int) -> dict[int, Path]:

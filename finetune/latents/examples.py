@@ -25,19 +25,7 @@ from finetune.core.storage.durable import state_errors
 
 if TYPE_CHECKING:
     from finetune.latents.cache import CachedExamples, Row
-
-
-@dataclass(frozen=True)
-class ClassImages:
-    """Pictures of the class that the base draws for prior preservation."""
-
-    count: int
-    weight: float
-    """Weight of their loss; only printed here."""
-    size: int
-    """Side in pixels."""
-    precision: str
-    """The base's precision as it draws: `auto`, `fp32`, `bf16` or `fp16`."""
+    from finetune.latents.class_images import ClassImages
 
 
 @dataclass(frozen=True)
@@ -142,10 +130,8 @@ def _class_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, wanted: 
     rows = class_rows(
         cache / "class",
         base,
-        class_noun=prepared.class_noun,
-        count=wanted.count,
-        size=wanted.size,
-        precision=wanted.precision,
+        prepared.class_noun,
+        wanted,
         device=device,
         progress=_progress(f"the base draws pictures of '{prepared.class_noun}'"),
     )

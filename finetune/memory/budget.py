@@ -129,7 +129,7 @@ def trace_budget(setup: Setup, *, context: int) -> Budget:
         batch=setup.batch,
         dtype=getattr(torch, setup.dtype),
         checkpoint=setup.checkpoint,
-        elsewhere_weight=float(setup.frozen_pass),
+        frozen_pass=setup.frozen_pass,
         cuda=setup.cuda,
     )
     gradients, activations, workspace = _at_the_peak(timeline, accumulates=setup.accumulation > 1 or setup.class_pass)

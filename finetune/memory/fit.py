@@ -16,6 +16,7 @@ from finetune.core import fingerprint
 from finetune.core.device import computes_bf16, free_gpu_memory
 from finetune.core.environment import environment
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.machine_memory import machine_memory
 from finetune.core.storage.durable import write_text
 from finetune.memory.budget import CONTEXT, Budget, Setup, preset_for, trace_budget
 
@@ -82,7 +83,9 @@ def this_device() -> Device:
     import diffusers  # noqa: F401  the process as it will be
 
     here = psutil.Process().memory_info().rss
-    return Device("CPU", psutil.virtual_memory().available + here, cuda=False, context=here)
+    memory = machine_memory()
+    name = f"CPU, limited to {memory.total / 2**30:.1f} GiB by its cgroup" if memory.limited else "CPU"
+    return Device(name, memory.available + here, cuda=False, context=here)
 
 
 def named_device(text: str) -> Device:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune.core.console import warn
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import crowds
+from finetune.core.painting.inpainter import needs_cpu_offload
 from finetune.memory.budget import Setup
 from finetune.memory.fit import SPARE, Device, Fit, cached
 
@@ -167,6 +167,6 @@ def _drawing_fit(what: str, setup: Setup, stays: int, device: Device, folder: Pa
     cost = DrawingCost(
         **cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     )
-    offloaded = device.cuda and crowds(cost.weights, size, device.memory - device.context)
+    offloaded = device.cuda and needs_cpu_offload(cost.weights, size, device.memory - device.context)
     total = stays + cost.peak(offloaded=offloaded) + device.context
     return DrawingFit(what, total, offloaded, int(device.memory * (1 - SPARE)) - total)

@@ -223,8 +223,7 @@ def trace_step(
     batch: int,
     dtype: torch.dtype,
     checkpoint: str,
-    elsewhere_weight: float,
-    prediction_type: str = "epsilon",
+    frozen_pass: bool,
     cuda: bool,
 ) -> Timeline:
     """Forward and backward of one batch, as `finetune.training.loop` does them, on tensors without data.
@@ -232,16 +231,18 @@ def trace_step(
     Args:
         unet: from `unet_without_data`.
         size: side of the pictures in pixels.
+        batch: samples of the forward pass.
+        dtype: of the computation.
         checkpoint: `none`, `partial` or `all`.
-        elsewhere_weight: above 0, the frozen base predicts first (without gradients), as in training.
-        cuda: as on a CUDA device; else as on a CPU.
+        frozen_pass: whether the frozen base predicts first, without gradients.
+        cuda: whether to trace a CUDA device, else a CPU.
 
     Returns:
         Timeline with the marks `forward` (loss computed) and `backward` (gradients there).
     """
     with run_without_data(unet, dtype=dtype, checkpoint=checkpoint, cuda=cuda) as computing:
         parts = fake_batch(unet, size=size, batch=batch)
-        settings = Objective(torch.empty(TIMESTEPS), prediction_type, 5.0, 1.0, 0.5, elsewhere_weight)
+        settings = Objective(torch.empty(TIMESTEPS), "epsilon", 5.0, 1.0, 0.5, float(frozen_pass))
         known = [
             *unet.parameters(),
             *unet.buffers(),

@@ -7,7 +7,7 @@ from typing import Any
 from finetune.adapters.publish import TRAIN_FORMAT
 from finetune.core import fingerprint
 from finetune.core.fidelity import gate
-from finetune.core.fidelity.insert_pictures import DRAWINGS
+from finetune.core.fidelity.insert_pictures import INSERT_FORMAT
 
 WITHOUT_EFFECT = {
     "train": ("trackers", "checkpoint_every", "keep_checkpoints"),
@@ -59,5 +59,5 @@ def selection_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
         kept |= {key: v[key] for key in ("every", "examples", "timesteps", "seed", "patience")}
     if rule == "measured":
         scenes = gate.load_gate(v["gate"] or None).model_dump(mode="json", include={"pictures"})
-        kept |= {"candidates": v["candidates"], "pictures": v["pictures"], "gate": scenes, "drawings": DRAWINGS}
+        kept |= {"candidates": v["candidates"], "pictures": v["pictures"], "gate": scenes, "drawings": INSERT_FORMAT}
     return kept if len(kept) > 1 else None

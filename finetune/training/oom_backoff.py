@@ -83,8 +83,8 @@ class BackOff:
         self.backed_off = True
         self.level, self.batch, self.accelerator.gradient_accumulation_steps = lower
         checkpointing.set_level(self.unet, self.level)
-        # accelerate's own zero_grad does nothing before the last pass of a step, and a backward pass that failed half-way
-        # has left gradients
+        # accelerate's own zero_grad does nothing before the last pass of a step, and a backward pass that failed
+        # half-way has left gradients
         getattr(optimizer, "optimizer", optimizer).zero_grad(set_to_none=True)
         self.accelerator.step = 0  # micro steps are counted from the start of the optimizer step
         release_memory(str(self.accelerator.device))

@@ -18,7 +18,8 @@ from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import state_errors
-from finetune.latents.examples import ClassImages, TrainingExamples, WantedExamples, load_examples
+from finetune.latents.class_images import ClassImages
+from finetune.latents.examples import TrainingExamples, WantedExamples, load_examples
 from finetune.runs.folder import RunFolder, trim_metrics
 from finetune.settings import TrainConfig
 from finetune.training import checkpoints, distributed, summary

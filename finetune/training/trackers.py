@@ -1,7 +1,8 @@
 """Where a run is logged besides its own folder: TensorBoard, wandb, trackio, each through accelerate.
 
 `check_trackers` refuses what is not installed before anything loads: accelerate drops such a tracker silently.
-wandb sends data to its service unless WANDB_MODE=offline is set; trackio and TensorBoard write files. Packshot itself sends nothing.
+wandb sends data to its service unless WANDB_MODE=offline is set; trackio and TensorBoard write files. Packshot
+itself sends nothing.
 """
 
 from __future__ import annotations

@@ -60,9 +60,8 @@ def load_frozen_unet(base: ResolvedBase, kind: str, *, dtype: torch.dtype, devic
     layers = quantize_linears(unet, dtype=dtype, device=device)
     after = bytes_in_memory(unet)
     name = str(dtype).removeprefix("torch.")
-    say(
-        f"  quantised {layers} layers of the base to {kind}: the UNet takes {after / 2**20:,.0f} MiB ({before / 2**20:,.0f} in {name})"
-    )
+    sizes = f"{after / 2**20:,.0f} MiB ({before / 2**20:,.0f} in {name})"
+    say(f"  quantised {layers} layers of the base to {kind}: the UNet takes {sizes}")
     return unet, scheduler
 
 

@@ -1,10 +1,10 @@
 """Which of a run's candidates becomes the adapter version: selected by measurement.
 
-Every candidate draws the product as `packshot evaluate` does (`core.fidelity`, the gate's own scenes and bars), with the
-UNet that was trained. Candidates are ranked by gate passed, then likeness to the packshots, then validation loss. The
-seeds are never the gate's: pictures that selected an adapter cannot also judge it. Siblings are not compared: a product
-added to the catalogue would otherwise change every adapter of its category. The values here rank candidates and claim
-nothing more; fidelity is what `packshot evaluate` measures.
+Every candidate draws the product as `packshot evaluate` does (`core.fidelity`, the gate's own scenes and bars), with
+the UNet that was trained. Candidates are ranked by gate passed, then likeness to the packshots, then validation loss.
+The seeds are never the gate's: pictures that selected an adapter cannot also judge it. Siblings are not compared: a
+product added to the catalogue would otherwise change every adapter of its category. The values here rank candidates and
+claim nothing more; fidelity is what `packshot evaluate` measures.
 """
 
 from __future__ import annotations
@@ -13,20 +13,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from finetune.core.console import say
 from finetune.core.fidelity import gate, scoring
-from finetune.core.fidelity.insert_pictures import DrawingRoom, Request, product_box, requests_for
-from finetune.core.fidelity.references import hang, make_frame
+from finetune.core.fidelity.insert_pictures import InsertRenderer, InsertRequest, product_box, requests_for
+from finetune.core.fidelity.references import load_references, make_frame
 from finetune.core.painting.inpainter import Inpainter, Sampling
+from finetune.core.painting.pictures import InsertBox
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.prepared import PreparedSet
 from finetune.runs.validation_records import Record, by_loss
 from finetune.validation.candidates import Candidates
-
-if TYPE_CHECKING:
-    pass
 
 SEED_OFFSET = 1000
 """The selection's seeds start this far above the gate's first; further, in steps of it, while they share any."""
@@ -103,7 +101,7 @@ def offset_seeds(seeds: Sequence[int], rounds: int) -> list[int]:
     return [min(seeds) + offset + number for number in range(rounds)]
 
 
-def make_requests(prepared: PreparedSet, pictures: gate.PicturesSection, count: int) -> list[Request]:
+def make_requests(prepared: PreparedSet, pictures: gate.PicturesSection, count: int) -> list[InsertRequest]:
     """The gate's scenes in turn with a seed of the choice's own, then again with the next, `count` in all."""
     rounds = -(-count // len(pictures.scenes))
     pairs = [(scene, seed) for seed in offset_seeds(pictures.seeds, rounds) for scene in pictures.scenes]
@@ -139,18 +137,19 @@ class CandidateScorer:
         cutout = open_picture(prepared.cutout_path(first)).convert("RGBA")
         box = product_box(cutout.size, painter.size, height=p.height, ground=p.ground)
         self.frame = make_frame(box, p.measure_side)
-        self.views = hang(prepared, {}, {}, self.frame)
+        self.views = load_references(prepared, {}, {}, self.frame)
         self.requests = make_requests(prepared, p, pictures)
         self.rules = {name: rule for name, rule in config.rules.items() if name not in ELSEWHERE}
         sampling = Sampling(steps=p.steps, guidance=p.guidance)
-        self.room = DrawingRoom(painter, box, sampling=sampling, margin=p.box_margin, cache=cache)
+        where = InsertBox(box, painter.size, p.box_margin)
+        self.renderer = InsertRenderer(painter, where, sampling=sampling, cache=cache)
 
     def measure(self) -> Measured:
         """Draw and measure with the adapter as it is now."""
-        drawings = self.room.draw(self.requests, tell=lambda line: None)
-        judged = [scoring.judge_drawing(drawing, self.views, self.frame) for drawing in drawings]
-        values = {name: value for name, value in scoring.values_of(judged).items() if value is not None}
-        scores = gate.score(values, self.rules)
+        pairs = self.renderer.render(self.requests, tell=lambda line: None)
+        scored = [scoring.score_pair(pair, self.views, self.frame) for pair in pairs]
+        values = {name: value for name, value in scoring.values_of(scored).items() if value is not None}
+        scores = gate.score_all(values, self.rules)
         passed = gate.verdict(scores, self.rules) == "pass" if self.rules else None
         return Measured((values["palette"] + values["layout"]) / 2, passed, values)
 

@@ -22,7 +22,7 @@ from finetune.unet import lora
 from finetune.unet.live_pipeline import live_inpainter
 from finetune.validation.candidates import Candidates
 from finetune.validation.loss import EarlyStop, EndOfRun, ValidationPlan, Validator
-from finetune.validation.previews import Previewer, packshot_of
+from finetune.validation.previews import Previewer, preview_inpainter, preview_product
 from finetune.validation.selection import (
     Candidate,
     CandidateScorer,
@@ -74,19 +74,15 @@ def previewer(session: Session) -> list[Observer]:
     preview, prepared = session.config.preview, session.prepared
     if not preview.every or not session.accelerator.is_main_process:
         return []
+    tokens = session.tokens.put_into if session.tokens else None
     draws = Previewer(
-        session.base,
-        session.trainee.bare_unet,
+        partial(preview_inpainter, session.base, session.trainee.bare_unet, session.trainee.dtype, tokens),
         session.run.previews,
-        packshot=packshot_of(prepared),
-        token=prepared.token,
-        class_noun=prepared.class_noun,
+        preview_product(prepared),
         scenes=preview.scenes,
         steps=preview.steps,
         seed=preview.seed,
-        dtype=session.trainee.dtype,
         log=partial(log_pictures, session.accelerator),
-        tokens=session.tokens.put_into if session.tokens else None,
     )
     return [Every(preview.every, draws.draw)]
 

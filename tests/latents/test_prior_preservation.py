@@ -148,10 +148,8 @@ def test_class_rows_are_of_the_asked_size_and_on_four_channels_too(tiny_base_4: 
     rows = class_images.class_rows(
         tmp_path,
         resolve_base(str(tiny_base_4)),
-        class_noun="mug",
-        count=2,
-        size=128,
-        precision="fp32",
+        "mug",
+        class_images.ClassImages(count=2, weight=1.0, size=128, precision="fp32"),
         device="cpu",
         progress=lambda done, total: said.append((done, total)),
     )

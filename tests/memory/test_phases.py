@@ -17,7 +17,7 @@ from finetune.core import console
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import crowds
+from finetune.core.painting.inpainter import needs_cpu_offload
 from finetune.memory import fit, phases
 from finetune.memory.budget import Budget
 from finetune.memory.drawing import DrawingCost, trace_drawing
@@ -107,5 +107,5 @@ def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> 
     [(3.5, {6: True, 8: True, 12: False}), (6.6, {8: True, 12: True}), (6.8, {12: True, 16: False, 24: False})],
 )
 def test_sdxl_takes_turns_where_it_would_crowd_the_card(weights: float, cards: dict[int, bool]) -> None:
-    for memory, turns in cards.items():
-        assert crowds(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is turns
+    for memory, offloaded in cards.items():
+        assert needs_cpu_offload(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is offloaded

@@ -136,16 +136,16 @@ def test_bad_entries_are_left_out_by_name_and_a_bad_picture_by_prepare(tmp_path:
     (source / "broken.jpg").write_text("no picture", encoding="utf-8")
     result = run(tmp_path, "--from", str(source))
     assert result.exit_code == 0, result.output
-    assert "left out leak.png is a link that leads out of the folder" in result.stderr
-    assert "left out folder.jpg is no file" in result.stderr
-    assert "left out broken.jpg is not a picture" in result.stderr
+    assert "photo not imported: leak.png is a link that leads out of the folder" in result.stderr
+    assert "photo not imported: folder.jpg is not a file" in result.stderr
+    assert "photo not used: broken.jpg is not a picture" in result.stderr
     assert [p.stem for p in loaded(tmp_path, "ohwx").photos] == ["broken", "front"]
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ('{"file_name": "../secret.png", "text": "x"}', "is no picture in the folder"),
+        ('{"file_name": "../secret.png", "text": "x"}', "is not a picture in the folder"),
         ('{"file_name": "fromt.png", "text": "x"}', "did you mean 'front.png'?"),
         ("no json", "is not JSON"),
     ],

@@ -226,7 +226,10 @@ def test_what_changed_since_a_set_was_prepared_is_named(tmp_path: Path, capsys: 
     (folder / "photos" / "c.png").rename(folder / "photos" / "d.png")
     prepare_set(Workspace(tmp_path), "bottle01", data=data)
     said = capsys.readouterr().err
-    assert "bottle01 since it was prepared: photos/b.png changed, photos/c.png is gone, photos/d.png is new\n" in said
+    assert (
+        "bottle01 has changed since it was prepared: photos/b.png changed, photos/c.png is gone, photos/d.png is new\n"
+        in said
+    )
     (folder / "set.yaml").write_text("class_noun: flacon\n", encoding="utf-8")
     prepare_set(Workspace(tmp_path), "bottle01", data=data)
     assert "since it was prepared: set.yaml changed\n" in capsys.readouterr().err

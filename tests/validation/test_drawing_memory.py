@@ -24,7 +24,7 @@ from finetune.unet import live_pipeline
 pytestmark = pytest.mark.tiny
 # no frozen pass: it switches the adapter on again in every step, and would hide one that was left off
 PLAIN = ("objective.elsewhere_weight=0", "train.steps=4", "preview.every=2", "validation.examples=1")
-CLASS = {"class_noun": "mug", "count": 2, "size": 64, "precision": "fp32", "device": "cpu"}
+CLASS = class_images.ClassImages(count=2, weight=1.0, size=64, precision="fp32")
 Decodes = list[weakref.ref[torch.Tensor]]
 
 
@@ -109,10 +109,12 @@ def test_class_pictures_say_what_helps_and_keep_what_is_there(
     decodes = decoding_runs_out(2)
     base = resolve_base(str(tiny_base))
     with pytest.raises(OutOfMemory, match="to draw pictures of 'mug'") as caught:
-        class_images.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: None)
+        class_images.class_rows(tmp_path, base, "mug", CLASS, device="cpu", progress=lambda done, total: None)
     assert "objective.prior_weight=0" in caught.value.hint
     assert [reference() for reference in decodes] == [None, None]
     assert len(list(tmp_path.glob("*.png"))) == 1
     drawn = []
-    rows = class_images.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: drawn.append(total))
+    rows = class_images.class_rows(
+        tmp_path, base, "mug", CLASS, device="cpu", progress=lambda done, total: drawn.append(total)
+    )
     assert (drawn, len(rows)) == ([1], 2)
