@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from finetune.memory import step_trace
 from finetune.memory.budget import CUBLAS, Setup, bytes_of
@@ -96,13 +95,13 @@ def trace_drawing(folder: Path, setup: Setup, size: int) -> DrawingCost:
 
 def _prediction(unet: Any, size: int, dtype: torch.dtype, cuda: bool) -> int:
     """What the UNet needs for a prediction with guidance; no autocast, as in placing."""
-    with FakeTensorMode(), torch.no_grad():
-        step_trace.fake_parameters(unet)
+    functions = step_trace.DeviceFunctions(torch.float32, cuda=cuda)
+    with torch.device("meta"), torch.no_grad():
         unet.eval()
         batch = step_trace.fake_batch(unet, size=size, batch=GUIDED)
         known = [*unet.parameters(), *unet.buffers(), *(value for value in vars(batch).values() if value is not None)]
         watch = step_trace.StorageWatch(cuda=cuda, known=known)
-        with watch:
+        with functions, watch:
             predict(unet, batch, batch.latents, dtype)
     return watch.timeline.peak()
 
@@ -116,11 +115,10 @@ def _vae(folder: Path, size: int, dtype: torch.dtype, cuda: bool) -> tuple[int, 
     uses = []
     for method, kind, shape in (("encode", upcast, (1, 3, size, size)), ("decode", torch.float32, (1, 4, side, side))):
         vae = _vae_without_data(config, kind)
-        with FakeTensorMode(), torch.no_grad():
-            step_trace.fake_parameters(vae)
+        with torch.device("meta"), torch.no_grad():
             given = torch.empty(*shape, dtype=kind)
             watch = step_trace.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers(), given])
-            with watch:
+            with step_trace.DeviceFunctions(torch.float32, cuda=cuda), watch:
                 getattr(vae, method)(given)
         uses.append(_weights(vae, cuda) - weights + (bytes_of([given], cuda) if cuda else 0) + watch.timeline.peak())
     return weights, uses[0], uses[1]

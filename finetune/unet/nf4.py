@@ -167,19 +167,6 @@ def quantized_layers(unet: Any) -> Iterator[Any]:
             yield module
 
 
-def fake_scales(unet: Any) -> None:
-    """Scales and tables without data on the CPU, for parameters that became such; inside a `FakeTensorMode`."""
-    import torch
-
-    for layer in quantized_layers(unet):
-        state = layer.quant_state
-        for part, names in ((state, ("absmax", "code", "offset")), (state.state2, ("absmax", "code"))):
-            for name in names:
-                value = getattr(part, name)
-                setattr(part, name, torch.empty(value.shape, dtype=value.dtype, device="cpu"))
-        layer.weight.quant_state = state
-
-
 def scales_of(unet: Any) -> Iterable[Tensor]:
     """Scales and tables of the quantised layers, each once: no parameters and no buffers, yet in memory."""
     found: dict[int, Tensor] = {}

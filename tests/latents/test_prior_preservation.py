@@ -119,7 +119,7 @@ def test_pictures_are_drawn_once_and_accumulation_changes_nothing(workspace: Wor
 
 
 def test_all_that_is_encoded_is_encoded_in_one_load_of_each_part(
-    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    cold_workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[tuple[str, ...]] = []
     real = StableDiffusionXLInpaintPipeline.from_pretrained
@@ -133,14 +133,14 @@ def test_all_that_is_encoded_is_encoded_in_one_load_of_each_part(
     monkeypatch.setattr(StableDiffusionXLInpaintPipeline, "from_pretrained", counted)
     watched = ("validation.every=2", "validation.choose=loss", "validation.timesteps=1")
     texts, everything = ("text_encoder", "text_encoder_2"), ("text_encoder", "text_encoder_2", "vae", "unet")
-    train(workspace, "bottle01", tiny_base, *watched)
+    train(cold_workspace, "bottle01", tiny_base, *watched)
     assert loads == [everything, texts, ("vae",), ("unet",)], "the class is drawn, then all is encoded"
-    assert len(list((workspace.cache / "latents").iterdir())) == 8, "4 trained on, 2 held out, 2 of the class"
+    assert len(list((cold_workspace.cache / "latents").iterdir())) == 8, "4 trained on, 2 held out, 2 of the class"
     loads.clear()
-    train(workspace, "bottle01", tiny_base, *watched, "objective.prior_pictures=3")
+    train(cold_workspace, "bottle01", tiny_base, *watched, "objective.prior_pictures=3")
     assert loads == [everything, ("vae",), ("unet",)], "its one caption is there already"
     loads.clear()
-    train(workspace, "bottle01", tiny_base, *watched, "train.seed=1")
+    train(cold_workspace, "bottle01", tiny_base, *watched, "train.seed=1")
     assert loads == [("unet",)], "all is in the cache"
 
 

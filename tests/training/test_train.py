@@ -163,7 +163,7 @@ def test_order_is_a_permutation_each_epoch_and_noise_is_per_sample() -> None:
     assert torch.equal(whole.pooled.sum(dim=1) == 0, whole.embeds.sum(dim=(1, 2)) == 0)
 
 
-def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
+def test_cache_follows_content(cold_workspace: Workspace, tiny_base: Path) -> None:
     entries: list[int] = []
     real = cache_module.build_caches
 
@@ -174,13 +174,13 @@ def test_cache_follows_content(workspace: Workspace, tiny_base: Path) -> None:
 
     def made_by(*overrides: str) -> int:
         entries.clear()
-        train(workspace, tiny_config(tiny_base, *overrides))
+        train(cold_workspace, tiny_config(tiny_base, *overrides))
         return sum(entries)  # of the training examples and of those held out
 
     cache_module.build_caches = count
     try:
         made = [made_by(), made_by("train.seed=1")]
-        draw_bottle(colour=(30, 90, 180)).save(workspace.datasets / "bottle01" / "photos" / "front.png")
+        draw_bottle(colour=(30, 90, 180)).save(cold_workspace.datasets / "bottle01" / "photos" / "front.png")
         made += [made_by(), made_by("objective.ring_px=4")]
     finally:
         cache_module.build_caches = real

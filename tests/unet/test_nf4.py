@@ -219,13 +219,13 @@ def test_without_bitsandbytes_a_run_ends_before_it_encodes(
     wanted: tuple[str, ...],
     cure: str,
     tiny_base: Path,
-    workspace: Workspace,
+    cold_workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, f"bitsandbytes.{part}", None)
     with pytest.raises(ConfigError, match="bitsandbytes does not load here") as caught:
-        train(workspace, tiny_config(tiny_base, *wanted))
+        train(cold_workspace, tiny_config(tiny_base, *wanted))
     assert cure in caught.value.hint
-    assert not list(workspace.cache.rglob("latents/*"))
+    assert not list(cold_workspace.cache.rglob("latents/*"))
