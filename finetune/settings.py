@@ -182,7 +182,7 @@ class MemorySection(Strict):
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _as_level(cls, value: object) -> object:
-        return {False: "none", True: "all"}[value] if isinstance(value, bool) else value
+        return {"false": "none", "true": "all"}.get(str(value).lower(), value)
 
 
 class ValidationSection(Strict):

@@ -23,9 +23,10 @@ from typing import Any
 
 from pydantic import Field
 
-from finetune.core.config import Strict, read_yaml, validate
+from finetune.core.config import Strict, validate
 from finetune.core.console import quiet_libraries, say
 from finetune.core.errors import PackshotError, RunError
+from finetune.core.yaml_files import read_yaml
 
 GATE_EXIT = 3
 SHOWN = ("palette", "palette_gain", "structure_gain", "own_nearest")

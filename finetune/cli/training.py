@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from finetune.core.commands import common_options, config_options
-from finetune.core.config import apply_overrides, dump_yaml, find_config, read_yaml, validate
+from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
 from finetune.core.console import is_main_process, say, span, warn
 from finetune.core.products.catalog import Workspace
+from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 
 FROM_HELP = (

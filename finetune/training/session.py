@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapters.init_from import Parent, read_tokens, read_weights
+from finetune.adapters.init_from import Parent, read_weights
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.device import forget_peak_memory, pick_dtype
@@ -257,7 +257,7 @@ def _tokens(
     from finetune.training.pivotal_tuning import NewTokens, TokenTraining
 
     count = config.adapter.token_embeddings
-    begin = read_tokens(parent) if parent else None
+    begin = parent.tokens if parent else None
     if parent:
         new = f"{count} new tokens start" if count > 1 else "the new token starts"
         say(

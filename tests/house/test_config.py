@@ -15,12 +15,12 @@ from finetune.core.config import (
     dump_yaml,
     find_config,
     presets_dir,
-    read_yaml,
     validate,
     with_recorded_names,
 )
 from finetune.core.errors import ConfigError
 from finetune.core.products.catalog import SetConfig
+from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 
 PRESETS = sorted((presets_dir() / "train").glob("*.yaml"))
