@@ -162,7 +162,7 @@ def test_a_problem_is_said_of_the_file_or_of_the_override_that_has_it() -> None:
         validate(TrainConfig, data, "my.yaml", overrides=overrides)
     of_file, of_overrides = caught.value.message.split("--set: ")
     assert of_file.startswith("my.yaml: adapter.rank: ")
-    assert "(it is 'x')" in of_file
+    assert "(it is x)" in of_file
     for said in ("unknown key 'train.stepz'", "unknown key 'steps'", "train.batch: ", "(it is -1)"):
         assert said in of_overrides
     assert caught.value.hint == "did you mean 'train.steps'?; did you mean 'train.steps' or 'preview.steps'?"
