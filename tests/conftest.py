@@ -79,6 +79,18 @@ def base(tiny_base: Path) -> ResolvedBase:
     return resolve_base(str(tiny_base))
 
 
+TIERS = ("e2e", "slow", "tiny")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests of the heavier tiers go first, so that no worker is left alone with one at the end."""
+    heaviest: dict[Path, int] = {}
+    for item in items:
+        tier = next((n for n, name in enumerate(TIERS) if item.get_closest_marker(name)), len(TIERS))
+        heaviest[item.path] = min(tier, heaviest.get(item.path, len(TIERS)))
+    items.sort(key=lambda item: heaviest[item.path])
+
+
 def pytest_collection_finish() -> None:
     """The modules that are imported by now live to the end: no later collection of garbage has to look at them."""
     gc.collect()

@@ -205,6 +205,7 @@ def _table(pictures: Path, cache: Path) -> Any:
         return load_dataset(
             "imagefolder",
             data_dir=str(pictures),
-            split="train",  # the name imagefolder gives to all of it
+            data_files={"train": "**"},  # else `datasets` first tries sixty patterns of names that hold a split
+            split="train",
             cache_dir=str(cache),
         )

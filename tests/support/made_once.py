@@ -19,7 +19,7 @@ from finetune.core.products.prepared import PreparedSet
 from finetune.prepare import prepare_set, prepared_fingerprint
 from finetune.settings import DataSection
 
-ENTRIES = ("latents", "text")
+ENTRIES = ("latents", "text", "plans")
 """Folders of a workspace's cache whose entries are shared: each is named by all that it depends on."""
 VARIABLE = "TESTS_MADE_ONCE"
 
@@ -44,7 +44,7 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
 
 
 def share_entries(root: Path) -> None:
-    """Let a new workspace read and write the latent cache's entries of this run."""
+    """Let a new workspace read and write what this run of the tests has encoded and planned."""
     for kind in ENTRIES:
         shared = Path(os.environ[VARIABLE]) / kind
         shared.mkdir(exist_ok=True)
