@@ -14,9 +14,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from finetune.core.basemodel import EMBEDDED, load_pipeline, resolve_base
+from tools.embedded_base import autoencoder, pacing
 from tools.embedded_base.__main__ import main
 from tools.embedded_base.composites import with_composites
-from tools.embedded_base.world import World, load_world
+from tools.embedded_base.judges import PatchCritic, Perception, balanced_gradient, critic_loss
+from tools.embedded_base.pictures import fine_energy
+from tools.embedded_base.world import World, load_world, load_worlds
 
 SOFT, SUNNY = "soft daylight", "hard midday sun"
 
@@ -110,19 +113,129 @@ def test_indices_that_end_in_8_and_9_are_held_out(world_on_disk: Path) -> None:
     assert [r["index"] for r in load_world(world_on_disk, held_out=False).records] == list(range(8))
 
 
+def test_several_folders_are_one_world_and_a_line_in_the_making_is_left_out(
+    world_on_disk: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(world_on_disk, second)
+    path = second / "metadata.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3][:50]]), encoding="utf-8")
+    joined = load_worlds([world_on_disk, second], held_out=False)
+    assert [r["index"] for r in joined.records] == [*range(8), 0, 1, 2]
+    assert (joined.frames[8:] == joined.frames[:3]).all()
+
+
+class Killed(Exception):
+    """What ends a run in the middle of a test."""
+
+
+def train_small(folder: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None) -> list[dict[str, Any]]:
+    """An autoencoder of a dozen samples, half of them judged by the critic; losses and rate of every step it ran."""
+    plan = autoencoder.AutoencoderPlan(
+        12, batch=1, crops=((0.5, 32), (1.0, 64)), critic_from=0.5, anchor_until=0.3, save_minutes=0.0
+    )
+    lines: list[dict[str, Any]] = []
+    step = autoencoder.train_step
+
+    def noted(run: autoencoder.AutoencoderRun, *others: Any) -> float:
+        if run.step == kill_at:
+            raise Killed
+        share = step(run, *others)
+        rate = run.optimizer.param_groups[0]["lr"]
+        lines.append({"step": run.step, "samples": run.samples, "rate": rate, **run.parts})
+        return share
+
+    with monkeypatch.context() as patched:
+        patched.setattr(autoencoder, "LEAVES", 2)
+        patched.setattr(autoencoder, "train_step", noted)
+        world = make_world([record(i, empty=i == 2) for i in range(4)])
+        try:
+            model = autoencoder.train_autoencoder(world, folder, plan, torch.device("cpu"))
+        except Killed:
+            model = None
+    assert (model is None) == (kill_at is not None)
+    return lines
+
+
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train_small(tmp_path / "whole", monkeypatch)
+    assert [line["samples"] for line in whole] == [0, 2, 4, 6, 7, 8, 9, 10, 11]
+    assert "critic" not in whole[2]
+    assert "critic" in whole[3]
+    parts = [train_small(tmp_path / "parts", monkeypatch, kill_at=at) for at in (2, 6)]
+    parts.append(train_small(tmp_path / "parts", monkeypatch))
+    assert [len(part) for part in parts] == [2, 4, 3]
+    for straight, resumed in zip(whole, [line for part in parts for line in part], strict=True):
+        assert straight == pytest.approx(resumed, rel=1e-4)
+    states = [torch.load(tmp_path / name / "autoencoder.pt", weights_only=True) for name in ("whole", "parts")]
+    assert [(state["step"], state["samples"]) for state in states] == [(9, 12), (9, 12)]
+    for name, weights in states[0]["average"].items():
+        torch.testing.assert_close(weights, states[1]["average"][name], rtol=1e-3, atol=1e-5)
+
+
+def test_time_neither_moves_the_rate_nor_ends_a_run_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: now[0])
+    clock, limited = pacing.Clock(save_minutes=3.0), pacing.Clock(save_minutes=3.0, end_minutes=9.0)
+    assert not clock.save_due()
+    now[0] += 40 * 60  # as long as a pause
+    assert clock.save_due()
+    assert not clock.save_due()
+    assert clock.share == 0
+    assert pacing.cooled(0.5, clock.share) == 0.5
+    assert limited.share == 1
+    now[0] = 1000.0 + 0.9 * 9 * 60
+    assert pacing.cooled(0.5, limited.share) == pytest.approx(0.25)
+
+
+def test_the_critic_is_right_of_what_it_learned_and_never_drowns_the_truth() -> None:
+    torch.manual_seed(0)
+    critic = PatchCritic()
+    true, made = torch.rand(2, 3, 64, 64) * 2 - 1, torch.zeros(2, 3, 64, 64)
+    optimizer = torch.optim.AdamW(critic.parameters(), lr=3e-3)
+    first = critic_loss(critic, true, made).item()
+    for _ in range(30):
+        optimizer.zero_grad()
+        critic_loss(critic, true, made).backward()
+        optimizer.step()
+    assert critic_loss(critic, true, made).item() < 0.5 * first
+    seen = made.clone().requires_grad_()
+    (plain,) = torch.autograd.grad((seen - true).abs().mean(), seen)
+    for weight in (0.0, 0.4):
+        gradient = balanced_gradient((seen - true).abs().mean(), -1000 * critic(seen).mean(), seen, weight)
+        assert (gradient - plain).norm() == pytest.approx(weight * plain.norm(), rel=1e-3)
+
+
+def test_features_and_fine_energy_see_blur_that_pixels_hardly_do() -> None:
+    rng = np.random.default_rng(0)
+    sharp = np.repeat(rng.integers(60, 190, (2, 32, 32, 3)), 2, 1).repeat(2, 2).astype(np.uint8)
+    soft = np.stack([np.asarray(Image.fromarray(p).resize((24, 24)).resize((64, 64))) for p in sharp])
+    darker = (sharp * 0.93).astype(np.uint8)
+    perception = Perception()
+    signed = [torch.from_numpy(p.copy()).permute(0, 3, 1, 2) / 127.5 - 1 for p in (sharp, soft, darker)]
+    blurred, dimmed = (float(perception(picture, signed[0])) for picture in signed[1:])
+    assert blurred > 3 * dimmed
+    assert float(perception(signed[0], signed[0])) == pytest.approx(0, abs=1e-6)
+    assert fine_energy(sharp, sharp) == pytest.approx(1)
+    assert fine_energy(soft, sharp) < 0.6
+    assert fine_energy(darker, sharp) == pytest.approx(0.93**2, abs=0.02)
+
+
 @pytest.mark.slow
 def test_the_denoiser_trains_stops_resumes_and_is_exported(world_on_disk: Path, tmp_path: Path) -> None:
     base, work = tmp_path / "base", tmp_path / "work"
     shutil.copytree(resolve_base(EMBEDDED).path, base)
     before = 0
-    for minutes in ("0.2", "0.4"):
+    for samples in ("8", "16"):
         line = ["denoiser", "--world", str(world_on_disk), "--work", str(work), "--base", str(base), "--from-base"]
-        line += ["--device", "cpu", "--minutes", minutes, "--early-batch", "2", "--late-batch", "2"]
+        line += ["--device", "cpu", "--samples", samples, "--early-batch", "2", "--late-batch", "2"]
         line += ["--mask-variants", "1", "--late-mask-variants", "1", "--composites", "0.5"]
         result = CliRunner().invoke(main, line, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         state = torch.load(work / "denoiser.pt", weights_only=True)
         assert state["step"] > before
+        assert state["samples"] == int(samples)
         before = state["step"]
     shipped = load_pipeline(resolve_base(EMBEDDED), dtype=torch.float32, device="cpu").unet.state_dict()
     result = CliRunner().invoke(main, ["export", "--work", str(work), "--base", str(base)], catch_exceptions=False)

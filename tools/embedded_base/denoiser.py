@@ -17,20 +17,31 @@ from .architecture import MAX_TOKENS, build_unet
 from .captions import caption_for
 from .export import fresh_text_encoders, load_tokenizers
 from .latents import LatentCache, build_cache, draw_rows
-from .pacing import Average, Budget, Meter, clip, learning_rate, load_state, save_state, set_rate
+from .pacing import (
+    Average,
+    Clock,
+    Meter,
+    clip,
+    cooled,
+    learning_rate,
+    load_state,
+    save_state,
+    set_rate,
+    step_randomness,
+)
 from .world import World
 
 
 @dataclass(frozen=True)
 class DenoiserPlan:
-    """How the denoiser is trained. Batches are per process; `late_from` is a share of the budget.
+    """How the denoiser is trained. Batches are per process; `late_from` is a share of the budget of `samples`.
 
     `noise_offset`: the noise gets a random mean of this deviation in each channel (as SDXL's did, arXiv 2307.01952
     section 2.5: 0.05). The last step of the schedule still holds 7 % of the picture, and the mean of 32x32
     normal numbers scatters by 3 %: without it the model reads the scene's colour off the noise, not off the prompt.
     """
 
-    minutes: float
+    samples: int
     early_size: int = 128
     late_size: int = 256
     late_from: float = 0.5
@@ -45,7 +56,8 @@ class DenoiserPlan:
     mask_variants: int = 2
     late_mask_variants: int = 2
     decay: float = 0.998
-    save_minutes: float = 4.0
+    save_minutes: float = 3.0
+    end_minutes: float | None = None
     seed: int = 0
 
 
@@ -147,7 +159,6 @@ class DenoiserRun:
     average: Average
     checkpoint: Path
     step: int = 0
-    minutes: float = 0.0
     samples: int = 0
 
     @classmethod
@@ -167,7 +178,7 @@ class DenoiserRun:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             run.average.shadow = {k: v.to(device) for k, v in state["average"].items()}
-            run.step, run.minutes, run.samples = state["step"], state["minutes"], state["samples"]
+            run.step, run.samples = state["step"], state["samples"]
         return run
 
     def save(self) -> None:
@@ -177,7 +188,6 @@ class DenoiserRun:
             state |= {
                 "average": self.average.shadow,
                 "step": self.step,
-                "minutes": self.minutes,
                 "samples": self.samples,
             }
             save_state(state, self.checkpoint)
@@ -202,36 +212,35 @@ def train_denoiser(
 ) -> DenoiserRun:
     """Trains to the plan's budget, small pictures first, resuming from `work`. Processes share the frames."""
     run = DenoiserRun.resume(work, start, plan, device)
-    rng = np.random.default_rng((plan.seed, run.step, workers.rank()))
-    torch.manual_seed(int(rng.integers(2**31)))
     tokenizers = load_tokenizers(work / f"tokenizers-{workers.rank()}")
     mine = list(range(workers.rank(), len(world), workers.count()))
-    budget, meter = Budget(plan.minutes, run.minutes), Meter(work / "denoiser.jsonl")
+    meter, clock = Meter(work / "denoiser.jsonl"), Clock(plan.save_minutes, plan.end_minutes)
     batches: Batches | None = None
-    share, saved = budget.share, budget.spent
-    while share < 1:
+    time_share = 0.0
+    while run.samples < plan.samples and time_share < 1:
+        share = run.samples / plan.samples
         late = share >= plan.late_from
         size, count = (plan.late_size, plan.late_batch) if late else (plan.early_size, plan.early_batch)
         if batches is None or batches.cache.size != size:
             variants = plan.late_mask_variants if late else plan.mask_variants
             cache = build_cache(vae, world, mine, size, variants, plan.seed + run.step, device)
-            batches = Batches(cache, tokenizers, plan, rng)
+            batches = Batches(cache, tokenizers, plan, np.random.default_rng(plan.seed))
+        batches.rng = step_randomness(plan.seed, run.step, workers.rank())
         batch = {k: v.to(device) for k, v in batches.draw(count).items()}
         loss, parts = loss_of(run.model, batch)
         run.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        share = workers.agree(run.model, budget.share)
-        set_rate(run.optimizer, learning_rate(plan.rate, run.step, share))
+        time_share = workers.agree(run.model, clock.share)
+        set_rate(run.optimizer, cooled(learning_rate(plan.rate, run.step, share), time_share))
         clip(run.model.parameters(), 1.0)
         run.optimizer.step()
-        run.step, run.minutes, run.samples = run.step + 1, budget.spent, run.samples + count * workers.count()
+        run.step, run.samples = run.step + 1, run.samples + count * workers.count()
         run.average.update(run.model, run.step)
         meter.add(parts)
         if run.step % 50 == 0 and workers.rank() == 0:
-            facts = {"step": run.step, "minutes": round(budget.spent, 2), "samples": run.samples, "size": size}
-            meter.write(facts, count * workers.count())
-        if budget.spent - saved > plan.save_minutes:
-            saved = budget.spent
+            facts = {"step": run.step, "samples": run.samples, "size": size}
+            meter.write(facts | {"rate": run.optimizer.param_groups[0]["lr"]}, count * workers.count())
+        if clock.save_due():
             run.save()
     run.save()
     return run

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from .autoencoder import to_signed
+from .crops import to_signed
 from .masking import SHARES, make_mask, to_latent_mask
 from .world import World, may_mirror
 
