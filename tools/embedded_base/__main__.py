@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -16,9 +17,9 @@ from .autoencoder import AutoencoderPlan, polish_decoder, train_autoencoder
 from .composites import with_composites
 from .denoiser import DenoiserPlan, fresh_denoiser, load_denoiser, train_denoiser
 from .export import write_base
+from .held_out import held_out_loss
 from .measure import measure
 from .pictures import (
-    fine_energy,
     load_pipeline,
     pairs,
     plot_losses,
@@ -28,6 +29,7 @@ from .pictures import (
     scene_sheet,
     stacked,
 )
+from .sharpness import fine_energy
 from .world import load_worlds
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -57,6 +59,11 @@ def main(processes: int) -> None:
         raise SystemExit(workers.launch(processes, sys.argv[1:]))
 
 
+def left_of(minutes: float | None, since: float) -> float | None:
+    """What is left of a start's minutes once its frames are loaded, at least some seconds; None without a limit."""
+    return None if minutes is None else max(0.1, minutes - (time.monotonic() - since) / 60)
+
+
 def load_autoencoder(work: Path, base: Path) -> AutoencoderKL:
     """The autoencoder of this run, or the one of the base's folder."""
     own = work / "vae"
@@ -75,9 +82,10 @@ def autoencoder(
     worlds: tuple[Path, ...], work: Path, device: str, samples: int, minutes: float | None, batch: int, rate: float
 ) -> None:
     """Trains the autoencoder from nothing, or resumes."""
+    since = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     world = load_worlds(worlds, held_out=False)
-    plan = AutoencoderPlan(samples, batch=batch, rate=rate, end_minutes=minutes)
+    plan = AutoencoderPlan(samples, batch=batch, rate=rate, end_minutes=left_of(minutes, since))
     model = train_autoencoder(world, work, plan, torch.device(device))
     if model is not None:
         save_autoencoder(model, work)
@@ -92,9 +100,10 @@ def autoencoder(
 @minutes_option
 def polish(worlds: tuple[Path, ...], work: Path, base: Path, device: str, samples: int, minutes: float | None) -> None:
     """Trains the decoder further; the latents stay, so a trained denoiser stays valid."""
+    since = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     world = load_worlds(worlds, held_out=False)
-    plan = AutoencoderPlan(samples, end_minutes=minutes)
+    plan = AutoencoderPlan(samples, end_minutes=left_of(minutes, since))
     model = polish_decoder(load_autoencoder(work, base), world, work, plan, torch.device(device))
     save_autoencoder(model, work)
 
@@ -167,10 +176,32 @@ def denoiser(
     **settings: float,
 ) -> None:
     """Trains the UNet and the text encoders, or resumes."""
+    since = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     world = with_composites(load_worlds(worlds, held_out=False), composites, DenoiserPlan.seed)
-    plan = DenoiserPlan(samples, end_minutes=minutes, **settings)  # type: ignore[arg-type]
+    plan = DenoiserPlan(samples, end_minutes=left_of(minutes, since), **settings)  # type: ignore[arg-type]
     train_denoiser(world, load_autoencoder(work, base), work, base if from_base else None, plan, torch.device(device))
+
+
+@main.command()
+@world_option
+@work_option
+@base_option
+@device_option
+@click.option("--size", default=256, show_default=True, help="Side of the frames in pixels.")
+@click.option("--frames", default=32, show_default=True)
+@click.option("--draws", default=64, show_default=True, help="Samples of these frames, each with noise of its own.")
+def validate(worlds: tuple[Path, ...], work: Path, base: Path, device: str, size: int, frames: int, draws: int) -> None:
+    """Measures the run's averaged weights on held-out frames at fixed noise; adds a line to held-out.jsonl."""
+    state = torch.load(work / "denoiser.pt", map_location="cpu", weights_only=True)
+    model = fresh_denoiser(work)
+    model.load_state_dict(state["average"])
+    vae, world = load_autoencoder(work, base), load_worlds(worlds, held_out=True)
+    loss = held_out_loss(model, vae, world, work, torch.device(device), size=size, frames=frames, draws=draws)
+    line = json.dumps({"samples": state["samples"], "size": size, "loss": round(loss, 5)})
+    with (work / "held-out.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    print(line)
 
 
 @main.command()

@@ -14,14 +14,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLInpaintPipeline
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from .crops import to_signed
 from .masking import grow
 from .sheet_prompts import PROMPTS
 from .world import World
 
-LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
 SCENES = (
     "on white marble, plain mint wall behind, soft daylight",
     "on green grass, blurred green garden behind, hard midday sun",
@@ -128,21 +126,6 @@ def psnr(made: np.ndarray, true: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, the mean over pictures (n, h, w, 3) uint8."""
     errors = ((made.astype(np.float64) - true) ** 2).mean((1, 2, 3))
     return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
-
-
-def fine_energy(made: np.ndarray, true: np.ndarray, radius: float = 1.0) -> float:
-    """Energy of fine detail in made pictures over that in the true ones, the mean over pictures (n, h, w, 3) uint8.
-
-    Detail is the luminance less its blur of `radius` pixels; energy is its mean square. 1 is as sharp as the truth,
-    less is soft, more is noise or ringing. Pictures without detail (deviation under half a level) do not count.
-    """
-    energies = []
-    for pictures in (made, true):
-        luminance = pictures.astype(np.float32) @ LUMINANCE
-        detail = luminance - ndimage.gaussian_filter(luminance, (0, radius, radius))
-        energies.append((detail**2).mean((1, 2)))
-    counted = energies[1] > 0.25
-    return float((energies[0][counted] / energies[1][counted]).mean())
 
 
 def pairs(true: np.ndarray, made: np.ndarray, columns: int = 4) -> Image.Image:
