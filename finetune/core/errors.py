@@ -9,7 +9,7 @@
     ├── AdapterError               an adapter file or version is missing or damaged
     │   └── AdapterMismatch        an adapter does not fit the base it was given
     ├── RunError                   a run cannot start, resume or write
-    │   ├── OutOfMemory            the device's memory does not suffice
+    │   ├── OutOfMemory            the device has too little memory
     │   └── StateWriteError        the disk did not take what a run has to keep
     └── GateNotMet                 exit 3: a fidelity gate was not met
 
@@ -74,7 +74,7 @@ class RunError(PackshotError):
 
 
 class OutOfMemory(RunError):
-    """The device's memory does not suffice."""
+    """The device has too little memory."""
 
 
 class StateWriteError(RunError):

@@ -136,7 +136,7 @@ class Inpainter:
             RGB of the same size: all of it decoded from latents, the unmasked part too.
 
         Raises:
-            OutOfMemory: The device's memory does not suffice.
+            OutOfMemory: The device has too little memory.
         """
         import torch
 
@@ -164,7 +164,7 @@ class Inpainter:
                 raise
             forget_frames(error)
             raise OutOfMemory(
-                f"the device's memory does not suffice to draw a picture of {width}x{height} pixels",
+                f"the device has too little memory to draw a picture of {width}x{height} pixels",
                 "close other programs that use the device",
             ) from error
 
