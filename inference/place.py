@@ -94,7 +94,7 @@ def _complete(folder: Path) -> ScenesRun | None:
         for picture in pictures:
             manifest.check_picture(picture)
     except (PackshotError, KeyError, TypeError) as error:
-        warn(f"making {folder.name} again, since it is damaged: {error}")
+        warn(f"regenerating {folder.name}, which is damaged: {error}")
         return None
     return ScenesRun(folder, pictures, made=False)
 

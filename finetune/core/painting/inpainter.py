@@ -237,7 +237,7 @@ def load_inpainter(
 
     Args:
         base: The base.
-        weights: The adapter file; None for the base alone.
+        adapter: The adapter, its header read; None for the base alone.
         scale: Strength of the adapter, 1 as trained.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
