@@ -1,4 +1,4 @@
-"""The rules of the tests: where a test file stands, what it imports, and which tier a test that takes long belongs to."""
+"""The rules of the tests: where a test file stands, and what it imports."""
 
 from __future__ import annotations
 
