@@ -149,7 +149,7 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device, folder: 
         dora=a.dora,
         optimizer=t.optimizer,
         min_8bit_size=t.min_8bit_size,
-        frozen_pass=config.objective.elsewhere_weight > 0,
+        frozen_pass=config.objective.base_preservation_weight > 0,
         class_pass=config.objective.prior_weight > 0,
         cuda=device.cuda,
         nf4=m.quantize == "nf4",

@@ -108,12 +108,12 @@ class ObjectiveSection(Strict):
     """Weight of the ring around the product (true noise as target: it learns contact and prevents growth)."""
     ring_px: int = Field(default=16, ge=0, le=128)
     """Width of that ring in pixels of the training example."""
-    elsewhere_weight: float = Field(default=0.5, ge=0)
+    base_preservation_weight: float = Field(default=0.5, ge=0)
     """Weight of everything else (the frozen base's prediction as target); 0 saves its forward pass."""
     prior_weight: float = Field(default=0.0, ge=0)
     """Weight of classic prior preservation (arXiv 2208.12242): pictures of the class noun that the base draws itself
     are trained beside the product, each with noise, timestep and min-SNR weight of its own. It takes one more pass
-    per step and no more memory. 0 turns it off: `elsewhere_weight` keeps to the base without pictures."""
+    per step and no more memory. 0 turns it off: `base_preservation_weight` keeps to the base without pictures."""
     prior_pictures: int = Field(default=32, ge=1, le=1000)
     """Number of these pictures; drawn once and cached. Drawing needs as much memory as `packshot place`."""
 
@@ -182,7 +182,7 @@ class MemorySection(Strict):
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _as_level(cls, value: object) -> object:
-        return {False: "none", True: "all"}[value] if isinstance(value, bool) else value
+        return {"false": "none", "true": "all"}.get(str(value).lower(), value)
 
 
 class ValidationSection(Strict):

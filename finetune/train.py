@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from finetune.adapters.init_from import Origin, Shape, find_origin
-from finetune.adapters.publish import adapter_manifest, check_place, close_run, with_tokens, write_version
+from finetune.adapters.init_from import Parent, Shape, find_parent
+from finetune.adapters.publish import (
+    TrainedWeights,
+    adapter_manifest,
+    check_place,
+    close_run,
+    with_tokens,
+    write_version,
+)
 from finetune.core.adapters import versions
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
-from finetune.core.config import dump_yaml
+from finetune.core.config import dump_yaml, with_recorded_names
 from finetune.core.console import say, warn
 from finetune.core.errors import ConfigError
 from finetune.core.fingerprint import of_file
@@ -55,7 +62,7 @@ def training_fingerprint(prepared: str, base: ResolvedBase, config: TrainConfig,
     """
     from finetune.training.fingerprint import of_training
 
-    settings, processes = config.model_dump(mode="json"), distributed.count()
+    settings, processes = with_recorded_names(config.model_dump(mode="json")), distributed.count()
     return of_training(prepared, base.fingerprint, settings, processes=processes, parent=parent)
 
 
@@ -82,14 +89,14 @@ def check_request(config: TrainConfig) -> ResolvedBase:
     return base
 
 
-def find_training_origin(
+def find_training_parent(
     workspace: Workspace,
     sku: str,
     config: TrainConfig,
     base: ResolvedBase,
     *,
     hash_of: Callable[[Path], str] | None = None,
-) -> Origin | None:
+) -> Parent | None:
     """The adapter that training starts from (`adapter.init_from`), checked against the config; None for none.
 
     Args:
@@ -100,12 +107,12 @@ def find_training_origin(
         hash_of: gives a file's fingerprint; by default it reads the file.
 
     Raises:
-        PackshotError: as `finetune.adapters.init_from.find_origin`.
+        PackshotError: as `finetune.adapters.init_from.find_parent`.
     """
     a = config.adapter
     targets = tuple(sorted(TARGETS[a.targets]))
     shape = Shape(rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=targets)
-    return find_origin(workspace, sku, a.init_from, base, shape, tokens=a.token_embeddings, hash_of=hash_of or of_file)
+    return find_parent(workspace, sku, a.init_from, base, shape, tokens=a.token_embeddings, hash_of=hash_of or of_file)
 
 
 def train_adapter(
@@ -120,8 +127,8 @@ def train_adapter(
         base: from `check_request`.
         now: names a new run.
     """
-    origin = find_training_origin(workspace, prepared.sku, config, base)
-    wanted = training_fingerprint(prepared.fingerprint, base, config, origin.fingerprint if origin else "")
+    parent = find_training_parent(workspace, prepared.sku, config, base)
+    wanted = training_fingerprint(prepared.fingerprint, base, config, parent.fingerprint if parent else "")
     for version in distributed.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
         if version.manifest.get("fingerprint") == wanted:
             return TrainResult(version, made=False, report=find_report(workspace.runs / prepared.sku, wanted))
@@ -133,7 +140,7 @@ def train_adapter(
         lambda: open_run(workspace.runs / prepared.sku, wanted, dump_yaml(config), name_run(now, wanted))
     )
     with mapped_errors(run):
-        return _train(workspace, prepared, config, base, run, wanted, origin)
+        return _train(workspace, prepared, config, base, run, wanted, parent)
 
 
 def _train(
@@ -143,15 +150,17 @@ def _train(
     base: ResolvedBase,
     run: RunFolder,
     wanted: str,
-    origin: Origin | None,
+    parent: Parent | None,
 ) -> TrainResult:
     from finetune.training.session import open_session
     from finetune.validation.run import run_session
 
-    session = open_session(workspace, prepared, config, base, run, origin=origin)
+    session = open_session(workspace, prepared, config, base, run, parent=parent)
     trained = run_session(session, workspace.cache / "evaluate")
     size, choice = session.adapted.size, trained.choice
-    manifest = adapter_manifest(prepared, base, config, wanted, size.modules, size.parameters, choice.step, origin)
+    weights = TrainedWeights(size.modules, size.parameters, choice.step, distributed.count())
+    recorded = with_recorded_names(config.model_dump(mode="json"))
+    manifest = adapter_manifest(prepared, base, recorded, fingerprint=wanted, weights=weights, parent=parent)
     manifest = with_tokens(manifest, prepared.token, trained.tokens)
     seconds, rate = trained.seconds, trained.steps_per_second
     summary = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}

@@ -100,8 +100,7 @@ class Evaluation:
     @property
     def folder(self) -> Path:
         """Where the report belongs: never in the folder of another product's adapter."""
-        own = (self.workspace.adapters / self.prepared.sku).resolve()
-        if self.version.file is None and self.version.folder.resolve().parent == own:
+        if self.version.is_in(self.workspace.adapters / self.prepared.sku):
             return self.version.folder
         return self.workspace.runs / self.prepared.sku / f"evaluate-{self.fingerprint}"
 
@@ -247,7 +246,7 @@ def _load_renderer(evaluation: Evaluation, device: str) -> InsertRenderer:
         ConfigError: A prompt is longer than the base can read.
     """
     _check_finite(evaluation.version.weights)
-    inpainter = load_inpainter(evaluation.base, evaluation.version.weights, device=device)
+    inpainter = load_inpainter(evaluation.base, evaluation.version.adapter, device=device)
     inpainter.check_prompts(p for r in evaluation.requests() for p in (r.scene_prompt, r.insert_prompt))
     pictures = evaluation.config.pictures
     where = InsertBox(evaluation.box, inpainter.size, pictures.box_margin)

@@ -67,7 +67,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     config, version = request.config, request.subject.version
     inpainter = load_inpainter(
         request.subject.base,
-        version.weights if version else None,
+        version.adapter if version else None,
         scale=config.adapter_scale,
         precision=config.precision,
         device=device,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune import plan
-from finetune.core.config import apply_overrides, find_config, read_yaml, validate
+from finetune.core.config import apply_overrides, find_config, validate
+from finetune.core.yaml_files import read_yaml
 from finetune.memory import fit
 from finetune.memory.budget import Setup, unet_config
 from finetune.settings import TrainConfig

@@ -113,7 +113,7 @@ def trainable(setup: Setup, config: TrainConfig, device: str) -> Trainable:
     accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
     unet, optimizer = accelerator.prepare(unet, optimizer)
     alphas = torch.linspace(0.999, 0.005, TIMESTEPS, device=device)
-    elsewhere = o.elsewhere_weight if setup.frozen_pass else 0.0
+    elsewhere = o.base_preservation_weight if setup.frozen_pass else 0.0
     settings = Objective(alphas, "epsilon", o.snr_gamma, o.product_weight, o.ring_weight, elsewhere)
     return Trainable(accelerator, unet, optimizer, settings)
 

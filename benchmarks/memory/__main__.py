@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
-from finetune.core.basemodel.resolve import ResolvedBase, load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.painting.inpainter import Sampling
 from finetune.memory.budget import Setup, trace_budget, unet_config

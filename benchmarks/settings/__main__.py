@@ -23,9 +23,10 @@ from typing import Any
 
 from pydantic import Field
 
-from finetune.core.config import Strict, read_yaml, validate
+from finetune.core.config import Strict, validate
 from finetune.core.console import quiet_libraries, say
 from finetune.core.errors import PackshotError, RunError
+from finetune.core.yaml_files import read_yaml
 
 GATE_EXIT = 3
 SHOWN = ("palette", "palette_gain", "structure_gain", "own_nearest")
@@ -107,9 +108,10 @@ def _held_out_loss(grid: Grid, cell: tuple[str, ...], number: str, workspace: Pa
     from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
     from finetune.cli.training import resolve_config
     from finetune.core import fingerprint
-    from finetune.core.adapters.file import attach
+    from finetune.core.adapters.file import attach, read_header
     from finetune.core.adapters.versions import find_version
-    from finetune.core.basemodel.resolve import load_unet, resolve_base
+    from finetune.core.basemodel.load import load_unet
+    from finetune.core.basemodel.resolve import resolve_base
     from finetune.core.products.catalog import Workspace
     from finetune.core.products.prepared import require_prepared
 
@@ -126,7 +128,7 @@ def _held_out_loss(grid: Grid, cell: tuple[str, ...], number: str, workspace: Pa
     base = resolve_base(config.base.model, config.base.revision)
     unet, scheduler = load_unet(base, dtype=torch.float32, device="cpu")
     held = held_out(place, prepared, base, config, scheduler)
-    attach(unet, version.weights)
+    attach(unet, read_header(version.weights))
     loss = loss_of(unet, held)
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(".part")

@@ -100,7 +100,7 @@ class PhotoFacts(BaseModel):
     """Colour of its plain ground, linear light (3,); None if the ground is not plain."""
     pieces: tuple[int, ...]
     """Areas in pixels of the pieces of the silhouette, largest first."""
-    colour_sample: PackedFloats = Field(alias="palette")
+    colour_sample: PackedFloats = Field(validation_alias="palette", serialization_alias="palette")
     """From `measures.colour_sample`, (N, 3)."""
     hash: PackedBits
     """Perceptual hash of the cutout, (255,)."""

@@ -85,11 +85,11 @@ def work_through(
         count = 1 if alone else min(processes or usable_cores(), len(todo))
         _announce(verb, len(todo), len(work) - len(todo), count)
         jobs = [Job(work[i].measure.photo.path.name, work[i], work[i].memory if count > 1 else 0) for i in todo]
-        for number, outcome in _with_progress(verb, make, jobs, count):
+        for number, made in _with_progress(verb, make, jobs, count):
             job = work[todo[number]]
-            outcomes[todo[number]] = outcome
-            if isinstance(outcome, UnusablePhoto):
-                write_record(UnusableRecord.of(job.measure.failure_key, outcome), job.record_path)
+            outcomes[todo[number]] = made
+            if isinstance(made, UnusablePhoto):
+                write_record(UnusableRecord.of(job.measure.failure_key, made), job.record_path)
     result: WorkedThrough[Work] = WorkedThrough([], [])
     for job, outcome in zip(work, outcomes, strict=True):
         if isinstance(outcome, PhotoRecord):

@@ -51,10 +51,10 @@ class PhotoRecord(Record):
 
     key: str
     """Fingerprint of all that its files depend on; empty if it was only checked."""
-    cutout_key: str = Field(alias="look_key")
+    cutout_key: str = Field(validation_alias="look_key", serialization_alias="look_key")
     """Fingerprint of all that its cutout depends on."""
     cutout: CutoutSize
-    facts: PhotoFacts | None = Field(alias="look")
+    facts: PhotoFacts | None = Field(validation_alias="look", serialization_alias="look")
     """What was measured on it; None in a brand set."""
     figures: str
     """Its pictures on the report's page, as HTML."""
@@ -84,7 +84,7 @@ class PhotoRecord(Record):
 class UnusableRecord(Record):
     """Why a photo is unusable, and the circumstances of that."""
 
-    failure_key: str = Field(alias="mark")
+    failure_key: str = Field(validation_alias="mark", serialization_alias="mark")
     """Fingerprint of all that its cutout depends on, and of what is installed to read and cut it with."""
     error: str
     """Name of the error's class in `finetune.core.errors`."""

@@ -73,9 +73,16 @@ class ExampleRow(BaseModel):
             text: its caption.
         """
         ending = f"{name}-{facts.variant:02d}.png"
-        files = {"file_name": f"images/{ending}", "mask_file_name": f"masks/{ending}"}
-        files["matte_file_name"] = f"mattes/{ending}"
-        return cls(**files, text=text, split=split, sku=sku, photo=photo, **facts.model_dump(include=_SHARED))
+        return cls(
+            file_name=f"images/{ending}",
+            mask_file_name=f"masks/{ending}",
+            matte_file_name=f"mattes/{ending}",
+            text=text,
+            split=split,
+            sku=sku,
+            photo=photo,
+            **facts.model_dump(include=_SHARED),
+        )
 
 
 _SHARED = set(ExampleFacts.model_fields) & set(ExampleRow.model_fields)

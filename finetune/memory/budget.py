@@ -50,7 +50,7 @@ class Setup:
     optimizer: str
     min_8bit_size: int
     frozen_pass: bool
-    """Whether the frozen base's own prediction is a target (objective.elsewhere_weight above 0)."""
+    """Whether the frozen base's own prediction is a target (objective.base_preservation_weight above 0)."""
     cuda: bool
     nf4: bool = False
     """Whether the transformers' layers of the base are held in 4 bits (memory.quantize)."""

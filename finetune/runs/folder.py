@@ -27,6 +27,11 @@ class RunFolder:
         return self.path / "state"
 
     @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
     def metrics(self) -> Path:
         """One JSON line per optimizer step."""
         return self.path / "metrics.jsonl"

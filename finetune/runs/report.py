@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from finetune.core.console import warn
-from finetune.core.errors import PackshotError
+from finetune.core.errors import PackshotError, RunError
 from finetune.core.pages.render import inline_picture, render
 from finetune.core.pictures.images import open_picture
 from finetune.core.storage.durable import write_text
+from finetune.core.yaml_files import read_yaml
 from finetune.runs import plots
 from finetune.runs.folder import RunFolder
 from finetune.runs.plots import Line, Plot
@@ -86,7 +86,7 @@ def make_page(run: RunFolder, state: str) -> str:
     """
     lines = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.is_file() else []
     metrics = [json.loads(line) for line in lines]
-    config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(run.config, RunError)
     choice = json.loads(run.choice.read_text(encoding="utf-8")) if run.choice.is_file() else None
     drawn = run_plots(metrics, read_records(run.validation), choice, config) if metrics else []
     done = metrics[-1]["step"] if metrics else 0
@@ -97,7 +97,7 @@ def make_page(run: RunFolder, state: str) -> str:
         plots=[{"title": plot.title, "svg": plots.draw(plot)} for plot in drawn],
         candidates=_candidates(choice),
         previews=_previews(run.previews, config["preview"]["scenes"]),
-        config=_yaml(config),
+        config=run.config.read_text(encoding="utf-8").rstrip(),
         environment=list(run.info()["environment"].items()),
     )
 
@@ -111,10 +111,10 @@ def run_plots(
         metrics: One entry per step, at least one.
         records: Of the validations.
         choice: What was chosen, if something was.
-        config: The run's configuration.
+        config: The run's configuration, values as text.
     """
     steps = [line["step"] for line in metrics]
-    end = max(steps[-1], config["train"]["steps"])
+    end = max(steps[-1], int(config["train"]["steps"]))
 
     def column(name: str) -> list[float]:
         return [line.get(name, math.nan) for line in metrics]
@@ -134,7 +134,7 @@ def run_plots(
                 end=end,
             )
         )
-    clip = config["train"]["max_grad_norm"]
+    clip = float(config["train"]["max_grad_norm"])
     norms = column("grad_norm")
     near = max(norms) > clip / 10  # a level far above the curve would flatten it
     shown = [
@@ -209,7 +209,3 @@ def _picture(path: Path | None) -> dict[str, Any] | None:
     picture = open_picture(path, min_side=1).convert("RGB")
     picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
     return {"source": inline_picture(picture, QUALITY), "width": picture.width, "height": picture.height}
-
-
-def _yaml(config: dict[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=60).rstrip()

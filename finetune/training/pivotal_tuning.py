@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from finetune.core.adapters.token_embeddings import ENCODERS, Tokens, add_tokens, token_names
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.latents.batches import Batch
 from finetune.training.loop import StepReport

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.adapters.init_from import Origin, read_tokens, read_weights
+from finetune.adapters.init_from import Parent, read_weights
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.device import forget_peak_memory, pick_dtype
@@ -96,7 +96,7 @@ class Session:
             snr_gamma=o.snr_gamma,
             product_weight=o.product_weight,
             ring_weight=o.ring_weight,
-            elsewhere_weight=o.elsewhere_weight,
+            elsewhere_weight=o.base_preservation_weight,
             prior_weight=o.prior_weight,
         )
 
@@ -112,7 +112,7 @@ def open_session(
     base: ResolvedBase,
     run: RunFolder,
     *,
-    origin: Origin | None = None,
+    parent: Parent | None = None,
 ) -> Session:
     """Load everything a run needs, and restore its newest checkpoint.
 
@@ -122,7 +122,7 @@ def open_session(
         config: every setting of the run.
         base: the base, found on disk.
         run: the run's folder.
-        origin: the adapter whose weights a new run starts from.
+        parent: the adapter whose weights a new run starts from.
 
     Raises:
         RunError: the prepared set has no examples, a tracker does not start, or the checkpoint can't be read.
@@ -134,9 +134,9 @@ def open_session(
     wanted = _wanted_examples(config)
     examples = distributed.main_first(lambda: load_examples(workspace.cache, prepared, base, wanted, device))
     execution.allow_tf32(device)
-    adapted, noise_scheduler = _adapted_unet(base, config, dtype, device, origin)
+    adapted, noise_scheduler = _adapted_unet(base, config, dtype, device, parent)
     wants_tokens = bool(config.adapter.token_embeddings)
-    tokens = _tokens(config, prepared, base, examples, device, dtype, origin) if wants_tokens else None
+    tokens = _tokens(config, prepared, base, examples, device, dtype, parent) if wants_tokens else None
     trainee = _trainee(config, accelerator, dtype, adapted, tokens, run)
     start = checkpoints.load_newest(accelerator, run.state)
     if tokens:
@@ -157,7 +157,7 @@ def _wanted_examples(config: TrainConfig) -> WantedExamples:
 
 
 def _adapted_unet(
-    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, origin: Origin | None
+    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, parent: Parent | None
 ) -> tuple[AdaptedUnet, Any]:
     """The frozen UNet with its adapter, new or with the weights it starts from; and the base's noise scheduler."""
     unet, noise_scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
@@ -166,9 +166,9 @@ def _adapted_unet(
     lora_config, size = lora.add_lora(
         unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=seed
     )
-    if origin is not None:
-        lora.load_lora_state(unet, read_weights(origin))
-        say(f"  starting from the adapter of '{origin.name}', version {origin.version}")
+    if parent is not None:
+        lora.load_lora_state(unet, read_weights(parent))
+        say(f"  starting from the adapter of '{parent.name}', version {parent.version}")
     return AdaptedUnet(unet, lora_config, size), noise_scheduler
 
 
@@ -225,7 +225,11 @@ def _say_facts(config: TrainConfig, examples: CachedExamples, size: lora.Adapter
         f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; "
         f"{len(examples)} examples on {accelerator.device}"
     )
-    weights = {"product_weight": o.product_weight, "ring_weight": o.ring_weight, "elsewhere": o.elsewhere_weight}
+    weights = {
+        "product_weight": o.product_weight,
+        "ring_weight": o.ring_weight,
+        "elsewhere": o.base_preservation_weight,
+    }
     for line in summary.region_lines(examples.product, examples.ring, **weights):
         say(f"  {line}")
     line = summary.step_line(
@@ -247,14 +251,14 @@ def _tokens(
     examples: TrainingExamples,
     device: str,
     dtype: torch.dtype,
-    origin: Origin | None,
+    parent: Parent | None,
 ) -> TokenTraining:
     """New tokens for the trigger word; they start from the parent adapter's tokens where it has some."""
     from finetune.training.pivotal_tuning import NewTokens, TokenTraining
 
     count = config.adapter.token_embeddings
-    begin = read_tokens(origin) if origin else None
-    if origin:
+    begin = parent.tokens if parent else None
+    if parent:
         new = f"{count} new tokens start" if count > 1 else "the new token starts"
         say(
             f"  the {count} trigger tokens start from the parent adapter's"

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.adapters.token_embeddings import Tokens
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.device import forget_frames, is_out_of_memory, release_memory
 from finetune.core.errors import OutOfMemory
 from finetune.core.painting.inpainter import Inpainter, bring_to_device

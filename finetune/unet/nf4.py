@@ -12,7 +12,8 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel.resolve import ResolvedBase, load_unet
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.errors import BaseModelError, ConfigError
 from finetune.unet.lora import target_modules

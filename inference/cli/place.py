@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from finetune.core.commands import common_options, config_options
-from finetune.core.config import apply_overrides, find_config, read_yaml, validate
+from finetune.core.config import apply_overrides, find_config, validate
 from finetune.core.console import say, warn
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.products.catalog import Workspace
+from finetune.core.yaml_files import read_yaml
 from inference.settings import PlaceConfig
 
 FLAGS = {

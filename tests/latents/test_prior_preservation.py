@@ -16,7 +16,8 @@ from drawn_products import draw_bottle, write_set
 from random_batches import random_batch
 from tiny_training import NOW, tiny_config
 
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.latents import class_images

@@ -68,7 +68,7 @@ def test_without_a_model_both_cures_are_named(tmp_path: Path, no_model: Path) ->
     assert result.exit_code == 1
     assert "the ground is not plain" in result.stderr
     assert "add a mask in masks/" in result.stderr
-    assert f"u2netp.onnx (from rembg's releases) at {no_model / 'u2netp.onnx'}" in result.stderr
+    assert f"u2netp.onnx from rembg's releases to {no_model / 'u2netp.onnx'}" in result.stderr
     assert not (tmp_path / "datasets" / "bottle01" / "prepared").exists()
     assert not no_model.exists()  # nothing was fetched
 
@@ -77,7 +77,7 @@ def test_without_the_extra_it_is_named_too(tmp_path: Path, no_model: Path, monke
     monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(CutoutError) as caught:
         cut_by("auto", in_the_wild(200), None, "", FOLDER)
-    assert "pip install 'packshot[cutout]', then put u2netp.onnx" in caught.value.hint
+    assert "pip install 'packshot[cutout]', then download u2netp.onnx" in caught.value.hint
     no_model.mkdir()
     (no_model / "u2netp.onnx").write_bytes(b"a model")  # the file alone does not do it either
     with pytest.raises(CutoutError, match="needs the extra") as caught:
@@ -118,7 +118,7 @@ def test_services_and_strangers_are_no_models(tmp_path: Path, name: str) -> None
 def test_a_damaged_model_is_named(tmp_path: Path) -> None:
     pytest.importorskip("rembg", reason="extra `cutout`")
     (tmp_path / "u2netp.onnx").write_bytes(b"no protobuf")
-    with pytest.raises(CutoutError, match="is damaged or no model of that name"):
+    with pytest.raises(CutoutError, match="is damaged, or not the model it is named after"):
         learned_mask(draw_bottle(), tmp_path / "u2netp.onnx")
 
 
@@ -157,7 +157,7 @@ def test_u2netp_cuts_out_what_no_plain_ground_shows(tmp_path: Path, u2netp: Path
     assert sources["plain"] == "plain ground"
     assert sources["wild"].startswith("learned model ")
     wild = next(cut for cut in cuts if cut.photo.stem == "wild")
-    assert [r.what for r in wild.remarks] == [f"cut out by the {wild.cutout.source}"]
+    assert [r.what for r in wild.remarks] == [f"the product was cut out by the {wild.cutout.source}"]
     seen, wanted = wild.cutout.full_alpha() > 0.5, np.asarray(silhouette()) > 0
     assert (seen & wanted).sum() / (seen | wanted).sum() > 0.9
 

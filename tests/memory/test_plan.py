@@ -71,7 +71,7 @@ def test_optimizer_state_is_what_the_libraries_make(tiny_base: Path) -> None:
 def test_text_encoders_that_stay_are_counted(tiny_base: Path) -> None:
     import torch
 
-    from finetune.core.basemodel.resolve import load_pipeline
+    from finetune.core.basemodel.load import load_pipeline
 
     base = resolve_base(str(tiny_base))
     device = fit.Device("card", 2**40, cuda=False, context=0)
@@ -139,7 +139,7 @@ def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
     from torch.profiler import ProfilerActivity, profile
 
     from benchmarks.memory.__main__ import running
-    from finetune.core.basemodel.resolve import load_pipeline
+    from finetune.core.basemodel.load import load_pipeline
     from finetune.latents.cache import NO_VAE
     from finetune.memory.encoding import caching_peak
 

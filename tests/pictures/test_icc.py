@@ -221,7 +221,7 @@ def test_a_profile_for_other_colours_is_left_out_and_said(tmp_path: Path) -> Non
     Image.new("L", (40, 40), 90).save(tmp_path / "a.png", icc_profile=matrix_profile(SPACES["Adobe RGB"]))
     found = read_picture(tmp_path / "a.png")
     assert np.asarray(found.picture)[0, 0].tolist() == [90, 90, 90]
-    assert "profile is for RGB, its pixels are grey" in found.remarks[0].what
+    assert "profile is for RGB but the pixels are grey" in found.remarks[0].what
 
 
 def test_a_cameras_adobe_rgb_mark_counts(tmp_path: Path, rng: np.random.Generator) -> None:

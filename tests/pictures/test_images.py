@@ -55,7 +55,7 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="no such picture"):
+    with pytest.raises(ImageError, match="there is no picture"):
         open_picture(tmp_path / "nowhere.png")
 
 

@@ -146,7 +146,7 @@ def test_what_is_odd_about_a_file_is_a_finding(tmp_path: Path) -> None:
     tifffile.imwrite(folder / "photos" / "pages.tif", pages, photometric="rgb")
     result = run("prepare", "bottle01", *SMALL, "--workspace", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "lying.jpg: its name says JPEG, its content is PNG" in result.stderr
+    assert "lying.jpg: the file is named JPEG but contains PNG" in result.stderr
     assert "moving.webp: the file holds 2 pictures; only the first is used" in result.stderr
     assert "pages.tif: the file holds 2 pictures; only the first is used" in result.stderr
 
@@ -159,7 +159,9 @@ def test_a_large_photo_is_scaled_down_with_its_mask_and_said(tmp_path: Path) -> 
     cuts, failures = cut_all(load_set(Workspace(tmp_path), "bottle01"))
     assert failures == []
     assert (cuts[0].picture.size, cuts[0].cutout.photo_size) == ((1000, 1000), (1000, 1000))
-    assert [(r.what, r.serious) for r in cuts[0].remarks] == [("its 1400x1400 pixels are used as 1000x1000", False)]
+    (remark,) = cuts[0].remarks
+    assert remark.what == "the photo is scaled down from 1400x1400 to 1000x1000 pixels"
+    assert not remark.serious
     Image.new("L", (1000, 1000), 255).save(folder / "masks" / "big.png")
     _, failures = cut_all(load_set(Workspace(tmp_path), "bottle01"))
     assert "the mask is 1000x1000 pixels but its photo is 1400x1400" in failures[0].text
@@ -185,9 +187,9 @@ def test_captions_from_both_sources(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ('{"file_name": "fromt.png", "text": "x"}', "there is no photo 'fromt.png'"),
-        ('{"file_name": "front.png"}', "has no file_name and text"),
+        ('{"file_name": "front.png"}', "needs `file_name` and `text`"),
         ("front.png: x", "is not JSON"),
-        ('["front.png", "x"]', "has no file_name and text"),
+        ('["front.png", "x"]', "needs `file_name` and `text`"),
         ('{"file_name": "front.png", "text": "x"}\n{"file_name": "front.png", "text": "y"}', "has a second row"),
         ('{"file_name": "front.png", "text": "other words"}', "has two captions"),
     ],

@@ -13,7 +13,8 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from random_batches import random_batch
 
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.latents.batches import Batch
 from finetune.training import loop, objective
 from finetune.training.loop import Objective, batch_loss, class_loss, predict

@@ -37,9 +37,10 @@ def test_golden_losses_and_what_is_written(workspace: Workspace, tiny_base: Path
     result = train(workspace, tiny_config(tiny_base, "data.keep_original=1"))  # not the backdrops' business
     assert result.made
     assert losses(workspace) == pytest.approx(GOLDEN, rel=1e-4)
-    lora_config, manifest, modules = read_header(result.version.weights)
-    assert (lora_config["r"], lora_config["lora_alpha"]) == (4, 4.0)
-    assert len(modules) == manifest["modules"] > 30
+    header = read_header(result.version.weights)
+    manifest = header.manifest
+    assert (header.lora_config["r"], header.lora_config["lora_alpha"]) == (4, 4.0)
+    assert len(header.modules) == manifest["modules"] > 30
     assert manifest["objective"] == "inpainting"
     assert manifest["base"]["fingerprint"] == resolve_base(str(tiny_base)).fingerprint
     assert manifest["config"]["train"]["steps"] == 3
@@ -77,7 +78,7 @@ def test_eight_bit_state_is_really_eight_bit(
 @pytest.mark.parametrize(
     "override",
     ["adapter.dora=true", "adapter.targets=attention+feedforward", "train.accumulation=2", "train.optimizer=adamw",
-     "memory.gradient_checkpointing=true", "objective.elsewhere_weight=0", "train.schedule=cosine"],
+     "memory.gradient_checkpointing=true", "objective.base_preservation_weight=0", "train.schedule=cosine"],
 )  # fmt: skip
 def test_every_option_trains(workspace: Workspace, tiny_base: Path, override: str) -> None:
     result = train(workspace, tiny_config(tiny_base, override))

@@ -14,7 +14,8 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from PIL import Image
 from tiny_training import losses, tiny_config, train
 
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.errors import BaseModelError
 from finetune.core.painting.inpainter import Sampling, load_inpainter
 from finetune.core.products.catalog import Workspace

@@ -13,7 +13,8 @@ from tiny_training import killed_and_resumed, losses, tiny_config, train
 
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters.versions import list_versions
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.errors import ConfigError, PackshotError
 from finetune.core.products.catalog import Workspace
@@ -183,7 +184,7 @@ def test_the_adapter_acts_on_the_base_as_it_is_and_is_exported_against_it(traine
     base = resolve_base(str(tiny_base))
     unet = fresh_unet(base)
     alone = output(unet)
-    assert adapter_file.attach(unet, version.weights) == version.manifest["modules"] == 124
+    assert adapter_file.attach(unet, version.adapter) == version.manifest["modules"] == 124
     assert float((output(unet) - alone).abs().max()) > 1e-3
     done = export_adapter(version, "kohya", trained.workspace.root / "out.safetensors", device="cpu")
     assert done.modules == 124

@@ -23,7 +23,7 @@ from finetune.unet import live_pipeline
 
 pytestmark = pytest.mark.tiny
 # no frozen pass: it switches the adapter on again in every step, and would hide one that was left off
-PLAIN = ("objective.elsewhere_weight=0", "train.steps=4", "preview.every=2", "validation.examples=1")
+PLAIN = ("objective.base_preservation_weight=0", "train.steps=4", "preview.every=2", "validation.examples=1")
 CLASS = class_images.ClassImages(count=2, weight=1.0, size=64, precision="fp32")
 Decodes = list[weakref.ref[torch.Tensor]]
 

@@ -127,12 +127,15 @@ def test_preparing_too(tmp_path: Path) -> None:
 
 
 def test_what_a_disk_error_is(tmp_path: Path) -> None:
+    def write(part: Path) -> None:
+        (part / "file").write_text("begun", encoding="utf-8")
+        Path("/dev/full").write_text("x", encoding="utf-8")
+
     with (
         pytest.raises(StateWriteError, match="the thing can't be written: No space left") as caught,
         atomic_folder(tmp_path / "thing", "the thing") as part,
     ):
-        (part / "file").write_text("begun", encoding="utf-8")
-        Path("/dev/full").write_text("x", encoding="utf-8")
+        write(part)
     assert list(tmp_path.iterdir()) == []
     assert "goes on from the last checkpoint" in caught.value.hint
     with pytest.raises(Exception, match="serializ") as told:

@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from finetune.core.config import Strict, apply_overrides, gate_path, read_yaml, validate
+from finetune.core.config import Strict, apply_overrides, gate_path, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
 from finetune.core.fidelity.measures import Better, Score, score
+from finetune.core.yaml_files import read_yaml
 
 
 class Measure(NamedTuple):

@@ -15,10 +15,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from finetune.core import fingerprint
-from finetune.core.config import Strict, read_yaml, validate
+from finetune.core.config import Strict, validate
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 from finetune.core.products.set_files import Photo, UnusablePhoto, find_photos
+from finetune.core.yaml_files import read_yaml
 
 SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
