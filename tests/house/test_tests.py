@@ -1,4 +1,4 @@
-"""The rules of the tests: where a test file stands, what it imports, which tier a long test belongs to."""
+"""The rules of the tests: where a test file stands, and what it imports."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """What several tests need is made once in a run of the tests, and shared by its workers.
 
-The folder of a run lies beside the workers' own temporary folders. Whoever asks first makes a thing there, under a
-lock.
-What is shared is found by content: the entries of the latent cache by the names Packshot gives them, prepared sets by
-the fingerprint that `prepare_set` itself compares.
+The folder of a run lies beside its workers' temporary folders. Who asks first makes a thing there, under a lock. What
+is shared is found by content: entries of the latent cache by the names Packshot gives them, prepared sets by the
+fingerprint that `prepare_set` itself compares.
 """
 
 from __future__ import annotations
