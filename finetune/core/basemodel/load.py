@@ -46,7 +46,9 @@ def load_pipeline(
             )
     except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise OutOfMemory(f"there is too little memory to load base '{base.name}'", "close other programs") from error
+            raise OutOfMemory(
+                f"there is too little memory to load base '{base.name}'", "close other programs"
+            ) from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BaseModelError(f"base '{base.name}' could not be loaded: {reason}", "is the download whole?") from error
     pipeline.set_progress_bar_config(disable=True)
