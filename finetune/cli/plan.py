@@ -41,7 +41,7 @@ def plan(
     Example:
       packshot plan perfume01 --gpu 12GB
     """
-    from finetune.cli.training import resolve_config
+    from finetune.cli.options import resolve_config
     from finetune.memory import fit as planner
     from finetune.memory.budget import preset_for, unet_config
     from finetune.memory.phases import phases_of
