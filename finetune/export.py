@@ -13,18 +13,21 @@ block names).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from finetune.adapters import modelspec
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import token_embeddings
+from finetune.core.adapters.file import AdapterHeader
+from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.kohya_names import kohya_name
 from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion
-from finetune.core.basemodel.resolve import PARTS, ResolvedBase, load_pipeline, resolve_base
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import PARTS, ResolvedBase, resolve_base
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
 from finetune.core.storage.durable import atomic_write
@@ -69,32 +72,33 @@ def export_adapter(
         AdapterMismatch: the base on disk is not the one it was trained on.
         RunError: the file cannot be written.
     """
-    if "foreign" in version.manifest:
-        raise AdapterError(f"{version.number} is another trainer's file", "versions that Packshot trained are exported")
-    lora_config, manifest, modules = adapter_file.read_header(version.weights)
-    if layout == "kohya" and lora_config.get("use_dora"):
+    adapter = version.adapter
+    if isinstance(adapter, ForeignAdapter):
+        raise AdapterError(f"{version.number} is another trainer's file", "only adapters trained here are exported")
+    if layout == "kohya" and adapter.lora_config.get("use_dora"):
         raise AdapterError(
             "a DoRA cannot be exported in kohya's layout: diffusers' loader drops `dora_scale`, and ComfyUI divides by "
             "the norm of the base's weight instead of the adapted one's; both would draw something else",
             "--format diffusers, or train with --set adapter.dora=false",
         )
-    trained = manifest["base"]
+    trained = adapter.manifest["base"]
     base = resolve_base(trained["model"], trained["revision"])
-    adapter_file.check_fits(manifest, base)
-    if output.resolve() == version.weights.resolve():
+    adapter_file.check_fits(adapter.manifest, base)
+    if output.resolve() == adapter.path.resolve():
         raise AdapterError("the export would replace the version itself", "give another --output")
-    tokens = token_embeddings.read_embeddings(version.weights, manifest)
+    tokens = token_embeddings.read_embeddings(adapter.path, adapter.manifest)
     beside = output.with_name(f"{tokens[0]}.safetensors") if tokens else None
     if beside == output:
         raise AdapterError(f"{output.name} is to hold the trigger word's tokens", "give another --output")
-    if tokens and beside:
-        manifest = manifest | {ENTRY: manifest[ENTRY] | {"file": beside.name}}
+    if beside:
+        entry = adapter.manifest[ENTRY] | {"file": beside.name}
+        adapter = replace(adapter, manifest=adapter.manifest | {ENTRY: entry})
     where = pick_device(device)
     dtype = pick_dtype(precision, where)
     try:
         with atomic_write(output) as part:
-            _write(version, layout, part, lora_config, manifest, base)
-            difference, effect = compare(version.weights, part, base, modules=len(modules), dtype=dtype, device=where)
+            _write(adapter, part, base, layout=layout, version=version.number, date=trained_at(version))
+            difference, effect = compare(adapter, part, base, dtype=dtype, device=where)
             tolerance = TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE
             if not difference <= tolerance * effect:
                 raise AdapterError(
@@ -106,7 +110,7 @@ def export_adapter(
                 _write_tokens(beside, tokens[1])
     except OSError as error:
         raise RunError(f"can't write {output}: {error.strerror or error}", "give another --output") from error
-    return Exported(output, len(modules), difference, effect, str(dtype).removeprefix("torch."), beside)
+    return Exported(output, len(adapter.modules), difference, effect, str(dtype).removeprefix("torch."), beside)
 
 
 def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
@@ -119,20 +123,12 @@ def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
             raise AdapterError(f"{path.name} read back holds other numbers; it was not written", "is the disk sound?")
 
 
-def _write(
-    version: AdapterVersion,
-    layout: str,
-    path: Path,
-    lora_config: dict[str, Any],
-    manifest: dict[str, Any],
-    base: ResolvedBase,
-) -> None:
+def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, *, layout: str, version: str, date: str) -> None:
     from safetensors.torch import load_file
 
-    state = {key.removeprefix(adapter_file.PREFIX): t for key, t in load_file(str(version.weights)).items()}
-    labels = modelspec.labels(
-        manifest, state, lora_config, layout=layout, version=version.number, date=trained_at(version)
-    )
+    manifest, lora_config = adapter.manifest, adapter.lora_config
+    state = {key.removeprefix(adapter_file.PREFIX): t for key, t in load_file(str(adapter.path)).items()}
+    labels = modelspec.labels(manifest, state, lora_config, layout=layout, version=version, date=date)
     if layout == "diffusers":
         adapter_file.write_adapter(path, state, lora_config, manifest, labels)
         return
@@ -178,14 +174,16 @@ def trained_at(version: AdapterVersion) -> str:
 
 
 def compare(
-    live: Path, exported: Path, base: ResolvedBase, *, modules: int, dtype: torch.dtype, device: str
+    adapter: AdapterHeader, exported: Path, base: ResolvedBase, *, dtype: torch.dtype, device: str
 ) -> tuple[float, float]:
     """Largest difference between what the UNet predicts with the two files, and the adapter's own largest effect.
 
     Args:
-        live: a version's own file, attached as placing does it.
-        exported: the other, loaded by diffusers' `load_lora_weights`.
-        modules: how many modules each has to reach.
+        adapter: A version's own file, attached as placing does it.
+        exported: The other file, loaded by diffusers' `load_lora_weights`; it has to reach as many modules.
+        base: What both are applied to.
+        dtype: In which the UNet predicts.
+        device: On which it does.
 
     Raises:
         AdapterError: diffusers' loader does not take the file, or not all of it.
@@ -195,7 +193,7 @@ def compare(
     )
     unet = pipeline.unet.eval()
     alone = probe(unet)
-    adapter_file.attach(unet, live)
+    adapter_file.attach(unet, adapter)
     wanted = probe(unet)
     pipeline.unload_lora_weights()
     try:
@@ -209,8 +207,9 @@ def compare(
         reason = " ".join(str(error).split())[:200]
         raise AdapterError(f"diffusers' loader does not take the exported file: {reason}") from error
     reached = len(adapter_file.injected_modules(unet))
-    if reached != modules:
-        raise AdapterMismatch(f"diffusers' loader reached {reached} of the {modules} modules of the exported file")
+    wanted_modules = len(adapter.modules)
+    if reached != wanted_modules:
+        raise AdapterMismatch(f"diffusers' loader reached {reached} of the exported file's {wanted_modules} modules")
     found = probe(unet)
     return float((found - wanted).abs().max()), float((wanted - alone).abs().max())
 

@@ -6,7 +6,7 @@ draws and gains nothing; a sibling's adapter draws the sibling. Preserve picture
 byte of the core may change.
 
 Writes `fidelity.json` and `fidelity.png` into the adapter's folder, or under runs/ when the adapter belongs to another
-product. A report whose inputs have not changed is not made again.
+product. A report whose inputs have not changed is kept, with today's bars applied.
 """
 
 from __future__ import annotations
@@ -100,8 +100,7 @@ class Evaluation:
     @property
     def folder(self) -> Path:
         """Where the report belongs: never in the folder of another product's adapter."""
-        own = (self.workspace.adapters / self.prepared.sku).resolve()
-        if self.version.file is None and self.version.folder.resolve().parent == own:
+        if self.version.is_in(self.workspace.adapters / self.prepared.sku):
             return self.version.folder
         return self.workspace.runs / self.prepared.sku / f"evaluate-{self.fingerprint}"
 
@@ -183,7 +182,7 @@ def _up_to_date(path: Path, wanted: str) -> dict[str, Any] | None:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return report if report["fingerprint"] == wanted else None
     except (ValueError, KeyError, TypeError):
-        warn(f"making {path.name} again, since it is damaged")
+        warn(f"{path.name} is damaged; evaluating from scratch")
         return None
 
 
@@ -247,7 +246,7 @@ def _load_renderer(evaluation: Evaluation, device: str) -> InsertRenderer:
         ConfigError: A prompt is longer than the base can read.
     """
     _check_finite(evaluation.version.weights)
-    inpainter = load_inpainter(evaluation.base, evaluation.version.weights, device=device)
+    inpainter = load_inpainter(evaluation.base, evaluation.version.adapter, device=device)
     inpainter.check_prompts(p for r in evaluation.requests() for p in (r.scene_prompt, r.insert_prompt))
     pictures = evaluation.config.pictures
     where = InsertBox(evaluation.box, inpainter.size, pictures.box_margin)

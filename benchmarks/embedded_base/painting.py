@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
+from finetune.core.adapters.foreign import read_adapter
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import PaintJob, whole_frame
 from finetune.core.console import say
@@ -52,7 +53,8 @@ class PaintingRoom:
     def inpainter(self) -> Inpainter:
         """The loaded base."""
         if self._loaded is None:
-            self._loaded = load_inpainter(self.base, self.adapter, precision="fp32", device=self.device)
+            adapter = read_adapter(self.adapter) if self.adapter else None
+            self._loaded = load_inpainter(self.base, adapter, precision="fp32", device=self.device)
         return self._loaded
 
     def paint(self, job: PaintJob, prompt: str, seed: int) -> Image.Image:

@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 
 from benchmarks.embedded_base.painting import PaintingRoom
 from benchmarks.embedded_base.table import Line
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import PaintJob, box_around
 from finetune.core.errors import PackshotError
 from finetune.core.pictures.images import SUFFIXES, Array, open_picture

@@ -1,10 +1,10 @@
 """Train an adapter for every cell of a grid of settings, score each, print one table.
 
-    python -m benchmarks.settings benchmarks/grids/embedded.yaml --workspace DIR
+    python -m benchmarks.settings benchmarks/settings/grids/embedded.yaml --workspace DIR
 
 A cell is trained by `packshot train` and judged by `packshot evaluate` and by its loss on the held-out photo
-(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call goes on where the
-first stopped, and with nothing changed prints the table at once. Prepare the product's siblings beforehand, or the
+(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call resumes where
+the first stopped, and prints the table at once when nothing changed. Prepare the product's siblings beforehand, or the
 sibling rule is not judged.
 """
 
@@ -107,9 +107,10 @@ def _held_out_loss(grid: Grid, cell: tuple[str, ...], number: str, workspace: Pa
     from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
     from finetune.cli.training import resolve_config
     from finetune.core import fingerprint
-    from finetune.core.adapters.file import attach
+    from finetune.core.adapters.file import attach, read_header
     from finetune.core.adapters.versions import find_version
-    from finetune.core.basemodel.resolve import load_unet, resolve_base
+    from finetune.core.basemodel.load import load_unet
+    from finetune.core.basemodel.resolve import resolve_base
     from finetune.core.products.catalog import Workspace
     from finetune.core.products.prepared import require_prepared
 
@@ -126,7 +127,7 @@ def _held_out_loss(grid: Grid, cell: tuple[str, ...], number: str, workspace: Pa
     base = resolve_base(config.base.model, config.base.revision)
     unet, scheduler = load_unet(base, dtype=torch.float32, device="cpu")
     held = held_out(place, prepared, base, config, scheduler)
-    attach(unet, version.weights)
+    attach(unet, read_header(version.weights))
     loss = loss_of(unet, held)
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(".part")

@@ -112,7 +112,7 @@ def packshot_command(task: Task, out: Path, *extra: str) -> list[str]:
         "train.warmup": 0,
         "train.checkpoint_every": 500,
         "memory.precision": "bf16" if task.bf16 else "fp32",
-        "objective.elsewhere_weight": 0,
+        "objective.base_preservation_weight": 0,
         "validation.every": 0,
         "validation.choose": "last",
     }
@@ -166,7 +166,7 @@ def measure(peer: Path, task: Task, folder: Path, rounds: int) -> dict[str, Meas
     commands = {
         BARE: bare_command(task, out),
         OURS: packshot_command(task, out),
-        WHOLE: packshot_command(task, out, "objective.elsewhere_weight=0.5"),
+        WHOLE: packshot_command(task, out, "objective.base_preservation_weight=0.5"),
         PEER: peer_command(peer, task, out, workspace),
     }
     if task.device == "cpu":

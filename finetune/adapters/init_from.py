@@ -8,21 +8,21 @@ changes the adapter it starts from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.core import fingerprint
 from finetune.core.adapters import versions
-from finetune.core.adapters.file import PREFIX, WEIGHTS, check_fits, read_header
-from finetune.core.adapters.foreign import is_foreign
+from finetune.core.adapters.file import PREFIX, WEIGHTS, AdapterHeader, check_fits
+from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.token_embeddings import read_embeddings
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError, did_you_mean
 from finetune.core.products.catalog import Workspace, load_set
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 CATEGORY = "category"
 
@@ -44,7 +44,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Parent:
     """An adapter to start from, that fits."""
 
     name: str
@@ -53,14 +53,16 @@ class Origin:
     """`0001`, or the name of the folder or file for an adapter outside the workspace."""
     fingerprint: str
     """Of the file's content."""
-    weights: Path
+    adapter: AdapterHeader
+    tokens: dict[str, Tensor] | None
+    """Embeddings of its own tokens, `clip_l` and `clip_g`, (N, D) fp32 each; None for an adapter without."""
 
     def summary(self) -> dict[str, str]:
         """What manifests record of it."""
-        return {key: value for key, value in asdict(self).items() if key != "weights"}
+        return {"name": self.name, "version": self.version, "fingerprint": self.fingerprint}
 
 
-def find_origin(
+def find_parent(
     workspace: Workspace,
     sku: str,
     wanted: str,
@@ -69,7 +71,7 @@ def find_origin(
     *,
     tokens: int = 0,
     hash_of: Callable[[Path], str] = fingerprint.of_file,
-) -> Origin | None:
+) -> Parent | None:
     """The adapter that `adapter.init_from` means; None where it is empty. Reads headers only, and its tokens.
 
     Args:
@@ -89,20 +91,20 @@ def find_origin(
     if not wanted:
         return None
     version = _find(workspace, sku, wanted)
-    if is_foreign(version.weights):
+    adapter = version.adapter
+    if isinstance(adapter, ForeignAdapter):
         raise AdapterMismatch(
-            f"'{version.weights.name}' is another program's LoRA; a Packshot adapter can't start from it",
+            f"'{adapter.path.name}' is another program's LoRA; a Packshot adapter can't start from it",
             "adapter.init_from takes adapters that `packshot train` made",
         )
-    lora_config, manifest, _ = read_header(version.weights)
-    check_fits(manifest, base)
-    found = _shape_of(lora_config)
+    check_fits(adapter.manifest, base)
+    found = _shape_of(adapter.lora_config)
     if found != shape:
         raise AdapterMismatch(
             f"the adapter to start from has {found}; the one asked for has {shape}",
             "make the section `adapter` the same for both",
         )
-    own = read_embeddings(version.weights, manifest)
+    own = read_embeddings(adapter.path, adapter.manifest)
     if own is not None and len(own[1]["clip_l"]) != tokens:
         count = len(own[1]["clip_l"])
         raise AdapterMismatch(
@@ -110,8 +112,8 @@ def find_origin(
             f"for has {tokens or 'none'}",
             f"set adapter.token_embeddings={count}, or start from an adapter without tokens",
         )
-    name = str(manifest.get("sku") or version.sku)
-    return Origin(name, version.number, hash_of(version.weights), version.weights)
+    name = str(adapter.manifest.get("sku") or version.sku)
+    return Parent(name, version.number, hash_of(adapter.path), adapter, own[1] if own else None)
 
 
 def _find(workspace: Workspace, sku: str, wanted: str) -> versions.AdapterVersion:
@@ -152,14 +154,8 @@ def _shape_of(lora_config: dict[str, Any]) -> Shape:
     )
 
 
-def read_weights(origin: Origin) -> dict[str, torch.Tensor]:
-    """Its tensors by PEFT key (`<module>.lora_A.weight`)."""
+def read_weights(parent: Parent) -> dict[str, Tensor]:
+    """The parent's tensors by PEFT key (`<module>.lora_A.weight`)."""
     from safetensors.torch import load_file
 
-    return {key.removeprefix(PREFIX): tensor for key, tensor in load_file(str(origin.weights)).items()}
-
-
-def read_tokens(origin: Origin) -> dict[str, torch.Tensor] | None:
-    """Its tokens' embeddings, `clip_l` and `clip_g` (N, D) fp32; None for an adapter without."""
-    own = read_embeddings(origin.weights, read_header(origin.weights)[1])
-    return own[1] if own else None
+    return {key.removeprefix(PREFIX): tensor for key, tensor in load_file(str(parent.adapter.path)).items()}

@@ -12,13 +12,15 @@ from pathlib import Path
 import click
 
 from finetune.core.adapters import versions
-from finetune.core.adapters.file import check_fits, read_header
+from finetune.core.adapters.file import check_fits
+from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.token_embeddings import read_embeddings
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
+from finetune.export import LAYOUTS
 
 
 @click.group()
@@ -81,13 +83,14 @@ def show(sku: str, version: str | None, workspace: Path) -> None:
 def verify(sku: str, version: str | None, workspace: Path) -> None:
     """Check that an adapter is whole, belongs to SKU, and fits the base its manifest names."""
     found = versions.find_version(Workspace(workspace), sku, version)
-    if "foreign" in found.manifest:
+    adapter = found.adapter
+    if isinstance(adapter, ForeignAdapter):
         raise AdapterError(
             f"{found.number} is another trainer's file, not a version of '{sku}'",
-            "it is checked when it is placed with",
+            "`packshot place --adapter FILE` checks it before it loads the base",
         )
-    _, manifest, modules = read_header(found.weights)
-    tokens = read_embeddings(found.weights, manifest)
+    manifest, modules = adapter.manifest, adapter.modules
+    tokens = read_embeddings(adapter.path, manifest)
     if manifest["sku"] != sku:
         raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not '{sku}'")
     if len(modules) != manifest["modules"]:
@@ -104,7 +107,7 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["kohya", "diffusers"]),
+    type=click.Choice(list(LAYOUTS)),
     required=True,
     help="kohya: for A1111, ComfyUI, Forge, sd-scripts. diffusers: for load_lora_weights.",
 )

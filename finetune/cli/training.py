@@ -112,13 +112,13 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
       torchrun --nproc-per-node 2 --no-python packshot train perfume01    (two GPUs)
     """
     from finetune.prepare import prepare_set
-    from finetune.train import check_request, find_training_origin, train_adapter, workspace_path
+    from finetune.train import check_request, find_training_parent, train_adapter, workspace_path
     from finetune.training import distributed
 
     config = resolve_config(config_name, overrides)
     base = check_request(config)
     place = Workspace(workspace)
-    find_training_origin(place, sku, config, base)  # what does not fit is said before photos are prepared
+    find_training_parent(place, sku, config, base)  # what does not fit is said before photos are prepared
     prepared, _ = distributed.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
     result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version
@@ -169,7 +169,7 @@ def nightly(config_name: str | None, overrides: tuple[str, ...], dry_run: bool, 
     Example:
       packshot nightly --dry-run
     """
-    from finetune.nightly import NightlyConfig, plan_night, run_night
+    from finetune.nightly import GATE_EXIT, NightlyConfig, plan_night, run_night
 
     path = find_config(config_name or "nightly", "")
     config = validate(NightlyConfig, apply_overrides(read_yaml(path), overrides), path.name)
@@ -180,8 +180,10 @@ def nightly(config_name: str | None, overrides: tuple[str, ...], dry_run: bool, 
         return
     report = run_night(place, config, now=datetime.now())
     click.echo(json.dumps(report.as_dict(), indent=1) if as_json else str(report.path))
-    if report.failures or report.refused:
-        raise SystemExit(1 if report.failures else 3)
+    if report.of("failed"):
+        raise SystemExit(1)
+    if report.of("gate not met"):
+        raise SystemExit(GATE_EXIT)
 
 
 @click.group()

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +52,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("finetune.cli.training:config", "Show or check the resolved configuration, every problem at once."),
 }
 
+ERROR_FILE = "PACKSHOT_ERROR_FILE"
+"""Environment variable by which a program that runs a command names a file for its error, as JSON."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What any command may meet wherever it writes; other errors of the system are mapped where they arise."""
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -94,19 +99,28 @@ class PackshotGroup(click.Group):
             if _wants_traceback(sys.argv):
                 raise
             if console.is_main_process() or error.of_one_process:
-                click.echo(f"Error: {error.message}", err=True)
-                if error.hint:
-                    click.echo(f"hint: {error.hint}", err=True)
+                _report(error)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno not in DISK_FULL or _wants_traceback(sys.argv):
                 raise
-            click.echo(f"Error: can't write {error.filename or 'to the disk'}: {error.strerror}", err=True)
-            click.echo("hint: make room, then run the same command again", err=True)
+            message = f"can't write {error.filename or 'to the disk'}: {error.strerror}"
+            _report(PackshotError(message, "make room, then run the same command again"))
             ctx.exit(1)
         except KeyboardInterrupt:
-            console.say("Stopped. Run the same command again to go on.")
+            console.say("Stopped. Run the same command again to resume.")
             ctx.exit(130)
+
+
+def _report(error: PackshotError) -> None:
+    """Print an error with its hint, and leave it to the program that started this command if that wants it."""
+    click.echo(f"Error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    if file := os.environ.get(ERROR_FILE):
+        with suppress(OSError):
+            facts = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+            Path(file).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _wants_traceback(argv: list[str]) -> bool:

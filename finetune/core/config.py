@@ -1,7 +1,7 @@
 """The mechanics of configuration: strict pydantic models, YAML, `--set a.b=c`, every problem at once.
 
 The classes themselves live beside their owners (`finetune.settings`, `inference.settings`). Precedence, weakest first:
-class default < YAML file < `--set` < named flag.
+class default < YAML file < `--set` < named flag. A setting that was renamed is read under its old name too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,49 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from finetune.core.console import warn
 from finetune.core.errors import ConfigError, did_you_mean, nearest
+
+RENAMED = {"objective.elsewhere_weight": "objective.base_preservation_weight"}
+"""Old name -> present name of a setting, in the same section. Files and `--set` may use the old name for one release,
+with a warning. Fingerprints and the headers of adapters keep it, so that no adapter becomes stale by a name."""
 
 
 class Strict(BaseModel):
-    """Base of every configuration class: unknown keys are errors, values don't change, docstrings are the manual."""
+    """Base of every configuration class: unknown keys are errors, values don't change, docstrings are the manual.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    Numbers where text is wanted are read as text (`skus: [40012]`), and text that is a number as that (`1e-4`).
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a number is one only if it prints as it is written; anything else is left to the setting's type.
+
+    YAML 1.1 reads the SKU 0012 as 10 (octal), the label 5.10 as 5.1, the time 12:30 as 750, and 1e-4 as a word.
+    """
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float | str:
+    text = str(node.value)
+    for kind in (int, float):
+        try:
+            if str(number := kind(text)) == text:
+                return number
+        except ValueError:
+            continue
+    return text
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,12 +99,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not UTF-8 YAML, or does not hold a mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"no such file: {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where, what = _yaml_problem(error)
         raise ConfigError(f"{path.name}{where} is not valid YAML: {what}", "check indentation and quotes") from error
+    except ValueError as error:  # a date such as 2026-13-45
+        raise ConfigError(f"{path.name} is not valid YAML: {error}", "put the value into quotes") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -87,32 +125,84 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
     """Return `data` with `a.b=c` overrides applied; values are read as YAML, so `true`, `1e-4` and `[1, 2]` work.
 
     Raises:
-        ConfigError: an override without `=`, or a path through something that is no mapping.
+        ConfigError: An override has no `=` or is not YAML, or its path leads through something that is not a mapping.
     """
-    result = _deep_copy(data)
+    result = with_present_names(data)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set wants section.key=value, not '{override}'", "for example: --set train.steps=200")
+            raise ConfigError(
+                f"--set needs section.key=value, but got '{override}'", "for example: --set train.steps=200"
+            )
         node = result
-        *parents, last = key.strip().split(".")
+        *parents, last = present_name(key.strip()).split(".")
         for parent in parents:
             child = node.setdefault(parent, {})
             if not isinstance(child, dict):
                 raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
             node = child
-        node[last] = _scalar(text)
+        node[last] = _value(text, override)
     return result
 
 
-def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML 1.1 takes 1e-4 (no dot) for a word
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _value(text: str, override: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(
+            f"--set {override}: the value is not valid YAML", "put it into quotes: --set 'key=\"value\"'"
+        ) from error
+
+
+def present_name(key: str) -> str:
+    """The dotted name a setting has today; a warning says so where an old one was given."""
+    if key not in RENAMED:
+        return key
+    warn(f"the setting {key} is now called {RENAMED[key]}; the old name will stop working in the next release")
+    return RENAMED[key]
+
+
+def with_present_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a configuration's values in which settings with an old name have their present one.
+
+    Raises:
+        ConfigError: A setting is given under both.
+    """
+    result = _deep_copy(data)
+    for old in RENAMED:
+        section, name = _section_of(result, old)
+        if name in section:
+            new = present_name(old).rpartition(".")[2]
+            if new in section:
+                raise ConfigError(f"{old} and {RENAMED[old]} are one setting, and both are given", f"remove {old}")
+            _rename(section, name, new)
+    return result
+
+
+def with_recorded_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a configuration's values under the names that fingerprints and the headers of adapters use."""
+    result = _deep_copy(data)
+    for old, new in RENAMED.items():
+        section, name = _section_of(result, new)
+        if name in section:
+            _rename(section, name, old.rpartition(".")[2])
+    return result
+
+
+def _section_of(data: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The mapping that a dotted key stands in (empty if there is none) and the key's last part."""
+    *sections, last = key.split(".")
+    node: Any = data
+    for name in sections:
+        node = node.get(name) if isinstance(node, dict) else None
+    return (node if isinstance(node, dict) else {}), last
+
+
+def _rename(section: dict[str, Any], name: str, new: str) -> None:
+    """Rename a key in its place, so that written files keep their order."""
+    items = [(new if key == name else key, value) for key, value in section.items()]
+    section.clear()
+    section.update(items)
 
 
 def _deep_copy(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,10 +219,10 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, *, overri
         ConfigError: one line a problem, each with its dotted path; misspelt keys get a suggestion.
     """
     try:
-        return model.model_validate(_with_numbers(data))
+        return model.model_validate(with_present_names(data))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    given = {override.partition("=")[0].strip() for override in overrides}
+    given = {present_name(override.partition("=")[0].strip()) for override in overrides}
     by_source: dict[str, list[str]] = {}
     hints = []
     for problem in problems:
@@ -163,19 +253,6 @@ def _nearest_key(model: type[BaseModel], location: tuple[int | str, ...]) -> str
         return f"did you mean {' or '.join(moved)}?"
     found = nearest(last, _keys_at(model, location[:-1]))
     return f"did you mean '{'.'.join([*parents, found])}'?" if found else ""
-
-
-def _with_numbers(data: Mapping[str, Any]) -> dict[str, Any]:
-    """YAML 1.1 reads `1e-4` as a word; here it is the number everybody means."""
-    result: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            result[key] = _with_numbers(value)
-        elif isinstance(value, str) and value[:1].isdigit() and "e-" in value:
-            result[key] = _scalar(value)
-        else:
-            result[key] = value
-    return result
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

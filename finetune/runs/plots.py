@@ -14,6 +14,8 @@ from typing import Any
 
 INK, FAINT, ACCENT, SECOND = "#010203", "#808182", "#b4622d", "#3a6ea5"
 """Placeholders for the page's two text colours, replaced by its CSS colours; the colours of the curves."""
+AXES = (0.16, 0.16, 0.81, 0.81)
+"""Left, bottom, width and height of the axes as shares of the figure: labels of seven digits fit beside them."""
 MOST_POINTS = 1500
 """Points of a curve at most."""
 SMOOTHING = 0.05
@@ -85,9 +87,10 @@ def draw(plot: Plot) -> str:
         "ytick.color": FAINT,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(5.4, 2.9), layout="constrained")
+        # fixed margins: a layout engine draws everything once more to measure it, two thirds of a page's time
+        figure = Figure(figsize=(5.4, 2.9))
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes(AXES)
         _curves(axes, plot)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

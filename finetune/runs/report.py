@@ -1,6 +1,6 @@
 """`report.html` of a run: curves, candidates, previews, configuration, environment, in one self-contained file.
 
-A pure function of the run's folder: the page can be made again at any time, and the same files give the same page.
+A pure function of the run's folder: the page can be rebuilt at any time, and the same files give the same page.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from finetune.core.storage.durable import write_text
 from finetune.runs import plots
 from finetune.runs.folder import RunFolder
 from finetune.runs.plots import Line, Plot
-from finetune.validation.loss import BASE, Record, read_records
+from finetune.runs.validation_records import BASE, Record, read_records
 
 CELL = 256
 """Side of a preview on the page, pixels."""

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from finetune.core.adapters import file as adapter_file
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline, resolve_base
+from finetune.core.adapters.foreign import read_adapter
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.errors import AdapterError, AdapterMismatch
 from finetune.core.painting.inpainter import load_inpainter
 from finetune.unet.lora import target_modules
@@ -49,7 +51,7 @@ def test_reloaded_it_predicts_the_same(kind: str, base: ResolvedBase, tmp_path: 
     before = output(unet)
     targets = (PLAIN | KINDS[kind])["targets"]
     assert modules == len(target_modules(unet, targets))
-    assert adapter_file.attach(unet, path) == modules
+    assert adapter_file.attach(unet, adapter_file.read_header(path)) == modules
     assert torch.equal(output(unet), expected)
     assert (expected - before).abs().mean() > 1e-3
     unet.disable_lora()
@@ -72,7 +74,8 @@ def test_header_says_how_it_was_made(base: ResolvedBase, tmp_path: Path) -> None
     from safetensors import safe_open
 
     path, _, modules = write_trained(tmp_path, base, alpha=11, rslora=True)
-    lora_config, manifest, names = adapter_file.read_header(path)
+    header = adapter_file.read_header(path)
+    lora_config, manifest, names = header.lora_config, header.manifest, header.modules
     assert (lora_config["r"], lora_config["lora_alpha"], lora_config["use_rslora"]) == (4, 11, True)
     assert sorted(lora_config["target_modules"]) == ["to_k", "to_out.0", "to_q", "to_v"]
     assert manifest["label"] == "Nº 5"
@@ -90,7 +93,8 @@ def test_half_precision_base_takes_it(adapter: Path, base: ResolvedBase) -> None
     import torch
 
     exact, half = fresh_unet(base), fresh_unet(base, "bfloat16")
-    assert adapter_file.attach(exact, adapter) == adapter_file.attach(half, adapter)
+    header = adapter_file.read_header(adapter)
+    assert adapter_file.attach(exact, header) == adapter_file.attach(half, header)
     predicted = output(half)
     assert predicted.dtype == torch.bfloat16
     torch.testing.assert_close(predicted.float(), output(exact), atol=0.1, rtol=0.1)
@@ -100,7 +104,7 @@ def test_half_precision_base_takes_it(adapter: Path, base: ResolvedBase) -> None
 def test_scale_zero_is_the_base_alone(kind: str, base: ResolvedBase, tmp_path: Path) -> None:
     path, _, modules = write_trained(tmp_path, base, **KINDS[kind])
     alone = painted(load_inpainter(base, None, device="cpu"))
-    inpainter = load_inpainter(base, path, device="cpu")
+    inpainter = load_inpainter(base, read_adapter(path), device="cpu")
     assert inpainter.modules == modules
     full = painted(inpainter)
     assert (full != alone).mean() > 0.2
@@ -112,7 +116,7 @@ def test_scale_zero_is_the_base_alone(kind: str, base: ResolvedBase, tmp_path: P
     assert (half != full).any()
     inpainter.set_adapter_scale(1.0)
     np.testing.assert_array_equal(painted(inpainter), full)
-    np.testing.assert_array_equal(painted(load_inpainter(base, path, scale=0.0, device="cpu")), alone)
+    np.testing.assert_array_equal(painted(load_inpainter(base, read_adapter(path), scale=0.0, device="cpu")), alone)
 
 
 def test_adapter_of_another_base_is_refused_before_loading(adapter: Path, tiny_base_4: Path, tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_adapter_of_another_base_is_refused_before_loading(adapter: Path, tiny_b
     for weights in (tmp_path / "other").glob("*/*.safetensors"):
         weights.unlink()  # loading the base would fail: the adapter is looked at first
     with pytest.raises(AdapterMismatch, match=r"trained on base .* \(9 channels.* \(4 channels") as caught:
-        load_inpainter(other, adapter, device="cpu")
+        load_inpainter(other, read_adapter(adapter), device="cpu")
     assert "train again" in caught.value.hint
     assert "\n" not in caught.value.message
 
@@ -132,7 +136,7 @@ def test_adapter_of_another_architecture_is_refused(adapter: Path, base: Resolve
     stranger = {f"unet.nowhere.to_q.lora_{half}.weight": torch.zeros(4, 4) for half in "AB"}
     rewrite(adapter, stranger)
     with pytest.raises(AdapterMismatch, match=r"adapts 1 modules .* first: nowhere\.to_q"):
-        adapter_file.attach(fresh_unet(base), adapter)
+        adapter_file.attach(fresh_unet(base), adapter_file.read_header(adapter))
 
 
 def test_tensor_of_another_shape_is_refused(adapter: Path, base: ResolvedBase) -> None:
@@ -141,7 +145,7 @@ def test_tensor_of_another_shape_is_refused(adapter: Path, base: ResolvedBase) -
     name = target_modules(fresh_unet(base), "attention")[0]
     rewrite(adapter, {f"unet.{name}.lora_A.weight": torch.zeros(4, 48)})
     with pytest.raises(AdapterMismatch, match="does not fit this base") as caught:
-        adapter_file.attach(fresh_unet(base), adapter)
+        adapter_file.attach(fresh_unet(base), adapter_file.read_header(adapter))
     assert "\n" not in caught.value.message
 
 
@@ -150,18 +154,18 @@ def test_half_an_adapter_is_refused(adapter: Path, base: ResolvedBase) -> None:
     whole = adapter.read_bytes()
     rewrite(adapter, drop=f"{name}.lora_B")
     with pytest.raises(AdapterError, match="incomplete"):
-        adapter_file.attach(fresh_unet(base), adapter)
+        adapter_file.attach(fresh_unet(base), adapter_file.read_header(adapter))
     adapter.write_bytes(whole)
     rewrite(adapter, drop=f"{name}.lora_")
     with pytest.raises(AdapterMismatch, match=f"leaves 1 modules .* bare .*: {name}"):
-        adapter_file.attach(fresh_unet(base), adapter)
+        adapter_file.attach(fresh_unet(base), adapter_file.read_header(adapter))
 
 
 def test_dora_without_its_magnitudes_is_refused(base: ResolvedBase, tmp_path: Path) -> None:
     path, _, _ = write_trained(tmp_path, base, dora=True)
     rewrite(path, drop="lora_magnitude_vector")
     with pytest.raises(AdapterError, match="incomplete"):
-        adapter_file.attach(fresh_unet(base), path)
+        adapter_file.attach(fresh_unet(base), adapter_file.read_header(path))
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "no header", "header is no JSON", "header is a list"])
@@ -176,11 +180,11 @@ def test_damaged_files_are_refused_in_one_line(damage: str, adapter: Path, base:
         whole = adapter.read_bytes()
         adapter.write_bytes({"cut": whole[:-100], "empty": b"", "text": b"hello, I am no adapter"}[damage])
     with pytest.raises(AdapterError, match=r"adapter\.safetensors") as caught:
-        load_inpainter(base, adapter, device="cpu")
+        load_inpainter(base, read_adapter(adapter), device="cpu")
     assert "\n" not in caught.value.message
     assert caught.value.hint
 
 
 def test_no_file_is_refused(base: ResolvedBase, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="no adapter file"):
-        load_inpainter(base, tmp_path / "none.safetensors", device="cpu")
+        read_adapter(tmp_path / "none.safetensors")

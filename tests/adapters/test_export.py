@@ -17,7 +17,8 @@ from finetune.adapters import modelspec
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import foreign
 from finetune.core.adapters.kohya_names import kohya_name, spellings
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.commands import main
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
@@ -67,14 +68,14 @@ def test_exported_it_predicts_the_same_elsewhere(layout: str, kind: str, base: R
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     torch.testing.assert_close(in_diffusers(path, base), expected, atol=1e-5, rtol=0)
     assert (expected - output(fresh_unet(base))).abs().max() > 0.01
-    assert foreign.is_foreign(path) == (layout == "kohya")
+    assert isinstance(foreign.read_adapter(path), foreign.ForeignAdapter) == (layout == "kohya")
     if layout == "kohya":
         unet = fresh_unet(base)
-        assert foreign.attach_foreign(unet, foreign.read_foreign(path), base.name) == done.modules
+        assert foreign.attach_foreign(unet, foreign.read_adapter(path), base.name) == done.modules
         torch.testing.assert_close(output(unet), expected, atol=1e-5, rtol=0)
     else:
         unet = fresh_unet(base)
-        assert adapter_file.attach(unet, path) == done.modules
+        assert adapter_file.attach(unet, adapter_file.read_header(path)) == done.modules
         assert torch.equal(output(unet), expected)
 
 
@@ -94,7 +95,7 @@ def test_diffusers_still_drops_kohyas_dora_magnitudes(base: ResolvedBase, tmp_pa
     adapter_file.write_tensors(path, tensors, {})
     assert (in_diffusers(path, base) - expected).abs().max() > 0.01
     unet = fresh_unet(base)
-    foreign.attach_foreign(unet, foreign.read_foreign(path), base.name)
+    foreign.attach_foreign(unet, foreign.read_adapter(path), base.name)
     torch.testing.assert_close(output(unet), expected, atol=1e-5, rtol=0)
 
 

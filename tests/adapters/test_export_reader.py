@@ -72,7 +72,7 @@ def merged(path: Path, base: ResolvedBase) -> torch.Tensor:
 
 def live(version: AdapterVersion, base: ResolvedBase) -> torch.Tensor:
     unet = fresh_unet(base)
-    adapter_file.attach(unet, version.weights)
+    adapter_file.attach(unet, version.adapter)
     return output(unet)
 
 

@@ -15,8 +15,10 @@ import pytest
 from tiny_adapters import fresh_unet, output, painted
 
 from finetune.core.adapters import foreign
+from finetune.core.adapters.foreign import read_adapter
 from finetune.core.adapters.kohya_names import kohya_name, spellings, stability_name
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline, resolve_base
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.errors import AdapterError, AdapterMismatch
 from finetune.core.painting.inpainter import load_inpainter
 
@@ -73,7 +75,7 @@ def comfyui(lora: Trained) -> dict[str, torch.Tensor]:
 
 def attached(path: Path, base: ResolvedBase) -> tuple[torch.Tensor, int]:
     unet = fresh_unet(base)
-    count = foreign.attach_foreign(unet, foreign.read_foreign(path), base.name)
+    count = foreign.attach_foreign(unet, foreign.read_adapter(path), base.name)
     return output(unet), count
 
 
@@ -104,7 +106,7 @@ def test_layouts_with_alpha_predict_what_their_trainer_does(
         assert len(set(lora.alphas.values())) >= 4
         assert len({lora.halves(layer)[0].shape[0] for layer in lora.layers()}) == 3
     path = write(tmp_path / "theirs.safetensors", LAYOUTS[layout](lora))
-    foreign.check_foreign(foreign.read_foreign(path), base)
+    foreign.check_foreign(foreign.read_adapter(path), base)
     predicted, count = attached(path, base)
     assert count == len(lora.layers()) >= 28
     torch.testing.assert_close(predicted, lora.predicted, atol=2e-5, rtol=0)
@@ -186,7 +188,7 @@ def test_every_layer_has_names_of_its_own(base: ResolvedBase) -> None:
 def refused(path: Path, base: ResolvedBase) -> AdapterError:
     """The refusal, which must come before a base is loaded: the base here has no weights."""
     with pytest.raises(AdapterError) as caught:
-        load_inpainter(base, path, device="cpu")
+        load_inpainter(base, read_adapter(path), device="cpu")
     assert "\n" not in caught.value.message
     return caught.value
 
@@ -272,7 +274,7 @@ def test_damaged_files_are_refused(base: ResolvedBase, tmp_path: Path) -> None:
     lora = trained(base)
     path = write(tmp_path / "theirs.safetensors", kohya(lora))
     path.write_bytes(path.read_bytes()[:-10])
-    assert "adapter" in refused(path, base).message
+    assert "is damaged" in refused(path, base).message
     first = kohya_name(lora.layers()[0], LAYERS) + ".lora_up.weight"
     tensors = kohya(lora)
     write(path, tensors | {first: torch.full_like(tensors[first], torch.nan)})
@@ -289,7 +291,7 @@ def test_damaged_files_are_refused(base: ResolvedBase, tmp_path: Path) -> None:
 def test_scale_works_on_it_and_zero_is_the_base_alone(kind: dict[str, Any], base: ResolvedBase, tmp_path: Path) -> None:
     path = write(tmp_path / "theirs.safetensors", kohya(trained(base, LIGHTNING, **kind)))
     alone = painted(load_inpainter(base, None, device="cpu"))
-    inpainter = load_inpainter(base, path, device="cpu")
+    inpainter = load_inpainter(base, read_adapter(path), device="cpu")
     assert inpainter.modules > 80
     full = painted(inpainter)
     assert (full != alone).mean() > 0.2

@@ -13,7 +13,8 @@ from tiny_training import tiny_config
 from benchmarks.settings import __main__ as sweep
 from benchmarks.settings import init_from
 from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.config import read_yaml, validate
 from finetune.core.errors import ConfigError
 from finetune.core.products.catalog import Workspace

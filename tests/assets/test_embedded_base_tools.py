@@ -13,7 +13,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from finetune.core.basemodel.resolve import EMBEDDED, load_pipeline, resolve_base
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import EMBEDDED, resolve_base
 from tools.embedded_base.__main__ import main
 from tools.embedded_base.composites import with_composites
 from tools.embedded_base.world import World, load_world

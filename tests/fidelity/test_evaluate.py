@@ -19,7 +19,8 @@ from PIL import Image
 
 from finetune.core import fingerprint
 from finetune.core.adapters import file as adapter_file
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.fidelity import references, scoring

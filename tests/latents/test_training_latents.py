@@ -15,7 +15,8 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from single_files import config_only, write_pair
 
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline, resolve_base, resolve_single_file
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base, resolve_single_file
 from finetune.core.pictures import masks
 from finetune.examples.composite import inpainting_mask
 from finetune.latents.cache import Row, RowSet, build_caches

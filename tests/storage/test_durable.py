@@ -59,12 +59,15 @@ def test_what_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, failure:
     write_text(path, "old")
     with atomic_folder(folder) as part:
         (part / "file").write_text("old", encoding="utf-8")
-    with pytest.raises(failure), atomic_write(path) as part:
+
+    def write_half(part: Path) -> None:
         part.write_text("ha", encoding="utf-8")
         raise failure
+
+    with pytest.raises(failure), atomic_write(path) as part:
+        write_half(part)
     with pytest.raises(failure), atomic_folder(folder, replace=True) as part:
-        (part / "file").write_text("ha", encoding="utf-8")
-        raise failure
+        write_half(part / "file")
     assert path.read_text(encoding="utf-8") == (folder / "file").read_text(encoding="utf-8") == "old"
     assert sorted(p.name for p in path.parent.iterdir()) == ["a.txt", "b"]
 

@@ -1,5 +1,6 @@
 """Imports all that a training command does; preloaded by the server that `started_commands` forks from."""
 
+import gc
 from importlib import import_module
 
 from finetune.core import console
@@ -27,3 +28,5 @@ LIBRARIES = (
 console.quiet_libraries()
 for name in LIBRARIES:
     import_module(name)
+gc.collect()
+gc.freeze()  # what is imported lives as long as every command that is forked from here

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiny_adapters import PLAIN, fresh_unet, output
 
-from finetune.adapters.publish import adapter_manifest, write_version
+from finetune.adapters.publish import TrainedWeights, adapter_manifest, write_version
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.config import validate
+from finetune.core.config import validate, with_recorded_names
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.settings import TrainConfig
@@ -48,6 +48,8 @@ def published(workspace: Workspace, base: ResolvedBase, **options: Any) -> tuple
         photos=(),
         settings={},
     )
-    manifest = adapter_manifest(prepared, base, config, "f" * 16, size.modules, size.parameters, 3)
+    weights = TrainedWeights(size.modules, size.parameters, chosen_step=3, processes=1)
+    recorded = with_recorded_names(config.model_dump(mode="json"))
+    manifest = adapter_manifest(prepared, base, recorded, fingerprint="f" * 16, weights=weights)
     version = write_version(workspace, "bottle01", lora_state(unet), lora_config, manifest, STORY)
     return version, output(unet.eval())

@@ -7,10 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.core.basemodel.resolve import (
-    load_pipeline,
-    resolve_base,
-)
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import resolve_base
 
 if TYPE_CHECKING:
     import torch

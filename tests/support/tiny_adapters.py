@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from finetune.core.adapters import file as adapter_file
-from finetune.core.basemodel.resolve import ResolvedBase, load_unet
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.painting.inpainter import Inpainter, Sampling
 from finetune.unet.lora import add_lora, lora_parameters, lora_state
 

@@ -181,7 +181,7 @@ def adapter(folder: Path, base: Path) -> None:
         *((name, said) for name, (_, said) in IMPOSTORS.items()),
         ("refiner file", "is SDXL's refiner"),
         ("seed", "train.seed: Input should be less than or equal to 9223372036854775807"),
-        ("no scenes", "preview.every draws preview.scenes, and there are none"),
+        ("no scenes", "preview.every needs at least one of preview.scenes"),
         ("unknown set", "did you mean 'bottle01'?"),
         ("warm-up", "train.warmup (10) must be under train.steps (10)"),
         ("two at once", "unknown key 'train.bach'"),

@@ -13,7 +13,7 @@ from drawn_products import draw_bottle, write_set
 from safetensors.torch import load_file, save_file
 from tiny_training import tiny_config
 
-from finetune.adapters.init_from import Shape, find_origin
+from finetune.adapters.init_from import Shape, find_parent
 from finetune.core.adapters import versions
 from finetune.core.adapters.file import PREFIX
 from finetune.core.basemodel.resolve import resolve_base
@@ -24,7 +24,7 @@ from finetune.nightly import NightlyConfig, plan_night
 from finetune.prepare import prepare_set
 from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
-from finetune.train import TrainResult, check_request, find_training_origin, train_adapter
+from finetune.train import TrainResult, check_request, find_training_parent, train_adapter
 from finetune.training import session as training_session
 from finetune.unet import lora
 
@@ -67,18 +67,18 @@ def test_training_starts_from_exactly_the_categorys_weights(
     config = starting_from(plain, "category")
     base = check_request(config)
     prepared, _ = prepare_set(workspace, "vase01", data=config.data)
-    origin = find_training_origin(workspace, "vase01", config, base)
-    assert origin is not None
+    parent = find_training_parent(workspace, "vase01", config, base)
+    assert parent is not None
     run = rundir.open_run(tmp_path, "x", "", "run")
-    session = training_session.open_session(workspace, prepared, config, base, run, origin=origin)
+    session = training_session.open_session(workspace, prepared, config, base, run, parent=parent)
     session.accelerator.end_training()
-    begun, category = lora.lora_state(session.bare_unet), weights_of(origin.weights)
+    begun, category = lora.lora_state(session.bare_unet), weights_of(parent.adapter.path)
     assert begun.keys() == category.keys()
     assert all(torch.equal(begun[key].cpu(), category[key]) for key in category)
     assert any(tensor.abs().max() > 0 for key, tensor in category.items() if "lora_B" in key), "it had learned"
 
 
-def test_the_manifest_and_the_fingerprint_name_the_origin(shelf: tuple[Workspace, TrainConfig]) -> None:
+def test_the_manifest_and_the_fingerprint_name_the_parent(shelf: tuple[Workspace, TrainConfig]) -> None:
     workspace, plain = shelf
     _, scratch = train(workspace, "vase01", plain)
     _, begun = train(workspace, "vase01", starting_from(plain, "category"))
@@ -115,7 +115,7 @@ def test_an_adapter_of_another_shape_is_refused_with_both_named(
     workspace, plain = shelf
     config = starting_from(plain, "category", **changed)
     with pytest.raises(AdapterMismatch) as caught:
-        find_training_origin(workspace, "vase01", config, check_request(config))
+        find_training_parent(workspace, "vase01", config, check_request(config))
     assert all(part in caught.value.message for part in both)
 
 
@@ -126,15 +126,15 @@ def test_adapters_of_another_base_or_program_are_refused(
     (category,) = versions.list_versions(workspace, "vases")
     wanted = Shape(rank=4, alpha=4.0, rslora=False, dora=False, targets=tuple(sorted(lora.ATTENTION)))
     with pytest.raises(AdapterMismatch, match=r"9 channels.*not on 'base' \(4 channels"):
-        find_origin(workspace, "vase01", "vases", resolve_base(str(tiny_base_4)), wanted)
+        find_parent(workspace, "vase01", "vases", resolve_base(str(tiny_base_4)), wanted)
     other = tmp_path / "kohya.safetensors"
     save_file({f"lora_unet_x_to_q.lora_{end}.weight": torch.zeros(4, 4) for end in ("down", "up")}, other)
     with pytest.raises(AdapterMismatch, match="another program's LoRA"):
-        find_origin(workspace, "vase01", str(other), check_request(plain), wanted)
+        find_parent(workspace, "vase01", str(other), check_request(plain), wanted)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(category.weights.read_bytes()[:-10])
     with pytest.raises(AdapterError, match="damaged"):
-        find_origin(workspace, "vase01", str(broken), check_request(plain), wanted)
+        find_parent(workspace, "vase01", str(broken), check_request(plain), wanted)
 
 
 def test_an_adapter_without_tokens_suits_one_with_them(shelf: tuple[Workspace, TrainConfig]) -> None:
@@ -160,7 +160,7 @@ def test_what_names_no_adapter_is_said(shelf: tuple[Workspace, TrainConfig], sku
     workspace, plain = shelf
     config = starting_from(plain, where)
     with pytest.raises(ConfigError, match=said) as caught:
-        find_training_origin(workspace, sku, config, check_request(config))
+        find_training_parent(workspace, sku, config, check_request(config))
     assert caught.value.hint
 
 
@@ -169,7 +169,7 @@ def test_a_set_without_an_adapter_says_how_to_make_one(shelf: tuple[Workspace, T
     config = starting_from(plain, "mug01")
     base = check_request(config)
     with pytest.raises(AdapterError, match="'mug01' has no adapter yet") as caught:
-        find_training_origin(workspace, "vase01", config, base)
+        find_training_parent(workspace, "vase01", config, base)
     assert caught.value.hint == "run: packshot train mug01"
 
 
@@ -194,6 +194,6 @@ def test_a_night_retrains_members_of_a_new_category_adapter_only_where_asked_to(
     (kept,) = plan_night(workspace, stays)
     assert (kept.action, kept.version) == ("evaluate", "0001")
     (stale,) = plan_night(workspace, follows)
-    assert (stale.action, stale.why) == ("train", "the adapter it starts from changed: 'vases' 0002")
+    assert (stale.action, stale.why) == ("train", "its parent adapter changed to 'vases' 0002")
     draw_bottle(120, (9, 9, 9)).save(workspace.datasets / "vase01" / "photos" / "front.png")
     assert [p.why for p in plan_night(workspace, stays)] == ["photos, settings or base changed"]

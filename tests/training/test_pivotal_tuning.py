@@ -19,14 +19,16 @@ from tiny_training import tiny_config, train
 
 from finetune.core.adapters import token_embeddings
 from finetune.core.adapters.file import WEIGHTS, read_header
-from finetune.core.basemodel.resolve import load_pipeline, resolve_base
+from finetune.core.adapters.foreign import read_adapter
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError
 from finetune.core.painting.inpainter import Sampling, load_inpainter
 from finetune.core.products.catalog import Workspace
 from finetune.export import export_adapter
 from finetune.settings import TrainConfig
-from finetune.train import check_request, find_training_origin
+from finetune.train import check_request, find_training_parent
 from finetune.training.pivotal_tuning import TokenTraining
 
 pytestmark = pytest.mark.tiny
@@ -87,8 +89,7 @@ def plain_pipeline(base: Path) -> Any:
 
 
 def test_the_file_lies_beside_the_adapter_and_the_manifest_names_it(run: Run, tiny_base: Path) -> None:
-    _, manifest, _ = read_header(run.version.weights)
-    entry = manifest["token_embeddings"]
+    entry = read_header(run.version.weights).manifest["token_embeddings"]
     assert (entry["file"], entry["token"], entry["count"]) == ("embeddings.safetensors", "bttl01", 2)
     found = load_file(run.version.folder / "embeddings.safetensors")
     assert {key: tuple(rows.shape) for key, rows in found.items()} == {"clip_l": (2, 32), "clip_g": (2, 32)}
@@ -114,7 +115,7 @@ def test_validation_begins_when_the_tokens_are_frozen(run: Run) -> None:
 
 
 def test_placing_reads_the_captions_as_training_did_and_other_rows_are_untouched(run: Run, tiny_base: Path) -> None:
-    inpainter = load_inpainter(resolve_base(str(tiny_base)), run.version.weights, device="cpu")
+    inpainter = load_inpainter(resolve_base(str(tiny_base)), run.version.adapter, device="cpu")
     pipeline, plain = inpainter.pipeline, plain_pipeline(tiny_base)
     for name in ("text_encoder", "text_encoder_2"):
         before = getattr(plain, name).get_input_embeddings().weight
@@ -146,7 +147,7 @@ def test_only_prompts_with_the_trigger_word_are_drawn_otherwise(run: Run, tiny_b
     def drawn(inpainter: Any, prompt: str) -> np.ndarray:
         return np.asarray(inpainter.paint(picture, mask, prompt, sampling=sampling, seed=3))
 
-    inpainter = load_inpainter(base, run.version.weights, device="cpu")
+    inpainter = load_inpainter(base, run.version.adapter, device="cpu")
     named = drawn(inpainter, "bttl01 perfume bottle")
     inpainter.tokens.on = False
     assert (drawn(inpainter, "bttl01 perfume bottle") != named).any()
@@ -168,13 +169,13 @@ def test_without_its_file_or_with_anothers_it_is_refused(version_folder: Path, t
     rows["clip_l"][0, 0] += 1
     save_file(rows, file)
     with pytest.raises(AdapterError, match=r"does not belong to adapter\.safetensors"):
-        load_inpainter(base, version_folder / WEIGHTS, device="cpu")
+        load_inpainter(base, read_adapter(version_folder / WEIGHTS), device="cpu")
     file.write_bytes(b"nothing")
     with pytest.raises(AdapterError, match=r"embeddings\.safetensors .* is damaged"):
-        load_inpainter(base, version_folder / WEIGHTS, device="cpu")
+        load_inpainter(base, read_adapter(version_folder / WEIGHTS), device="cpu")
     file.unlink()
     with pytest.raises(AdapterError, match="tokens are missing") as caught:
-        load_inpainter(base, version_folder / WEIGHTS, device="cpu")
+        load_inpainter(base, read_adapter(version_folder / WEIGHTS), device="cpu")
     assert "copy it with the adapter" in caught.value.hint
 
 
@@ -218,14 +219,14 @@ def test_tokens_that_cannot_be_added_are_refused(tiny_base: Path) -> None:
     pipeline = plain_pipeline(tiny_base)
     with pytest.raises(AdapterMismatch, match="have 8 numbers each, the base's 32"):
         token_embeddings.add_tokens(pipeline, "bttl01", {"clip_l": torch.ones(1, 8), "clip_g": torch.ones(1, 8)})
-    with pytest.raises(ConfigError, match="prodigy knows one learning rate"):
+    with pytest.raises(ConfigError, match="prodigy has a single learning rate"):
         tiny_config(tiny_base, *PIVOTAL, "train.optimizer=prodigy", "train.learning_rate=1")
 
 
 def test_another_adapter_starts_from_the_tokens_too(
     run: Run, workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    origin = load_file(run.version.folder / "embeddings.safetensors")
+    parent = load_file(run.version.folder / "embeddings.safetensors")
     began: list[dict[str, torch.Tensor]] = []
     real = TokenTraining.begin
 
@@ -236,9 +237,9 @@ def test_another_adapter_starts_from_the_tokens_too(
     monkeypatch.setattr(TokenTraining, "begin", watched)
     found = train(workspace, starting_from(tiny_config(tiny_base, *PIVOTAL, "train.steps=2"), run.version.folder))
     assert len(began) == 1
-    assert all(torch.equal(began[0][key], origin[key]) for key in token_embeddings.ENCODERS)
+    assert all(torch.equal(began[0][key], parent[key]) for key in token_embeddings.ENCODERS)
     ended = load_file(found.version.folder / "embeddings.safetensors")
-    assert all(0 < float((ended[key] - origin[key]).abs().max()) < 0.05 for key in ended), "trained on from there"
+    assert all(0 < float((ended[key] - parent[key]).abs().max()) < 0.05 for key in ended), "trained on from there"
     assert found.version.manifest["init_from"]["name"] == "bottle01"
 
 
@@ -246,26 +247,26 @@ def test_another_adapter_starts_from_the_tokens_too(
 def test_tokens_of_another_number_are_a_misfit(run: Run, tiny_base: Path, count: int, said: str) -> None:
     config = tiny_config(tiny_base, *PIVOTAL, f"adapter.token_embeddings={count}")
     with pytest.raises(AdapterMismatch, match=f"with 2 tokens of its own .* has {said}$") as caught:
-        origin_of(run, starting_from(config, run.version.folder))
+        parent_of(run, starting_from(config, run.version.folder))
     assert caught.value.hint.startswith("set adapter.token_embeddings=2")
 
 
-def test_an_origin_whose_tokens_are_lost_is_refused_before_anything_loads(
+def test_a_parent_whose_tokens_are_lost_is_refused_before_anything_loads(
     run: Run, version_folder: Path, tiny_base: Path
 ) -> None:
     config = starting_from(tiny_config(tiny_base, *PIVOTAL), version_folder)
-    assert origin_of(run, config)
+    assert parent_of(run, config)
     (version_folder / "embeddings.safetensors").unlink()
     with pytest.raises(AdapterError, match="tokens are missing"):
-        origin_of(run, config)
+        parent_of(run, config)
 
 
 def starting_from(config: TrainConfig, folder: Path) -> TrainConfig:
     return config.model_copy(update={"adapter": config.adapter.model_copy(update={"init_from": str(folder)})})
 
 
-def origin_of(run: Run, config: TrainConfig) -> object:
-    return find_training_origin(run.workspace, "bottle01", config, check_request(config))
+def parent_of(run: Run, config: TrainConfig) -> object:
+    return find_training_parent(run.workspace, "bottle01", config, check_request(config))
 
 
 def test_several_processes_are_refused_before_anything_loads(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,8 +286,8 @@ def test_exported_they_come_along_as_a_file_other_programs_read(
     assert set(found) == {"clip_l", "clip_g"}
     assert all(torch.equal(found[key], own[key]) for key in own)
     base = resolve_base(str(tiny_base))
-    inpainter = load_inpainter(base, done.path, device="cpu")
+    inpainter = load_inpainter(base, read_adapter(done.path), device="cpu")
     assert inpainter.prompt_tokens("bttl01") == 2 + 2, "placing with the exported file reads them"
     done.embeddings.unlink()
     with pytest.raises(AdapterError, match=r"no bttl01\.safetensors beside out\.safetensors"):
-        load_inpainter(base, done.path, device="cpu")
+        load_inpainter(base, read_adapter(done.path), device="cpu")

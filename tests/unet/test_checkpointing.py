@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.config import validate
 from finetune.core.errors import ConfigError
 from finetune.settings import TrainConfig

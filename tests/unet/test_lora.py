@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.latents.batches import Batch
 from finetune.memory.step_trace import fake_batch
 from finetune.training.loop import predict

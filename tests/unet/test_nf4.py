@@ -13,7 +13,8 @@ from tiny_training import killed_and_resumed, losses, tiny_config, train
 
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters.versions import list_versions
-from finetune.core.basemodel.resolve import load_unet, resolve_base
+from finetune.core.basemodel.load import load_unet
+from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.errors import ConfigError, PackshotError
 from finetune.core.products.catalog import Workspace
@@ -122,7 +123,7 @@ def test_gradients_are_those_of_the_unpacked_weights_and_checkpointing_keeps_the
 def test_training_says_the_size_and_what_it_was(trained: Trained) -> None:
     assert len(trained.losses) == 4
     assert all(0 < loss < 10 for loss in trained.losses)
-    assert "124 layers of the base in nf4: UNet 5 MiB (8 in float32)" in trained.said
+    assert "quantised 124 layers of the base to nf4: the UNet takes 5 MiB (8 in float32)" in trained.said
     (version,) = list_versions(trained.workspace, "bottle01")
     assert version.manifest["config"]["memory"]["quantize"] == "nf4"
     previews = trained.workspace.runs.glob("bottle01/*/previews/*.png")
@@ -183,7 +184,7 @@ def test_the_adapter_acts_on_the_base_as_it_is_and_is_exported_against_it(traine
     base = resolve_base(str(tiny_base))
     unet = fresh_unet(base)
     alone = output(unet)
-    assert adapter_file.attach(unet, version.weights) == version.manifest["modules"] == 124
+    assert adapter_file.attach(unet, version.adapter) == version.manifest["modules"] == 124
     assert float((output(unet) - alone).abs().max()) > 1e-3
     done = export_adapter(version, "kohya", trained.workspace.root / "out.safetensors", device="cpu")
     assert done.modules == 124
@@ -218,13 +219,13 @@ def test_without_bitsandbytes_a_run_ends_before_it_encodes(
     wanted: tuple[str, ...],
     cure: str,
     tiny_base: Path,
-    workspace: Workspace,
+    cold_workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, f"bitsandbytes.{part}", None)
     with pytest.raises(ConfigError, match="bitsandbytes does not load here") as caught:
-        train(workspace, tiny_config(tiny_base, *wanted))
+        train(cold_workspace, tiny_config(tiny_base, *wanted))
     assert cure in caught.value.hint
-    assert not list(workspace.cache.rglob("latents/*"))
+    assert not list(cold_workspace.cache.rglob("latents/*"))

@@ -87,7 +87,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(shop: Path, tmp_pa
     assert [path.name for path in (run / "state").iterdir()] == ["step-000002"]
     again = train(folder)
     assert again.wait() == 0, again.said()
-    assert "going on from step 2" in again.said()
+    assert "resuming from step 2" in again.said()
     (weights,) = folder.glob("adapters/bottle01/0*/adapter.safetensors")
     assert weights.read_bytes() == (shop / "straight").read_bytes()
     assert len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 6
@@ -127,12 +127,15 @@ def test_preparing_too(tmp_path: Path) -> None:
 
 
 def test_what_a_disk_error_is(tmp_path: Path) -> None:
+    def write(part: Path) -> None:
+        (part / "file").write_text("begun", encoding="utf-8")
+        Path("/dev/full").write_text("x", encoding="utf-8")
+
     with (
         pytest.raises(StateWriteError, match="the thing can't be written: No space left") as caught,
         atomic_folder(tmp_path / "thing", "the thing") as part,
     ):
-        (part / "file").write_text("begun", encoding="utf-8")
-        Path("/dev/full").write_text("x", encoding="utf-8")
+        write(part)
     assert list(tmp_path.iterdir()) == []
     assert "goes on from the last checkpoint" in caught.value.hint
     with pytest.raises(Exception, match="serializ") as told:

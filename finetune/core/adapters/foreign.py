@@ -17,10 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.core.adapters.file import ADAPTER_NAME, MANIFEST_KEY, METADATA_KEY, PREFIX, injected_modules
+from finetune.core.adapters.file import (
+    ADAPTER_NAME,
+    MANIFEST_KEY,
+    METADATA_KEY,
+    PREFIX,
+    AdapterHeader,
+    injected_modules,
+    open_header,
+    parse_header,
+)
 from finetune.core.adapters.kohya_names import KOHYA, spellings
-from finetune.core.basemodel.resolve import ResolvedBase, safetensors_header
-from finetune.core.errors import AdapterError, AdapterMismatch, BaseModelError
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.errors import AdapterError, AdapterMismatch
+from finetune.core.storage.safetensors_header import SafetensorsHeader
 
 if TYPE_CHECKING:
     import torch
@@ -67,53 +77,32 @@ class ForeignAdapter:
     text_encoder: int
     """Layers of text encoders, and token embeddings, in the file; they are left out."""
     metadata: dict[str, str] = field(repr=False)
-
-    def manifest(self) -> dict[str, Any]:
-        """What manifests record of it; for a file Packshot exported, with the manifest it carries."""
-        own = self.metadata.get(MANIFEST_KEY)
-        try:
-            carried = dict(json.loads(own)) if own else {}
-        except (TypeError, ValueError) as error:
-            raise AdapterError(f"the manifest in {self.path.name} is damaged", "export it again") from error
-        ranks = sorted({self.shapes[parts[DOWN]][0] for parts in self.layers.values()})
-        return carried | {
-            "foreign": {
-                "file": self.path.name,
-                "layout": self.layout,
-                "layers": len(self.layers),
-                "ranks": ranks,
-                "text_encoder_layers_left_out": self.text_encoder,
-                "metadata": {k: self.metadata[k] for k in _SHOWN if k in self.metadata},
-            }
-        }
+    manifest: dict[str, Any] = field(repr=False)
+    """What manifests record of it; of a file that Packshot exported, with the manifest it carries."""
 
 
-def is_foreign(path: Path) -> bool:
-    """Is this a safetensors file that Packshot did not write as a version's own?
-
-    False also for what is no such file at all: reading it as an adapter of Packshot then says what is wrong.
-    """
-    try:
-        header = safetensors_header(path, path.name)
-    except (BaseModelError, OSError):
-        return False
-    keys = [key for key in header if key != "__metadata__"]
-    carried = MANIFEST_KEY in (header.get("__metadata__") or {})
-    return bool(keys) and not (carried and all(key.startswith(PREFIX) for key in keys))
+Adapter = AdapterHeader | ForeignAdapter
+"""Any LoRA file that pictures can be drawn with."""
 
 
-def read_foreign(path: Path) -> ForeignAdapter:
-    """Read the header of another trainer's LoRA file.
+def read_adapter(path: Path) -> Adapter:
+    """The header of any LoRA file: a version's own, or one of another trainer or of the export.
 
     Raises:
-        AdapterError: it is damaged, incomplete, no LoRA of a UNet, or by a method Packshot does not read.
+        AdapterError: It is missing, damaged, incomplete, not a LoRA of a UNet, or of a method Packshot does not read.
     """
-    try:
-        header = safetensors_header(path, path.name)
-        metadata = {str(k): str(v) for k, v in (header.pop("__metadata__", None) or {}).items()}
-        shapes = {key: tuple(int(side) for side in entry["shape"]) for key, entry in header.items()}
-    except (BaseModelError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"{path.name} is damaged", "download it again") from error
+    header = open_header(path)
+    own = MANIFEST_KEY in header.metadata and all(key.startswith(PREFIX) for key in header.shapes)
+    return parse_header(path, header) if own or not header.shapes else parse_foreign(path, header)
+
+
+def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
+    """Interpret the header of another trainer's LoRA file.
+
+    Raises:
+        AdapterError: It is incomplete, not a LoRA of a UNet, or of a method Packshot does not read.
+    """
+    shapes = header.shapes
     text = {key for key in shapes if _TEXT.match(key)}
     strange: list[str] = []
     layers: dict[str, dict[str, str]] = {}
@@ -134,7 +123,26 @@ def read_foreign(path: Path) -> ForeignAdapter:
         )
     start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
     layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
-    return ForeignAdapter(path, layout, layers, shapes, len({_split(key)[0] for key in text}), metadata)
+    left_out = len({_split(key)[0] for key in text})
+    facts = {
+        "file": path.name,
+        "layout": layout,
+        "layers": len(layers),
+        "ranks": sorted({shapes[parts[DOWN]][0] for parts in layers.values()}),
+        "text_encoder_layers_left_out": left_out,
+        "metadata": {key: header.metadata[key] for key in _SHOWN if key in header.metadata},
+    }
+    manifest = _carried_manifest(path, header.metadata) | {"foreign": facts}
+    return ForeignAdapter(path, layout, layers, shapes, left_out, header.metadata, manifest)
+
+
+def _carried_manifest(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The manifest that an exported file carries; empty for one of another trainer."""
+    own = metadata.get(MANIFEST_KEY)
+    try:
+        return dict(json.loads(own)) if own else {}
+    except (TypeError, ValueError) as error:
+        raise AdapterError(f"the manifest in {path.name} is damaged", "export it again") from error
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.core.adapters.file import MANIFEST, WEIGHTS, read_header
-from finetune.core.adapters.foreign import is_foreign, read_foreign
+from finetune.core.adapters.file import WEIGHTS, read_header
+from finetune.core.adapters.foreign import Adapter, read_adapter
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace, check_sku_name
 from finetune.core.storage.durable import write_text
@@ -30,16 +30,24 @@ class AdapterVersion:
     number: str
     """`0001`, or the name of the folder or file for an adapter outside the workspace."""
     folder: Path
-    manifest: dict[str, Any]
+    adapter: Adapter
+    """The header of its file."""
     published: bool
-    """Is it the one `current` names?"""
-    file: Path | None = None
-    """The adapter file where it was given as such, Packshot's or another trainer's; else it lies in `folder`."""
+    """Whether it is the one that `current` names."""
 
     @property
     def weights(self) -> Path:
         """The adapter file."""
-        return self.file or self.folder / WEIGHTS
+        return self.adapter.path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """How it was made; of another trainer's file what is known of that."""
+        return self.adapter.manifest
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether it is one of the numbered versions of a SKU's folder, not a file or folder given by its path."""
+        return self.weights.resolve() == (folder / self.number / WEIGHTS).resolve()
 
 
 def list_versions(workspace: Workspace, sku: str) -> list[AdapterVersion]:
@@ -76,13 +84,11 @@ def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> A
 
 
 def _read(sku: str, number: str, folder: Path, published: bool) -> AdapterVersion:
-    _, manifest, _ = read_header(folder / WEIGHTS)
-    return AdapterVersion(sku, number, folder, manifest, published)
+    return AdapterVersion(sku, number, folder, read_header(folder / WEIGHTS), published)
 
 
 def _read_file(sku: str, path: Path) -> AdapterVersion:
-    manifest = read_foreign(path).manifest() if is_foreign(path) else read_header(path)[1]
-    return AdapterVersion(sku, path.name, path.parent, manifest, published=False, file=path)
+    return AdapterVersion(sku, path.name, path.parent, read_adapter(path), published=False)
 
 
 def next_number(workspace: Workspace, sku: str) -> str:
@@ -128,7 +134,7 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
     """
     version = find_version(workspace, sku, number)
     folder = workspace.adapters / sku
-    if version.file is not None or version.folder != folder / version.number:
+    if not version.is_in(folder):
         raise AdapterError(f"'{number}' is no version of '{sku}' in this workspace", "only such a one is published")
     before = read_current(workspace, sku)
     if before == version.number:
@@ -154,8 +160,3 @@ def rollback(workspace: Workspace, sku: str, *, when: str) -> AdapterVersion:
         if entry["to"] == current and entry["from"] in existing and entry["reason"] != "rollback":
             return promote(workspace, sku, entry["from"], reason="rollback", when=when)
     raise AdapterError(f"'{sku}' has no earlier published version", f"packshot adapters list {sku} shows all versions")
-
-
-def manifest_file(version: AdapterVersion) -> Path:
-    """The manifest beside the weights, for people; the header of the weights holds the same."""
-    return version.folder / MANIFEST

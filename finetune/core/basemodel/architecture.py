@@ -74,7 +74,7 @@ def check_architecture(
         raise BaseModelError(f"base '{model}' is no SDXL that Packshot knows: {strange}", HINT)
 
 
-def check_weights(part: str, shapes: dict[str, list[int]], config: dict[str, Any], model: str) -> None:
+def check_weights(part: str, shapes: dict[str, tuple[int, ...]], config: dict[str, Any], model: str) -> None:
     """Hold the tensors of a part's weight files against its configuration.
 
     Args:
@@ -99,18 +99,18 @@ def check_weights(part: str, shapes: dict[str, list[int]], config: dict[str, Any
         )
 
 
-def check_single_file(header: dict[str, Any], name: str) -> int:
-    """Hold the header of a checkpoint in the original layout against SDXL's; returns the UNet's input channels.
+def check_single_file(shapes: dict[str, tuple[int, ...]], name: str) -> int:
+    """Hold the tensors of a checkpoint in the original layout against SDXL's; returns the UNet's input channels.
 
     Raises:
         BaseModelError: it is another model, the refiner, or lacks a part.
     """
     hint = "give an SDXL base or inpainting checkpoint"
-    if UNET_INPUT not in header or UNET_VECTOR not in header:
+    if UNET_INPUT not in shapes or UNET_VECTOR not in shapes:
         raise BaseModelError(f"'{name}' is no SDXL checkpoint", hint)
-    if header[UNET_VECTOR]["shape"][-1:] == [REFINER_VECTOR]:
+    if shapes[UNET_VECTOR][-1:] == (REFINER_VECTOR,):
         raise BaseModelError(f"'{name}' is SDXL's refiner, which is not trained on its own", hint)
-    if missing := [key for key in SINGLE_FILE_PARTS if key not in header]:
+    if missing := [key for key in SINGLE_FILE_PARTS if key not in shapes]:
         parts = ", ".join(SINGLE_FILE_PARTS[key] for key in missing)
         raise BaseModelError(f"checkpoint '{name}' has no {parts}", "give one with text encoders and VAE baked in")
-    return int(header[UNET_INPUT]["shape"][1])
+    return int(shapes[UNET_INPUT][1])

@@ -1,30 +1,23 @@
-"""Which base a reference means, whether it is on disk, and the one place that loads it.
+"""Which base a reference means, and whether it is on disk, complete, and an SDXL.
 
 A reference is `embedded`, a hub id (`diffusers/stable-diffusion-xl-1.0-inpainting-0.1`), a folder in diffusers'
-layout, or a single-file `.safetensors` checkpoint. `resolve_base` reads configurations and headers only (no torch),
-so that every complaint comes before anything is loaded; `load_pipeline` and `load_unet` are the only calls of
-`from_pretrained` and `from_single_file` in Packshot.
+layout, or a single-file `.safetensors` checkpoint. Only configurations and headers are read, without torch, so that
+every complaint comes before anything is loaded.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from finetune.core import fingerprint
 from finetune.core.basemodel import architecture
-from finetune.core.basemodel.clip_vocabulary import load_tokenizer
-from finetune.core.device import is_out_of_memory
-from finetune.core.errors import BaseModelError, OutOfMemory
-
-if TYPE_CHECKING:
-    import torch
-    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+from finetune.core.errors import BaseModelError
+from finetune.core.storage.safetensors_header import SafetensorsHeader, UnreadableHeader, read_safetensors_header
 
 EMBEDDED = "embedded"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -151,10 +144,9 @@ def _weight_files(folder: Path, model: str) -> list[Path]:
     if not files:
         raise BaseModelError(f"base '{model}' has no safetensors weights in {folder.name}/", "download it again, whole")
     chosen = [f for f in files if ".fp16." not in f.name] or files
-    shapes: dict[str, list[int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in chosen:  # a download that broke off is noticed now, not when it is loaded
-        header = safetensors_header(file, model)
-        shapes |= {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        shapes |= _header(file, model).shapes
     architecture.check_weights(folder.name, shapes, _read_json(folder / "config.json", model), model)
     return chosen
 
@@ -207,8 +199,8 @@ def resolve_single_file(model: str, path: Path, config: Path | None = None) -> R
     Raises:
         BaseModelError: it is cut short, or no SDXL checkpoint.
     """
-    header = safetensors_header(path, model)
-    channels = architecture.check_single_file(header, path.name)
+    header = _header(path, model)
+    channels = architecture.check_single_file(header.shapes, path.name)
     config = config or single_file_config(channels, model)
     unet, vae = (_read_json(config / part / "config.json", model) for part in ("unet", "vae"))
     return ResolvedBase(
@@ -222,14 +214,13 @@ def resolve_single_file(model: str, path: Path, config: Path | None = None) -> R
         prediction_type=_marked_prediction_type(header),
         variant=None,
         fingerprint=_sampled(path),
-        zero_snr=ZERO_SNR_KEY in header,
+        zero_snr=ZERO_SNR_KEY in header.shapes,
     )
 
 
-def _marked_prediction_type(header: dict[str, Any]) -> str:
+def _marked_prediction_type(header: SafetensorsHeader) -> str:
     """What a checkpoint says its UNet predicts: by the empty tensor `v_pred`, or by Stability's modelspec metadata."""
-    metadata = header.get("__metadata__", {})
-    marked = V_PREDICTION_KEY in header or metadata.get("modelspec.prediction_type") == "v"
+    marked = V_PREDICTION_KEY in header.shapes or header.metadata.get("modelspec.prediction_type") == "v"
     return "v_prediction" if marked else "epsilon"
 
 
@@ -239,29 +230,23 @@ def single_file_config(channels: int, model: str) -> Path:
     return Path(__file__).resolve().parent / "sdxl" / kind
 
 
-def safetensors_header(path: Path, model: str) -> dict[str, Any]:
-    """The JSON header of a safetensors file, read without its tensors.
+def _header(path: Path, model: str) -> SafetensorsHeader:
+    """The header of a weight file.
 
     Raises:
-        BaseModelError: it is not a safetensors file (pickled checkpoints are never opened), or it is cut short.
+        BaseModelError: It is not a safetensors file (pickled checkpoints are never opened), or it is cut short.
     """
     try:
-        with path.open("rb") as handle:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            if length > 100 << 20:
-                raise ValueError("header too long")
-            header = json.loads(handle.read(length))
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        return read_safetensors_header(path)
+    except UnreadableHeader as error:
+        if error.cut:
+            found = f"{path.name} has {path.stat().st_size} bytes, which is not the size its header describes"
+            raise BaseModelError(f"'{model}' is damaged: {found}", "download it again") from error
         raise BaseModelError(
             f"'{model}' is not a safetensors file", "convert it first; pickles are not opened"
         ) from error
-    if path.stat().st_size != (whole := 8 + length + max(ends, default=0)):
-        raise BaseModelError(
-            f"'{model}' is damaged: {path.name} has {path.stat().st_size} bytes, not {whole}", "download it again"
-        )
-    assert isinstance(header, dict)
-    return header
+    except OSError as error:
+        raise BaseModelError(f"{path} can't be read: {error.strerror or error}", "check its permissions") from error
 
 
 def _read_json(path: Path, model: str) -> dict[str, Any]:
@@ -276,77 +261,3 @@ def _read_json(path: Path, model: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again")
     return data
-
-
-def load_pipeline(
-    base: ResolvedBase, *, dtype: torch.dtype, device: str, without: tuple[str, ...] = ()
-) -> StableDiffusionXLInpaintPipeline:
-    """Load a base as diffusers' inpainting pipeline, on `device`, in `dtype`.
-
-    Args:
-        without: parts left out, for example `("unet",)` while caching or everything else while training.
-
-    Raises:
-        BaseModelError: weights are missing or do not fit their configuration.
-        OutOfMemory: they do not fit the machine.
-    """
-    from diffusers import StableDiffusionXLInpaintPipeline
-    from diffusers.utils import logging as diffusers_logging
-
-    diffusers_logging.disable_progress_bar()  # that of the loader: it has no setting in the environment
-    left_out: dict[str, Any] = dict.fromkeys(without)
-    try:
-        if base.layout == "single-file":
-            pipeline = _load_single_file(base, dtype, left_out)
-        else:
-            pipeline = StableDiffusionXLInpaintPipeline.from_pretrained(
-                str(base.path),
-                dtype=dtype,
-                variant=base.variant,
-                local_files_only=True,
-                use_safetensors=True,
-                add_watermarker=False,
-                **left_out,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise OutOfMemory(f"memory does not suffice to load base '{base.name}'", "close other programs") from error
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise BaseModelError(f"base '{base.name}' could not be loaded: {reason}", "is the download whole?") from error
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
-    return pipeline
-
-
-def _load_single_file(
-    base: ResolvedBase, dtype: torch.dtype, left_out: dict[str, Any]
-) -> StableDiffusionXLInpaintPipeline:
-    """Load a checkpoint in the original layout, from it and the shipped configuration alone."""
-    from diffusers import EulerDiscreteScheduler, StableDiffusionXLInpaintPipeline
-
-    scheduler = EulerDiscreteScheduler.from_pretrained(str(base.config), subfolder="scheduler", local_files_only=True)
-    if base.prediction_type == "v_prediction":
-        settings: dict[str, Any] = {"prediction_type": "v_prediction"}
-        if base.zero_snr:
-            # the last step then is pure noise, and has to be among those that sampling takes
-            settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-        scheduler = EulerDiscreteScheduler.from_config(scheduler.config, **settings)
-    # diffusers looks for the tokenizers' vocabulary on the hub, even with local_files_only: they are passed in
-    tokenizers = {t: load_tokenizer(base.config / t) for t in ("tokenizer", "tokenizer_2") if t not in left_out}
-    parts = {"scheduler": scheduler, **tokenizers, **left_out}
-    return StableDiffusionXLInpaintPipeline.from_single_file(
-        str(base.path),
-        config=str(base.config),
-        dtype=dtype,
-        local_files_only=True,
-        add_watermarker=False,
-        **parts,
-    )
-
-
-def load_unet(base: ResolvedBase, *, dtype: torch.dtype, device: str) -> tuple[UNet2DConditionModel, Any]:
-    """The UNet, frozen, and the scheduler of a base; nothing else is kept in memory."""
-    others = tuple(p for p in PARTS if p not in ("unet", "scheduler"))
-    pipeline = load_pipeline(base, dtype=dtype, device=device, without=others)
-    unet = pipeline.unet.requires_grad_(False)
-    return unet, pipeline.scheduler

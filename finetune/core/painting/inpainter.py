@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +16,16 @@ from PIL import Image
 
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import foreign, token_embeddings
-from finetune.core.basemodel.resolve import ResolvedBase, load_pipeline
+from finetune.core.adapters.foreign import Adapter, ForeignAdapter
+from finetune.core.basemodel.load import load_pipeline
+from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.core.pictures.masks import Mask
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLInpaintPipeline
+    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
     from torch import Tensor
 
 MAX_PROMPT_TOKENS = 77
@@ -135,7 +136,7 @@ class Inpainter:
             RGB of the same size: all of it decoded from latents, the unmasked part too.
 
         Raises:
-            OutOfMemory: The device's memory does not suffice.
+            OutOfMemory: The device has too little memory.
         """
         import torch
 
@@ -163,7 +164,7 @@ class Inpainter:
                 raise
             forget_frames(error)
             raise OutOfMemory(
-                f"the device's memory does not suffice to draw a picture of {width}x{height} pixels",
+                f"the device has too little memory to draw a picture of {width}x{height} pixels",
                 "close other programs that use the device",
             ) from error
 
@@ -226,47 +227,48 @@ def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> N
 
 def load_inpainter(
     base: ResolvedBase,
-    weights: Path | None,
+    adapter: Adapter | None,
     *,
     scale: float = 1.0,
     precision: str = "auto",
     device: str = "auto",
 ) -> Inpainter:
-    """Load a base and, where given, an adapter file into it: Packshot's own or another trainer's.
+    """Load a base and, where given, an adapter into it: Packshot's own or another trainer's.
 
     Args:
         base: The base.
-        weights: The adapter file; None for the base alone.
+        adapter: The adapter, its header read; None for the base alone.
         scale: Strength of the adapter, 1 as trained.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         AdapterMismatch: The adapter does not fit the base.
-        AdapterError: The file is missing, damaged, or no LoRA for SDXL's UNet; or its tokens are damaged.
+        AdapterError: Its tokens are missing or damaged.
         BaseModelError: The base cannot be loaded.
     """
     where = pick_device(device)
-    other = foreign.read_foreign(weights) if weights is not None and foreign.is_foreign(weights) else None
-    manifest = other.manifest() if other else adapter_file.read_header(weights)[1] if weights is not None else None
-    if manifest is not None:
-        adapter_file.check_fits(manifest, base)
-    if other is not None:
-        foreign.check_foreign(other, base)
-        if other.text_encoder:
+    if adapter is not None:
+        adapter_file.check_fits(adapter.manifest, base)
+    if isinstance(adapter, ForeignAdapter):
+        foreign.check_foreign(adapter, base)
+        if adapter.text_encoder:
             warn(
-                f"{other.text_encoder} text encoder layers in {other.path.name} are ignored: Packshot adapts the UNet "
-                "alone, so pictures may differ from those of other programs"
+                f"{adapter.text_encoder} text encoder layers in {adapter.path.name} are ignored: Packshot adapts the "
+                "UNet alone, so pictures may differ from those of other programs"
             )
     # a file that Packshot exported for other programs carries its tokens too
-    embeddings = token_embeddings.read_embeddings(weights, manifest) if weights is not None and manifest else None
+    embeddings = token_embeddings.read_embeddings(adapter.path, adapter.manifest) if adapter is not None else None
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device="cpu")
-    if other is not None:
-        modules = foreign.attach_foreign(pipeline.unet, other, base.name)
-    else:
-        modules = adapter_file.attach(pipeline.unet, weights) if weights is not None else 0
+    modules = _attach(pipeline.unet, adapter, base) if adapter is not None else 0
     tokens = token_embeddings.add_tokens(pipeline, *embeddings) if embeddings else None
     bring_to_device(pipeline, where)
     inpainter = Inpainter(base, pipeline, modules, tokens)
     inpainter.set_adapter_scale(scale)
     return inpainter
+
+
+def _attach(unet: UNet2DConditionModel, adapter: Adapter, base: ResolvedBase) -> int:
+    if isinstance(adapter, ForeignAdapter):
+        return foreign.attach_foreign(unet, adapter, base.name)
+    return adapter_file.attach(unet, adapter)

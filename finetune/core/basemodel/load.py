@@ -1,0 +1,88 @@
+"""Loading a base. No other module calls `from_pretrained` or `from_single_file` of a diffusion model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from finetune.core.basemodel.clip_vocabulary import load_tokenizer
+from finetune.core.basemodel.resolve import PARTS, ResolvedBase
+from finetune.core.device import is_out_of_memory
+from finetune.core.errors import BaseModelError, OutOfMemory
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+
+
+def load_pipeline(
+    base: ResolvedBase, *, dtype: torch.dtype, device: str, without: tuple[str, ...] = ()
+) -> StableDiffusionXLInpaintPipeline:
+    """Load a base as diffusers' inpainting pipeline, on `device`, in `dtype`.
+
+    Args:
+        without: parts left out, for example `("unet",)` while caching or everything else while training.
+
+    Raises:
+        BaseModelError: weights are missing or do not fit their configuration.
+        OutOfMemory: they do not fit the machine.
+    """
+    from diffusers import StableDiffusionXLInpaintPipeline
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.disable_progress_bar()  # that of the loader: it has no setting in the environment
+    left_out: dict[str, Any] = dict.fromkeys(without)
+    try:
+        if base.layout == "single-file":
+            pipeline = _load_single_file(base, dtype, left_out)
+        else:
+            pipeline = StableDiffusionXLInpaintPipeline.from_pretrained(
+                str(base.path),
+                dtype=dtype,
+                variant=base.variant,
+                local_files_only=True,
+                use_safetensors=True,
+                add_watermarker=False,
+                **left_out,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"memory does not suffice to load base '{base.name}'", "close other programs") from error
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise BaseModelError(f"base '{base.name}' could not be loaded: {reason}", "is the download whole?") from error
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(device)
+    return pipeline
+
+
+def _load_single_file(
+    base: ResolvedBase, dtype: torch.dtype, left_out: dict[str, Any]
+) -> StableDiffusionXLInpaintPipeline:
+    """Load a checkpoint in the original layout, from it and the shipped configuration alone."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLInpaintPipeline
+
+    scheduler = EulerDiscreteScheduler.from_pretrained(str(base.config), subfolder="scheduler", local_files_only=True)
+    if base.prediction_type == "v_prediction":
+        settings: dict[str, Any] = {"prediction_type": "v_prediction"}
+        if base.zero_snr:
+            # the last step then is pure noise, and has to be among those that sampling takes
+            settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        scheduler = EulerDiscreteScheduler.from_config(scheduler.config, **settings)
+    # diffusers looks for the tokenizers' vocabulary on the hub, even with local_files_only: they are passed in
+    tokenizers = {t: load_tokenizer(base.config / t) for t in ("tokenizer", "tokenizer_2") if t not in left_out}
+    parts = {"scheduler": scheduler, **tokenizers, **left_out}
+    return StableDiffusionXLInpaintPipeline.from_single_file(
+        str(base.path),
+        config=str(base.config),
+        dtype=dtype,
+        local_files_only=True,
+        add_watermarker=False,
+        **parts,
+    )
+
+
+def load_unet(base: ResolvedBase, *, dtype: torch.dtype, device: str) -> tuple[UNet2DConditionModel, Any]:
+    """The UNet, frozen, and the scheduler of a base; nothing else is kept in memory."""
+    others = tuple(p for p in PARTS if p not in ("unet", "scheduler"))
+    pipeline = load_pipeline(base, dtype=dtype, device=device, without=others)
+    unet = pipeline.unet.requires_grad_(False)
+    return unet, pipeline.scheduler
