@@ -234,7 +234,7 @@ def _prepare_all(workspace: Workspace, config: NightlyConfig, plan: list[NightSt
     due = [entry for entry in plan if entry.action != "fail"]
     if all(entry.action == "nothing" for entry in due):
         return {}
-    problems = {}
+    problems: dict[str, str] = {}
     for entry in due:
         if entry.action == "train" or not _is_prepared(workspace, entry.sku):
             log = folder / f"{entry.sku}.log"
