@@ -14,9 +14,10 @@ PHOTOS ?=
 MODELS ?=
 WORKSPACE ?= .
 ARGS ?=
-WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
+# a file stays with one worker, which makes what its tests share once; heavy files go first (tests/conftest.py)
+WORKERS ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # a thread a process: what two torch processes with all cores each do to one another is tenfold
-TEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q $(WORKERS)
+TEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q
 
 BIN := .venv/bin
 PACKSHOT := $(BIN)/packshot
@@ -60,11 +61,11 @@ nightly: setup  ## Retrain what is stale, gate, promote, report
 doctor: setup  ## What this machine can do
 	@$(PACKSHOT) doctor $(IN)
 
-test: setup  ## All tests but those that need a GPU
-	@$(TEST) -m "not gpu" $(ARGS)
+test: setup  ## All tests but those that need a GPU; the slowest and the CPU time are shown
+	@$(TEST) $(WORKERS) -m "not gpu" --durations=20 $(ARGS)
 
-test-fast: setup  ## Unit and tiny tiers only
-	@$(TEST) -m "not gpu and not e2e and not slow" $(ARGS)
+test-fast: setup  ## The unit tier alone: no model, under a minute of CPU
+	@$(TEST) -m "not (tiny or e2e or slow or gpu)" $(ARGS)
 
 format: setup  ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -28,12 +28,13 @@ from finetune.adapters.init_from import Parent
 from finetune.core import fingerprint
 from finetune.core.adapters import versions
 from finetune.core.commands import ERROR_FILE
-from finetune.core.config import Strict, apply_overrides, find_config, gate_path, read_yaml, validate
+from finetune.core.config import Strict, apply_overrides, find_config, gate_path, validate
 from finetune.core.console import say
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import read_prepared
 from finetune.core.storage.durable import write_text
+from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 
 Outcome = Literal["up to date", "promoted", "gate not met", "failed"]

@@ -1,7 +1,6 @@
-"""Scene to delivery size, product over it, and the proof that the product is still itself.
+"""The proof that the product in a picture is still the packshot's: its core, byte for byte.
 
-The scene comes out of the autoencoder at the base's size and is brought to the delivery size; the product's own
-pixels go over it by true alpha, outward only: no painted pixel gets inside the core. Writes nothing.
+The *core* is every pixel of the product whose alpha is 255 and which is opaque.
 """
 
 from __future__ import annotations
@@ -12,79 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
+from finetune.core.compositing.finish import bring_to_size
 from finetune.core.compositing.glass import composite_glass
 from finetune.core.compositing.placement import Placed
-from finetune.core.pictures.images import Array, Floats
-from finetune.core.pictures.masks import Mask, dilate
-
-STREAK = 0.2
-"""Blur of what is carried up to the product's edge, over the distance it is carried: it would show streaks."""
+from finetune.core.pictures.images import Array
+from finetune.core.pictures.masks import Mask
 
 
 @dataclass(frozen=True)
 class CoreCheck:
-    """What became of the product's core in a finished picture."""
+    """The product's core in a picture, compared with the packshot's."""
 
     pixels: int
     max_difference: int
-    """Largest difference of any channel, 0..255; anything but 0 is a defect."""
+    """Largest difference of any channel, 0..255; anything but 0 is a bug."""
     sha256: str
-    """Over the core's RGB bytes, row by row."""
-
-
-def bring_to_size(scene: Image.Image, size: int) -> Image.Image:
-    """Resample the square scene to `size` pixels (Lanczos)."""
-    if scene.size == (size, size):
-        return scene
-    return scene.resize((size, size), Image.Resampling.LANCZOS)
-
-
-def clear_fringe(scene: Array, matte: Floats, reach: float) -> Array:
-    """Replace what was painted within `reach` pixels of the product by what was painted beyond.
-
-    The base paints the product's edge too, softened by its autoencoder: upscaled, it would stand around the sharp
-    cutout as a seam of the product's own colours. The nearest clean pixel is carried up to the edge
-    instead, so that lines of the ground run on; farther than `reach` from the product no byte changes.
-
-    Args:
-        scene: (H, W, 3) uint8. matte: (H, W) in 0..1. reach: pixels of the scene; 0 changes nothing.
-    """
-    if reach <= 0:
-        return scene
-    tainted = dilate(np.asarray(matte > 0), reach)
-    if not tainted.any() or tainted.all():
-        return scene
-    nearest = ndimage.distance_transform_edt(tainted, return_distances=False, return_indices=True)
-    carried = scene[nearest[0], nearest[1]].astype(np.float32)
-    soft = ndimage.gaussian_filter(carried, (STREAK * reach, STREAK * reach, 0))
-    return np.where(tainted[..., None], np.clip(soft + 0.5, 0, 255), scene).astype(np.uint8)
-
-
-def add_grain(scene: Array, sigma: float, rng: np.random.Generator) -> Array:
-    """Film grain: the same normal noise on all three channels, `sigma` in 8-bit steps, weaker in black and white.
-
-    Breaks up the banding of an upscaled scene and its contrast to the product's own grain.
-    """
-    if sigma <= 0:
-        return scene
-    noise = rng.standard_normal(scene.shape[:2]) * sigma
-    tone = scene.mean(axis=2) / 255.0
-    weight = 0.35 + 0.65 * 4.0 * tone * (1.0 - tone)
-    return np.asarray(np.clip(scene + (noise * weight)[..., None] + 0.5, 0, 255), dtype=np.uint8)
-
-
-def put_product_over(product: Array, matte: Floats, scene: Array, glass: Array | None = None) -> Array:
-    """out = alpha * product + (1 - alpha) * scene in linear light; where alpha is 1 the product's bytes are copied.
-
-    Glass, where there is some, shows the scene through itself (`finetune.core.compositing.glass`).
-
-    Args:
-        product: (H, W, 3) uint8. matte: (H, W) in 0..1. scene: (H, W, 3) uint8.
-        glass: (H, W, 4) uint8, or None.
-    """
-    return composite_glass(product, matte, scene, glass)
+    """Of the core's RGB bytes, row by row."""
 
 
 def core_sha256(picture: Array, core: Mask) -> str:
@@ -93,10 +36,12 @@ def core_sha256(picture: Array, core: Mask) -> str:
 
 
 def check_core(picture: Array, product: Array, core: Mask) -> CoreCheck:
-    """Compare a finished picture with the resampled packshot where its alpha is 255.
+    """Compare the core of a picture with the resampled packshot's.
 
     Args:
-        picture: (H, W, 3) uint8, read back from the file. product: the same shape. core: (H, W) bool.
+        picture: (H, W, 3) uint8, read back from the file.
+        product: (H, W, 3) uint8, the packshot on the picture's canvas.
+        core: (H, W) bool.
     """
     difference = np.abs(picture[core].astype(np.int16) - product[core].astype(np.int16))
     return CoreCheck(
@@ -106,13 +51,17 @@ def check_core(picture: Array, product: Array, core: Mask) -> CoreCheck:
     )
 
 
-def core_difference(scene: Image.Image, placed: Placed, size: int) -> int:
-    """Largest change of the product's core in a preserve picture of this scene, through blending and PNG.
+def core_difference(scene: Image.Image, placed: Placed) -> int:
+    """Largest change of the product's core in a preserve picture of a scene, through compositing and PNG.
 
-    Uses the very functions `place` delivers with. 0 is the only value that passes anywhere.
+    Uses the functions `place` delivers with; only 0 passes.
+
+    Args:
+        scene: RGB, square, at the base's size.
+        placed: The product on the delivered picture's canvas.
     """
-    under = np.asarray(bring_to_size(scene, size))
-    picture = put_product_over(placed.rgb, placed.matte, under)
+    under = np.asarray(bring_to_size(scene, placed.canvas.width))
+    picture = composite_glass(placed.rgb, placed.matte, under, None)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG")
     with Image.open(file) as opened:

@@ -1,12 +1,12 @@
-"""The recipe behind `packshot evaluate`: does this adapter draw this product? Judged where it does the drawing.
+"""The recipe behind `packshot evaluate`: does this adapter draw this product?
 
-The product is drawn into a box of fixed scenes with fixed seeds, with the adapter and without, and both are held
-against the packshots and the adapter against the product's siblings. An adapter of zeros draws what the base draws
-and gains nothing; a sibling's adapter draws the sibling. Preserve pictures are checked besides, with one bar: not one
+The product is drawn into a box of fixed scenes with fixed seeds, with the adapter and without, and both pictures are
+compared with the packshots, and the adapter's with the product's siblings. An adapter of zeros draws what the base
+draws and gains nothing; a sibling's adapter draws the sibling. Preserve pictures are checked too, with one bar: not a
 byte of the core may change.
 
 Writes `fidelity.json` and `fidelity.png` into the adapter's folder, or under runs/ when the adapter belongs to another
-product. A report whose inputs have not changed is not made again.
+product. A report whose inputs have not changed is kept, with today's bars applied.
 """
 
 from __future__ import annotations
@@ -15,35 +15,44 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.adapters.file import check_fits
-from finetune.core.adapters.versions import AdapterVersion, find_version
-from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
-from finetune.core.compositing import placement as compose
+from finetune.core.adapters.versions import AdapterVersion
+from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.console import say, warn
 from finetune.core.environment import tool
-from finetune.core.errors import AdapterError, CatalogError, ConfigError, RunError
+from finetune.core.errors import AdapterError, RunError
 from finetune.core.fidelity import gate, references, scoring
-from finetune.core.fidelity.insert_pictures import DRAWINGS, DrawingRoom, Request, product_box, requests_for
-from finetune.core.fidelity.measures import Score
-from finetune.core.painting.inpainter import MAX_PROMPT_TOKENS, Sampling, load_inpainter
+from finetune.core.fidelity.insert_pictures import (
+    INSERT_FORMAT,
+    InsertRenderer,
+    InsertRequest,
+    product_box,
+    requests_for,
+)
+from finetune.core.fidelity.measures import MEASURES_FORMAT, Score
+from finetune.core.painting.inpainter import Sampling, load_inpainter
+from finetune.core.painting.pictures import InsertBox
 from finetune.core.pictures.contact_sheet import contact_sheet
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
-from finetune.core.products.catalog import Workspace, load_set
-from finetune.core.products.prepared import PreparedSet, require_prepared
+from finetune.core.products.catalog import Workspace
+from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import write_text
 from inference import delivery
+from inference.request import find_subject, warn_of_another_product
 
-FORMAT = 1
+FORMAT = 2
+"""Of the file `fidelity.json`."""
 REPORT, SHEET = "fidelity.json", "fidelity.png"
 PRESERVE_SIZE = 1024
-"""Side of the preserve pictures whose core is checked: what `place` delivers by default."""
+"""Side of the preserve pictures whose core is checked: the default of `place`."""
 METHODS = {
     "palette": "CIEDE2000 between k-means palettes in CIELAB, earth mover's distance",
     "layout": "CIEDE2000 in place after a blur of 4 %",
@@ -52,8 +61,8 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is judged and against what, found and checked before a model is loaded."""
+class Evaluation:
+    """What is evaluated and what it is compared with, found and checked before a model is loaded."""
 
     workspace: Workspace
     prepared: PreparedSet
@@ -66,15 +75,20 @@ class Subject:
     box: Box
     """The product's box in a picture of the base's size."""
 
-    @property
+    @cached_property
+    def adapter(self) -> str:
+        """Fingerprint of the adapter file."""
+        return fingerprint.of_file(self.version.weights)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """All that decides the report."""
+        """Fingerprint of all that decides the report, except the bars."""
         pictures = self.config.model_dump(mode="json", exclude={"rules"})
         return fingerprint.of_value(
             {
-                "format": [FORMAT, DRAWINGS],
+                "format": [FORMAT, INSERT_FORMAT, MEASURES_FORMAT],
                 "sku": self.prepared.sku,
-                "adapter": fingerprint.of_file(self.version.weights),
+                "adapter": self.adapter,
                 "base": self.base.fingerprint,
                 "prepared": self.prepared.fingerprint,
                 "siblings": {sku: prepared.fingerprint for sku, prepared in self.siblings.items()},
@@ -85,12 +99,12 @@ class Subject:
 
     @property
     def folder(self) -> Path:
-        """Where the report belongs: never into the folder of another product's adapter."""
+        """Where the report belongs: never in the folder of another product's adapter."""
         if self.version.is_in(self.workspace.adapters / self.prepared.sku):
             return self.version.folder
         return self.workspace.runs / self.prepared.sku / f"evaluate-{self.fingerprint}"
 
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[InsertRequest]:
         """Every scene with every seed."""
         pictures = self.config.pictures
         pairs = [(scene, seed) for scene in pictures.scenes for seed in pictures.seeds]
@@ -108,124 +122,110 @@ def evaluate_adapter(
     device: str = "auto",
     gate_file: str = "",
 ) -> tuple[dict[str, Any], Path]:
-    """Judge an adapter of a SKU.
+    """Evaluate an adapter of a SKU.
 
     Args:
-        version: number, or the folder of any adapter; the published one, else the newest, if left out.
-        base: reference of the base; the one the adapter was trained on if left out.
-        force: draw and measure again even if nothing has changed.
-        gate_file: fingerprint of the file the gate was read from, empty if something was overridden; `nightly` sees by
-            it that a verdict is of bars that have changed since.
+        workspace: Where the product and its adapters are.
+        sku: The product.
+        version: Number, folder or file of an adapter; if None the published version, else the newest.
+        config: The gate.
+        base: Reference of the base; if None the one the adapter was trained on.
+        force: Draw and measure again even if nothing has changed.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        gate_file: Fingerprint of the file the gate was read from, empty if a setting was overridden; it tells `nightly`
+            whether the bars have changed since.
 
     Returns:
-        The report, and the file that holds it. Whether the gate is met stands in its `verdict`.
+        The report, and the file that holds it. Its `verdict` says whether the gate is met.
 
     Raises:
-        PackshotError: of the kind that fits: unknown SKU or version, a damaged adapter, one of another base, a set
-            that is not prepared, a vision model that is named but not there.
+        PackshotError: Of the fitting kind: what `find_subject` raises, an adapter with NaN, a vision model that is
+            missing.
     """
-    subject = find_subject(workspace, sku, version, config=config, base=base)
-    path = subject.folder / REPORT
-    kept = None if force else _up_to_date(path, subject.fingerprint)
+    evaluation = resolve_evaluation(workspace, sku, version, config=config, base=base)
+    path = evaluation.folder / REPORT
+    kept = None if force else _up_to_date(path, evaluation.fingerprint)
     if kept is None:
-        report = _make_report(subject, device)
+        report = _make_report(evaluation, device)
     else:
-        say(f"{sku}: the report of adapter {subject.version.number} is up to date")
+        say(f"{sku}: the report of adapter {evaluation.version.number} is up to date")
         report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, config)
-    report["gate_file"] = gate_file
+    report |= {"gate_file": gate_file}
     _write_json(report, path)
     return report, path
 
 
-def find_subject(
+def resolve_evaluation(
     workspace: Workspace, sku: str, version: str | None, *, config: gate.GateConfig, base: str | None = None
-) -> Subject:
-    """Find and check everything an evaluation needs; loads no model.
-
-    Raises:
-        PackshotError: see `evaluate_adapter`.
-    """
-    product = load_set(workspace, sku)
-    if product.config.kind != "sku":
-        raise CatalogError(
-            f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) has packshots to match"
-        )
-    prepared = require_prepared(product.prepared_dir, sku)
-    if changes := prepared.changes(product):
-        warn(f"'{sku}' since it was prepared: {changes}; `packshot prepare {sku}` takes that in")
-    found = find_version(workspace, sku, version)
-    trained = found.manifest.get("base", {})
-    resolved = resolve_base(base) if base else resolve_base(trained.get("model", EMBEDDED), trained.get("revision", ""))
-    check_fits(found.manifest, resolved)
+) -> Evaluation:
+    """Find and check everything an evaluation needs; loads no model. See `evaluate_adapter`."""
+    subject = find_subject(workspace, sku, version, base=base)
+    if subject.version is None:
+        raise AdapterError("only an adapter can be evaluated", "give --adapter VERSION or PATH, or leave it out")
     if config.embedder:
         from finetune.core.embedding import check_embedder
 
         check_embedder(Path(config.embedder))
-    siblings, left_out = references.find_siblings(workspace, product)
-    first = min(prepared.photos, key=lambda photo: photo.photo, default=None)
-    if first is None:
-        raise CatalogError(f"the prepared set of '{sku}' is empty", f"run: packshot prepare {sku}")
+    siblings, left_out = references.find_siblings(workspace, subject.product)
+    prepared, resolved, pictures = subject.prepared, subject.base, config.pictures
+    first = min(prepared.photos, key=lambda photo: photo.photo)
     cutout = open_picture(prepared.cutout_path(first)).convert("RGBA")
-    pictures = config.pictures
     box = product_box(cutout.size, resolved.size, height=pictures.height, ground=pictures.ground)
-    return Subject(workspace, prepared, siblings, left_out, found, resolved, config, cutout, box)
+    return Evaluation(workspace, prepared, siblings, left_out, subject.version, resolved, config, cutout, box)
 
 
 def _up_to_date(path: Path, wanted: str) -> dict[str, Any] | None:
-    """The report on disk if it was made from the same inputs; bars play no part, they are applied anew."""
+    """The report on disk if it was made from the same inputs. The bars do not count: they are applied anew."""
     if not path.is_file():
         return None
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return report if report["fingerprint"] == wanted else None
     except (ValueError, KeyError, TypeError):
-        warn(f"{path.name} is damaged and made again")
+        warn(f"{path.name} is damaged; evaluating from scratch")
         return None
 
 
-def _make_report(subject: Subject, device: str) -> dict[str, Any]:
-    """Draw, measure, judge; the contact sheet is written here, the report by the caller, last."""
-    pictures, prepared = subject.config.pictures, subject.prepared
-    frame = references.make_frame(subject.box, pictures.measure_side)
-    views = references.hang(prepared, subject.siblings, subject.left_out, frame)
-    room = _open_room(subject, device)
-    requests = subject.requests()
-    trained_on = subject.version.manifest.get("sku", prepared.sku)
-    if trained_on != prepared.sku:
-        warn(f"this adapter was trained on '{trained_on}', not on '{prepared.sku}'")
-    say(f"{prepared.sku}: adapter {subject.version.number} draws {len(requests)} pictures on '{subject.base.name}'")
-    judged = [scoring.judge_drawing(drawing, views, frame) for drawing in room.draw(requests)]
-    values = scoring.values_of(judged) | {"core_difference": _core_difference(subject, judged)}
+def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
+    """Draw, measure, score. Writes the contact sheet; the caller writes the report, last."""
+    pictures, prepared, version = evaluation.config.pictures, evaluation.prepared, evaluation.version
+    frame = references.make_frame(evaluation.box, pictures.measure_side)
+    views = references.load_references(prepared, evaluation.siblings, evaluation.left_out, frame)
+    renderer = _load_renderer(evaluation, device)
+    requests = evaluation.requests()
+    warn_of_another_product(prepared.sku, version)
+    say(f"{prepared.sku}: adapter {version.number} draws {len(requests)} pictures on '{evaluation.base.name}'")
+    scored = [scoring.score_pair(pair, views, frame) for pair in renderer.render(requests)]
+    values = scoring.values_of(scored) | {"core_difference": _core_difference(evaluation, scored)}
     models = METHODS | {"embedder": "not available: the gate names no vision model"}
-    if subject.config.embedder:
+    if evaluation.config.embedder:
         from finetune.core.embedding import load_embedder
 
-        embedder = load_embedder(Path(subject.config.embedder))
-        values |= scoring.embedder_values(judged, views, frame, embedder)
+        embedder = load_embedder(Path(evaluation.config.embedder))
+        values |= scoring.embedder_values(scored, views, frame, embedder)
         models["embedder"] = embedder.name
-    _write_sheet(subject, judged)
+    _write_sheet(evaluation, scored)
     return {
         "format": FORMAT,
-        "fingerprint": subject.fingerprint,
+        "fingerprint": evaluation.fingerprint,
         "sku": prepared.sku,
-        "version": subject.version.number,
-        "adapter": fingerprint.of_file(subject.version.weights),
-        "base": subject.base.summary(),
+        "version": version.number,
+        "adapter": evaluation.adapter,
+        "base": evaluation.base.summary(),
         "tool": tool(),
         "crop": f"opaque product inside its box, longer side {pictures.measure_side} px, exposure matched within "
         "1.3 stops, nearest of the product's views",
         "models": models,
-        "gallery": views.summary(),
-        "gate": subject.config.model_dump(mode="json"),
-        **_verdict(values, subject.config),
-        "pictures": [j.as_dict() for j in judged],
+        "references": views.summary(),
+        **_verdict(values, evaluation.config),
+        "pictures": [s.as_dict() for s in scored],
     }
 
 
 def _verdict(values: dict[str, float | None], config: gate.GateConfig) -> dict[str, Any]:
     """The part of a report that depends on the bars."""
     rounded = {name: value if value is None else round(value, 4) for name, value in values.items()}
-    scores = gate.score(rounded, config.rules)
+    scores = gate.score_all(rounded, config.rules)
     return {
         "scores": [asdict(s) for s in scores],
         "verdict": gate.verdict(scores, config.rules),
@@ -238,27 +238,24 @@ def scores_of(report: dict[str, Any]) -> list[Score]:
     return [Score(**entry) for entry in report["scores"]]
 
 
-def _open_room(subject: Subject, device: str) -> DrawingRoom:
+def _load_renderer(evaluation: Evaluation, device: str) -> InsertRenderer:
     """Load base and adapter.
 
     Raises:
-        AdapterError: the adapter holds numbers that are none.
-        ConfigError: a prompt is longer than the base can read.
+        AdapterError: The adapter holds NaN or infinite weights.
+        ConfigError: A prompt is longer than the base can read.
     """
-    _check_finite(subject.version.weights)
-    inpainter = load_inpainter(subject.base, subject.version.adapter, device=device)
-    for request in subject.requests():
-        for prompt in (request.scene_prompt, request.insert_prompt):
-            if (tokens := inpainter.prompt_tokens(prompt)) > MAX_PROMPT_TOKENS:
-                raise ConfigError(f"a prompt has {tokens} tokens, the base reads {MAX_PROMPT_TOKENS}: '{prompt}'")
-    pictures = subject.config.pictures
+    _check_finite(evaluation.version.weights)
+    inpainter = load_inpainter(evaluation.base, evaluation.version.adapter, device=device)
+    inpainter.check_prompts(p for r in evaluation.requests() for p in (r.scene_prompt, r.insert_prompt))
+    pictures = evaluation.config.pictures
+    where = InsertBox(evaluation.box, inpainter.size, pictures.box_margin)
     sampling = Sampling(steps=pictures.steps, guidance=pictures.guidance)
-    cache = subject.workspace.cache / "evaluate"
-    return DrawingRoom(inpainter, subject.box, sampling=sampling, margin=pictures.box_margin, cache=cache)
+    return InsertRenderer(inpainter, where, sampling=sampling, cache=evaluation.workspace.cache / "evaluate")
 
 
 def _check_finite(weights: Path) -> None:
-    """A NaN times a scale of zero is a NaN: such an adapter would spoil the base's pictures too."""
+    """Refuse NaN: NaN times a scale of zero is NaN, so such an adapter would spoil the base's pictures too."""
     from safetensors.torch import load_file
 
     bad = sorted(name for name, tensor in load_file(str(weights)).items() if not tensor.isfinite().all())
@@ -266,27 +263,26 @@ def _check_finite(weights: Path) -> None:
         raise AdapterError(f"the adapter holds NaN or infinite weights, first in {bad[0]}", "train it again")
 
 
-def _core_difference(subject: Subject, judged: Sequence[scoring.Judged]) -> float:
-    pictures = subject.config.pictures
-    scale = subject.box.height / subject.base.size
-    box = compose.placement_box(subject.cutout.size, PRESERVE_SIZE, anchor=0.5, scale=scale, ground=pictures.ground)
-    placed = compose.put_on_canvas(subject.cutout, box, PRESERVE_SIZE)
-    return float(max(delivery.core_difference(j.drawing.empty, placed, PRESERVE_SIZE) for j in judged))
+def _core_difference(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair]) -> float:
+    cutout, ground = evaluation.cutout, evaluation.config.pictures.ground
+    scale = evaluation.box.height / evaluation.base.size
+    placed = put_on_canvas(cutout, placement_box(cutout.size, PRESERVE_SIZE, scale=scale, ground=ground), PRESERVE_SIZE)
+    return float(max(delivery.core_difference(s.pair.empty, placed) for s in scored))
 
 
-def _write_sheet(subject: Subject, judged: Sequence[scoring.Judged]) -> None:
-    """Packshot | without the adapter | with it, a row for each picture."""
+def _write_sheet(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair]) -> None:
+    """Packshot | without the adapter | with it, a row for each pair."""
     cells: list[Image.Image] = []
     captions: list[str] = []
-    for j in judged:
-        cells += [subject.cutout, j.drawing.without, j.drawing.with_adapter]
+    for s in scored:
+        cells += [evaluation.cutout, s.pair.without, s.pair.with_adapter]
         captions += [
-            f"{subject.prepared.sku}: packshot",
-            f"without adapter: dE00 {j.likeness_base.distance:.1f}, SSIM {j.likeness_base.structure:.2f}",
-            f"adapter {subject.version.number}: dE00 {j.likeness.distance:.1f}, SSIM {j.likeness.structure:.2f}"
-            + "".join(f", {sku} {distance:.1f}" for sku, distance in j.siblings.items()),
+            f"{evaluation.prepared.sku}: packshot",
+            f"without adapter: dE00 {s.likeness_base.distance:.1f}, SSIM {s.likeness_base.structure:.2f}",
+            f"adapter {evaluation.version.number}: dE00 {s.likeness.distance:.1f}, SSIM {s.likeness.structure:.2f}"
+            + "".join(f", {sku} {distance:.1f}" for sku, distance in s.siblings.items()),
         ]
-    path = subject.folder / SHEET
+    path = evaluation.folder / SHEET
     with _writing(path):
         write_png(contact_sheet(cells, captions, columns=3, cell=256), path)
 
@@ -298,10 +294,11 @@ def _write_json(report: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Map what a full disk or a locked folder raises to an error that names the file."""
+    """Turn the errors of a full disk or a locked folder into one that names the file."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"can't write {path}: {error.strerror or error}", "free some space, or mend its rights"
+            f"can't write {path}: {error.strerror or error}",
+            "free some disk space, or check the permissions of its folder",
         ) from error

@@ -1,8 +1,8 @@
-"""The manifest beside every picture: how it was made, and whether the picture still is what it says.
+"""The manifest beside every picture: how it was made, and whether the picture is still the one that was made.
 
 `NN.json` holds everything needed to make `NN.png` again, the product core's mask and hash, and the hashes of the
 picture. The PNG itself names the manifest's hash and carries IPTC's digital source type as XMP, so that neither can
-be swapped unnoticed. Written by `place`; read by `verify`, `evaluate` and the skip of what is up to date.
+be swapped unnoticed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Verified:
     picture: Path
     manifest: dict[str, Any]
     core: Literal["intact", "none"]
-    """`none`: an insert picture has no photographed core."""
+    """`none` for an insert picture, which has no photographed core."""
     same_file: bool
-    """False: saved again without loss, the pixels are the same."""
+    """False if it was saved again without loss: the pixels are the same."""
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -82,14 +82,14 @@ def picture_section(path: Path) -> dict[str, str]:
 
 
 def core_section(core: Mask, box: Box) -> str:
-    """The core's mask inside the placement's box as a 1-bit PNG in base64: a kilobyte that lets anybody verify."""
+    """The core's mask inside the product's box as a 1-bit PNG in base64: a kilobyte that lets anybody verify it."""
     buffer = io.BytesIO()
     Image.fromarray(core[box.top : box.bottom, box.left : box.right]).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def read_core_mask(manifest: dict[str, Any]) -> Mask:
-    """The core's mask, (size, size) bool, out of a manifest."""
+    """The core's mask of a manifest, (size, size) bool."""
     place = manifest["placement"]
     inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(manifest["core"]["mask"]))), dtype=bool)
     core = np.zeros((manifest["size"], manifest["size"]), dtype=bool)
@@ -106,14 +106,16 @@ def read_manifest(picture: Path) -> dict[str, Any]:
     """The manifest beside a picture.
 
     Raises:
-        RunError: there is none, or it is damaged or of another format.
+        RunError: There is none, or it is damaged or of another format.
     """
     path = picture.with_suffix(".json")
     if not path.is_file():
-        raise RunError(f"{picture.name} has no manifest {path.name} beside it", "keep NN.png and NN.json together")
+        raise RunError(
+            f"{picture.name} has no manifest {path.name} beside it", "keep a picture and its manifest in one folder"
+        )
     manifest = read_json(path)
     if manifest.get("format") != FORMAT or not isinstance(manifest.get("picture"), dict):
-        raise RunError(f"{path.name} is no manifest of this version of Packshot", "place the scene again")
+        raise RunError(f"{path.name} is not a manifest of this version of Packshot", "place the scene again")
     return manifest
 
 
@@ -121,7 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:
-        RunError: it is damaged.
+        RunError: It is damaged.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -133,14 +135,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_picture(picture: Path) -> Verified:
-    """Does the picture still hold what its manifest says?
+    """Check that a picture is still the one its manifest describes.
 
     Raises:
-        ImageError: the picture cannot be read.
-        RunError: no manifest, a manifest of another picture, changed pixels, or a changed product.
+        ImageError: The picture cannot be read.
+        RunError: No manifest, a manifest of another picture, changed pixels, or a changed product.
     """
     if not picture.is_file():
-        raise ImageError(f"no such picture: {picture}")
+        raise ImageError(f"there is no picture {picture}", "check the path")
     manifest = read_manifest(picture)
     try:
         return _compared(picture, manifest)
@@ -152,30 +154,31 @@ def _compared(picture: Path, manifest: dict[str, Any]) -> Verified:
     opened = open_picture(picture, min_side=1).convert("RGB")
     if opened.size != (manifest["size"], manifest["size"]):
         raise RunError(
-            f"{picture.name} is {opened.width}x{opened.height}, its manifest says {manifest['size']} a side",
-            "verify the master, not a resized copy",
+            f"{picture.name} is {opened.width}x{opened.height} pixels, but its manifest says "
+            f"{manifest['size']}x{manifest['size']}",
+            "verify the original picture, not a resized copy",
         )
     pixels: Array = np.asarray(opened)
     core = manifest["core"]
     if core is not None and core_sha256(pixels, read_core_mask(manifest)) != core["sha256"]:
         raise RunError(
-            f"the product in {picture.name} is not the packshot's any more: core pixels changed",
-            "use the untouched master, or place the scene again",
+            f"the product in {picture.name} no longer matches the packshot: pixels of its core were changed",
+            "use the original picture, or place the scene again",
         )
     if hashlib.sha256(pixels.tobytes()).hexdigest() != manifest["picture"]["pixels_sha256"]:
         kept = "the product's core is intact" if core is not None else "it has no photographed core"
-        raise RunError(f"{picture.name} was edited after it was placed; {kept}", "use the untouched master")
+        raise RunError(f"{picture.name} was edited after it was placed; {kept}", "use the original picture")
     same_file = file_sha256(picture) == manifest["picture"]["sha256"]
     named = _named_hash(picture)
     if (same_file or named) and named != manifest_hash(manifest):
         raise RunError(
-            f"{picture.with_suffix('.json').name} was edited, or belongs to another picture", "place the scene again"
+            f"{picture.with_suffix('.json').name} was edited, or it belongs to another picture", "place the scene again"
         )
     return Verified(picture, manifest, "none" if core is None else "intact", same_file)
 
 
 def _named_hash(picture: Path) -> str:
-    """The manifest's hash as the PNG names it; empty when it names none."""
+    """The manifest's hash that the PNG names; empty if it names none."""
     with Image.open(picture) as opened:
         opened.load()
         text = str(opened.info.get(TEXT_KEY, ""))

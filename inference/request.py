@@ -1,7 +1,7 @@
-"""What a placing needs, found and checked before a model is loaded.
+"""What placing and evaluating need, found and checked before a model is loaded.
 
-Called by the recipes `place` and, later, `batch`. Reads the prepared set, the adapter's manifest and the base's
-configuration; writes nothing and imports no torch.
+Reads prepared sets, adapter headers and the base's configuration; imports no torch. It writes nothing but the
+workspace's cache of file hashes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +19,94 @@ from finetune.core import fingerprint
 from finetune.core.adapters.file import check_fits, check_objective
 from finetune.core.adapters.versions import AdapterVersion, find_version
 from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
-from finetune.core.compositing import placement as compose
+from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, ConfigError, CutoutError, did_you_mean
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture
-from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, require_prepared
+from finetune.core.storage.file_hashes import FileHashes
 from inference.settings import PlaceConfig
 
 PICTURES = 3
-"""Raised when the same settings would make other pictures: runs of before are then made again."""
+"""Bump when the same settings would produce different pixels; older runs are then regenerated."""
 NO_ADAPTER = "none"
+"""Given for an adapter, it asks for the base alone."""
 MASKS = {"preserve": "background", "insert": "box"}
 """Which of the masks that adapters are trained with each mode paints."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class Subject:
+    """A prepared product, and the adapter and base to draw it with."""
+
+    product: ProductSet
+    prepared: PreparedSet
+    version: AdapterVersion | None
+    """None for the base alone."""
+    base: ResolvedBase
+
+
+def find_subject(workspace: Workspace, sku: str, adapter: str | None = None, *, base: str | None = None) -> Subject:
+    """Find a product with its adapter and base; warn of what changed since it was prepared.
+
+    Args:
+        workspace: Where the product and its adapters are.
+        sku: The product.
+        adapter: Version number, folder, or any SDXL LoRA file; if None the published version, else the newest; `none`
+            for the base alone.
+        base: Reference of the base; if None the one the adapter was trained on.
+
+    Raises:
+        PackshotError: Of the fitting kind: unknown SKU, version or base, a set that is no product or not prepared, a
+            damaged adapter, an adapter of another base.
+    """
+    product = load_set(workspace, sku)
+    if product.config.kind != "sku":
+        raise CatalogError(
+            f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) can be placed or evaluated"
+        )
+    prepared = require_prepared(product.prepared_dir, sku)
+    if not prepared.photos:
+        raise CatalogError(f"the prepared set of '{sku}' is empty", f"run: packshot prepare {sku}")
+    hashes = FileHashes(workspace.cache / "hashes" / f"{sku}.json")
+    if changes := prepared.changes(product, hashes.of_file):
+        warn(f"'{sku}' changed since it was prepared: {changes} (to use the changes, run: packshot prepare {sku})")
+    hashes.save(forget=False)
+    version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
+    return Subject(product, prepared, version, _resolve(version, base))
+
+
+def warn_of_another_product(sku: str, version: AdapterVersion) -> None:
+    """Warn if an adapter was trained on another product than the one it is used for."""
+    trained_on = version.manifest.get("sku", sku)
+    if trained_on != sku:
+        warn(f"this adapter was trained on '{trained_on}', not on '{sku}'")
+
+
+@dataclass(frozen=True)
+class PlaceRequest:
     """A placing with everything found and checked, and nothing loaded."""
 
     workspace: Workspace
     sku: str
     user_prompt: str
     config: PlaceConfig
-    prepared: PreparedSet
+    subject: Subject
     photo: PreparedPhoto
     cutout_sha256: str
-    placed: compose.Placed
-    version: AdapterVersion | None
-    base: ResolvedBase
+    placed: Placed
     prompts: dict[str, str]
     """Resolved, by the pass they are for: `place`, or `scene` and `insert`."""
 
-    @property
+    @cached_property
+    def adapter_sha256(self) -> str | None:
+        """SHA-256 of the adapter file; None for the base alone."""
+        version = self.subject.version
+        return hashlib.sha256(version.weights.read_bytes()).hexdigest() if version else None
+
+    @cached_property
     def recipe(self) -> dict[str, Any]:
         """All that decides the pictures; its fingerprint names the run."""
         keep = {"mode", "size", "candidates", "seed", "adapter_scale", "precision", "sampling"}
@@ -59,14 +114,14 @@ class Plan:
         return {
             "pictures": PICTURES,
             "cutout": self.cutout_sha256,
-            "adapter": fingerprint.of_file(self.version.weights) if self.version else None,
-            "base": self.base.fingerprint,
+            "adapter": self.adapter_sha256 and self.adapter_sha256[: fingerprint.LENGTH],
+            "base": self.subject.base.fingerprint,
             "prompts": self.prompts,
             "box": list(self.placed.box),
             "settings": self.config.model_dump(mode="json", include=keep),
         }
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where the run's pictures belong: the prompt's first words and the fingerprint."""
         words = re.findall(r"[a-z0-9]+", self.user_prompt.lower())[:5]
@@ -74,7 +129,7 @@ class Plan:
         return self.workspace.scenes / self.sku / name
 
 
-def plan_placing(
+def resolve_request(
     workspace: Workspace,
     sku: str,
     prompt: str,
@@ -83,32 +138,29 @@ def plan_placing(
     photo: str | None = None,
     adapter: str | None = None,
     base: str | None = None,
-) -> Plan:
+) -> PlaceRequest:
     """Find and check everything a placing needs.
 
     Args:
-        photo: stem of the photo whose cutout is placed; the first of the set if left out.
-        adapter: version number, folder, or any SDXL LoRA file; the published one, else the newest, if left out;
-            `none` for the base alone.
-        base: base reference; the one the adapter was trained on if left out.
+        workspace: Where the product and its adapters are.
+        sku: The product.
+        prompt: Where it stands, in the user's words.
+        config: The settings of the placing.
+        photo: Stem of the photo whose cutout is placed; the first of the set if None.
+        adapter: As for `find_subject`.
+        base: As for `find_subject`.
 
     Raises:
-        PackshotError: of the kind that fits: empty prompt, unknown SKU, photo, version or base, a set that is not
-            prepared, an adapter of another base, a product that does not fit into the frame.
+        PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
+            frame, or what `find_subject` raises.
     """
     if not prompt.strip():
         raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
-    product = load_set(workspace, sku)
-    if product.config.kind != "sku":
-        raise CatalogError(f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) can be placed")
-    prepared = require_prepared(product.prepared_dir, sku)
-    if changes := prepared.changes(product):
-        warn(f"'{sku}' since it was prepared: {changes}; `packshot prepare {sku}` takes that in")
+    subject = find_subject(workspace, sku, adapter, base=base)
+    prepared, version = subject.prepared, subject.version
     chosen = _choose_photo(prepared, photo)
     cutout, glass, sha256 = _read_cutout(prepared, chosen)
-    version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
-    resolved = _resolve(version, base)
-    if version is not None and (missing := check_objective(version.manifest, resolved, MASKS[config.mode])):
+    if version is not None and (missing := check_objective(version.manifest, subject.base, MASKS[config.mode])):
         warn(missing)
     prompts = {
         name: resolve_prompt(
@@ -116,25 +168,18 @@ def plan_placing(
         )
         for name in (("place",) if config.mode == "preserve" else ("scene", "insert"))
     }
-    scale = config.placement.scale
-    box = compose.placement_box(
-        cutout.size,
-        config.size,
-        anchor=config.placement.anchor,
-        scale=compose.default_scale(cutout.size) if scale is None else scale,
-        ground=config.placement.ground,
-    )
-    placed = compose.put_on_canvas(cutout, box, config.size, glass)
+    p = config.placement
+    box = placement_box(cutout.size, config.size, anchor=p.anchor, scale=p.scale, ground=p.ground)
+    placed = put_on_canvas(cutout, box, config.size, glass)
     if config.mode == "preserve" and not placed.core.any():
         raise CutoutError(
-            f"the matte of '{chosen.photo}' is nowhere opaque", "give a mask in masks/, then prepare again"
+            f"the cutout of '{chosen.photo}' has no opaque pixel",
+            f"put a mask of the product into masks/, then run: packshot prepare {sku}",
         )
-    return Plan(workspace, sku, prompt.strip(), config, prepared, chosen, sha256, placed, version, resolved, prompts)
+    return PlaceRequest(workspace, sku, prompt.strip(), config, subject, chosen, sha256, placed, prompts)
 
 
 def _choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
-    if not prepared.photos:
-        raise CatalogError(f"the prepared set of '{prepared.sku}' is empty", f"run: packshot prepare {prepared.sku}")
     if wanted is None:
         return prepared.photos[0]
     stems = {photo.photo: photo for photo in prepared.photos}
@@ -147,7 +192,7 @@ def _choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
 
 
 def _read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
-    """The cutout, its glass layer, and the hash of their files."""
+    """The cutout, its glass layer, and the SHA-256 of their files."""
     path, glass_path = prepared.cutout_path(photo), prepared.glass_path(photo)
     cutout = open_picture(path, min_side=8).convert("RGBA")
     content = hashlib.sha256(path.read_bytes())
@@ -158,6 +203,7 @@ def _read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Ima
 
 
 def _resolve(version: AdapterVersion | None, base: str | None) -> ResolvedBase:
+    """The base that is named, else the one the adapter was trained on."""
     if version is None:
         return resolve_base(base or EMBEDDED)
     trained = version.manifest.get("base", {})

@@ -1,7 +1,6 @@
 """The settings of a placing: where the product stands, how its scene is painted, what the prompts look like.
 
-Strict configuration classes (default < YAML < `--set` < flag); only the recipe and the command line see them. A YAML
-of them is a scene preset (`configs/scenes/*.yaml`).
+Precedence: default < YAML < `--set` < flag. A YAML file of these settings is a scene preset (`configs/scenes/*.yaml`).
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from finetune.core.compositing.placement import ANCHOR, BOX_MARGIN, GROUND
 from finetune.core.config import Strict
 from finetune.core.painting.prompts import PromptSection
 
@@ -17,12 +17,12 @@ from finetune.core.painting.prompts import PromptSection
 class PlacementSection(Strict):
     """Where the product stands in the frame."""
 
-    anchor: float = Field(default=0.5, ge=0, le=1)
+    anchor: float = Field(default=ANCHOR, ge=0, le=1)
     """Centre of the product along the width: 0 left edge, 1 right edge."""
     scale: float | None = Field(default=None, gt=0, le=1)
-    """Height of the product as a share of the frame's; left out: 0.55, less where a wide product would not fit."""
-    ground: float = Field(default=0.8, gt=0, le=1)
-    """The ground line, on which the product's foot stands: 0 top edge, 1 bottom edge."""
+    """Height of the product as a share of the frame; if left out, 0.55, or less where a wide product would not fit."""
+    ground: float = Field(default=GROUND, gt=0, le=1)
+    """The ground line on which the product stands: 0 top edge, 1 bottom edge."""
 
 
 class SamplingSection(Strict):
@@ -31,16 +31,18 @@ class SamplingSection(Strict):
     steps: int = Field(default=20, ge=1, le=200)
     """Sampler steps."""
     guidance: float = Field(default=5.0, ge=0, le=30)
-    """Classifier-free guidance; 1 and less turn it off."""
+    """Classifier-free guidance scale; 1 or less turns it off."""
     strength: float = Field(default=1.0, gt=0, le=1)
-    """Share of the noise schedule that is run; under 1 some of the pre-filled ground shows through."""
+    """Share of the noise schedule that is run; below 1 some of the pre-filled ground shows through."""
     negative: str = ""
-    """What the picture should not show."""
+    """Negative prompt: what the picture should not show."""
 
     @model_validator(mode="after")
     def _at_least_one_step(self) -> SamplingSection:
         if int(self.steps * self.strength) < 1:
-            raise ValueError(f"{self.steps} steps at strength {self.strength:g} make no step at all")
+            raise ValueError(
+                f"{self.steps} steps at strength {self.strength:g} are less than one step; raise steps or strength"
+            )
         return self
 
 
@@ -57,31 +59,32 @@ class BlendSection(Strict):
     """How the painted scene is brought to the delivery size (preserve mode)."""
 
     fringe: float = Field(default=3.0, ge=0, le=16)
-    """Pixels of the base around the product in which the painted, softened copy of its edge is replaced by the ground
-    beyond; 0 leaves it."""
+    """Width, in pixels of the base, of the seam around the product in which the painted, softened copy of its edge is
+    replaced by the ground beyond; 0 leaves the seam."""
     grain: float = Field(default=1.5, ge=0, le=16)
-    """Standard deviation of the film grain on the scene in 8-bit steps: hides that it was upscaled; 0 draws none."""
+    """Standard deviation of the film grain on the scene in 8-bit steps; it hides that the scene was upscaled. 0 adds
+    none."""
 
 
 class PlaceConfig(Strict):
-    """A placing, whole."""
+    """All settings of a placing."""
 
     mode: Literal["preserve", "insert"] = "preserve"
-    """`preserve`: the product's own pixels in a painted scene; `insert`: the adapter draws the product."""
+    """`preserve` keeps the product's own pixels in a painted scene; `insert` has the adapter draw the product."""
     size: int = Field(default=1024, ge=64, le=4096)
     """Side of the delivered square picture in pixels, a multiple of 64."""
     candidates: int = Field(default=1, ge=1, le=64)
-    """Pictures made, with the seeds seed, seed + 1, ..."""
+    """Number of pictures, with the seeds seed, seed + 1, ..."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Seed of the first candidate."""
     adapter_scale: float = Field(default=1.0, ge=0, le=2)
-    """Weight of the adapter; 0 paints with the base alone."""
+    """Strength of the adapter; 0 paints with the base alone."""
     mask_grow: int | None = Field(default=None, ge=0, le=8)
-    """Latent cells (8 px of the base) that the painted ground reaches into the product's edge, under the cutout; left
-    out: one on a base of 1024 px, none on a small one, where a cell is much of a product and it would be painted
-    anew, larger."""
-    box_margin: float = Field(default=0.08, ge=0, le=0.5)
-    """Insert mode: margin of the painted box around the placement, as a share of the frame."""
+    """Latent cells (8 px of the base) by which the painted ground extends into the product's edge, under the cutout. If
+    left out, one on a base of 1024 px and none on a small base, where a cell is much of a product and the product
+    would be painted again, larger."""
+    box_margin: float = Field(default=BOX_MARGIN, ge=0, le=0.5)
+    """Insert mode: margin of the painted box around the product, as a share of the frame."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the base while painting."""
     placement: PlacementSection = PlacementSection()
@@ -94,5 +97,5 @@ class PlaceConfig(Strict):
     @classmethod
     def _multiple(cls, value: int) -> int:
         if value % 64:
-            raise ValueError(f"{value} is no multiple of 64")
+            raise ValueError(f"{value} is not a multiple of 64")
         return value

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import resource
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drawn_products import draw_bottle, write_set
+from made_once import made_once, open_at, share_entries
 from tiny_base import make_tiny_base
 
 from finetune.core import console
@@ -30,23 +34,37 @@ def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_EARLIER_WARNINGS", set())
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where the workers of this run share what they make (`made_once`)."""
+    own = tmp_path_factory.getbasetemp()
+    open_at((own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "made-once")
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with one drawn product, `bottle01`, in two views."""
+def cold_workspace(tmp_path: Path) -> Workspace:
+    """A workspace with one drawn product, `bottle01`, in two views, and a cache of its own that is empty."""
     write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
     return Workspace(tmp_path)
 
 
+@pytest.fixture
+def workspace(cold_workspace: Workspace) -> Workspace:
+    """The same; what other tests have encoded is in its cache."""
+    share_entries(cold_workspace.root)
+    return cold_workspace
+
+
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_base() -> Path:
     """Folder of the tiny SDXL with a 9-channel UNet."""
-    return make_tiny_base(tmp_path_factory.mktemp("tiny9"))
+    return made_once("tiny9", make_tiny_base) / "base"
 
 
 @pytest.fixture(scope="session")
-def tiny_base_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_base_4() -> Path:
     """Folder of the tiny SDXL with a plain 4-channel UNet."""
-    return make_tiny_base(tmp_path_factory.mktemp("tiny4"), channels=4)
+    return made_once("tiny4", lambda folder: make_tiny_base(folder, channels=4)) / "base"
 
 
 @pytest.fixture
@@ -59,3 +77,34 @@ def rng() -> np.random.Generator:
 def base(tiny_base: Path) -> ResolvedBase:
     """The tiny SDXL, resolved."""
     return resolve_base(str(tiny_base))
+
+
+TIERS = ("e2e", "slow", "tiny")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests of the heavier tiers go first, so that no worker is left alone with one at the end."""
+    heaviest: dict[Path, int] = {}
+    for item in items:
+        tier = next((n for n, name in enumerate(TIERS) if item.get_closest_marker(name)), len(TIERS))
+        heaviest[item.path] = min(tier, heaviest.get(item.path, len(TIERS)))
+    items.sort(key=lambda item: heaviest[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """The modules that are imported by now live to the end: no later collection of garbage has to look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """No server of forked commands outlives the tests."""
+    if commands := sys.modules.get("started_commands"):
+        commands.stop_server()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """CPU time of the run: of this process and of all it has waited for, workers and commands."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    minutes, seconds = divmod(sum(usage.ru_utime + usage.ru_stime for usage in used), 60)
+    terminalreporter.write_line(f"CPU time (user + sys): {minutes:.0f} min {seconds:.0f} s")

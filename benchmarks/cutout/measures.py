@@ -1,4 +1,4 @@
-"""How good a cutout is against a true mask. Called by `benchmarks.cutout`; reads arrays, writes nothing."""
+"""Accuracy of a cutout, measured against a true mask."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finetune.core.pictures.images import Floats, to_linear
-from finetune.core.pictures.masks import Mask, bounding_box, dilate, iou
+from finetune.core.pictures.images import LUMINANCE, Floats, to_linear
+from finetune.core.pictures.masks import Mask, bounding_box, dilate
 
-LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 RIM = 3
 """Pixels to each side of the true outline in which the halo is measured."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One view's measures."""
+    """The measures of one view."""
 
     error: float
     """Mean absolute error of coverage alpha in the product's box plus 10 %; glass counts as covered."""
@@ -27,14 +26,15 @@ class Accuracy:
     overlap: float
     """IoU of the silhouettes, alpha over 0.5."""
     halo: float
-    """Mean excess of linear luminance over the true composite on black, in the rim; deficits don't make up for it."""
+    """Mean excess of linear luminance over the true composite on black, in the rim; deficits count as zero."""
 
 
 def accuracy(rgba: NDArray[np.uint8], photo: NDArray[np.uint8], true: Floats) -> Accuracy:
     """Measure a cutout.
 
     Args:
-        rgba: (H, W, 4), the cutout at its place in the whole photo. photo: (H, W, 3).
+        rgba: (H, W, 4), the cutout at its place in the whole photo.
+        photo: (H, W, 3).
         true: (H, W) in 0..1, the true coverage.
     """
     mine = rgba[..., 3].astype(np.float32) / 255
@@ -48,6 +48,12 @@ def accuracy(rgba: NDArray[np.uint8], photo: NDArray[np.uint8], true: Floats) ->
         overlap=iou(mine > 0.5, true > 0.5),
         halo=halo(rgba, photo, true),
     )
+
+
+def iou(first: Mask, second: Mask) -> float:
+    """Intersection over union; 1 if both masks are empty."""
+    union = np.logical_or(first, second).sum()
+    return float(np.logical_and(first, second).sum() / union) if union else 1.0
 
 
 def boundary_f(mine: Mask, true: Mask, tolerance: float) -> float:
@@ -71,6 +77,6 @@ def halo(rgba: NDArray[np.uint8], photo: NDArray[np.uint8], true: Floats) -> flo
     inner = dilate(true >= 1, -1)
     rows, columns = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
     colour = np.where((true >= 1)[..., None], light, light[rows, columns])
-    expected = (true[..., None] * colour) @ LUMA
-    on_black = (to_linear(rgba[..., :3]) * (rgba[..., 3:].astype(np.float32) / 255)) @ LUMA
+    expected = (true[..., None] * colour) @ LUMINANCE
+    on_black = (to_linear(rgba[..., :3]) * (rgba[..., 3:].astype(np.float32) / 255)) @ LUMINANCE
     return float((on_black - expected)[rim].clip(0).mean())

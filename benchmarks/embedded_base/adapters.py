@@ -24,7 +24,14 @@ from benchmarks.embedded_base.scene_reader import SceneReader
 from benchmarks.embedded_base.table import Line
 from finetune.core.adapters.versions import find_version
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.compositing import placement as compose
+from finetune.core.compositing.placement import (
+    around_product,
+    box_around,
+    default_grow,
+    placement_box,
+    put_on_canvas,
+    whole_frame,
+)
 from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.core.painting.prompts import resolve_prompt
@@ -177,12 +184,10 @@ def _insert(
     config = PlaceConfig()
     words = SCENES[number % len(SCENES)]
     cutout = item.cutout
-    scale = compose.default_scale(cutout.size)
-    ground = config.placement.ground
-    box = compose.placement_box(cutout.size, base.size, anchor=0.5, scale=scale, ground=ground)
-    blank = compose.whole_frame(base.size, np.random.default_rng([number, 0]))
+    box = placement_box(cutout.size, base.size)
+    blank = whole_frame(base.size, np.random.default_rng([number, 0]))
     scene = alone.paint(blank, item.prompt(config.prompts.scene, words), number)
-    job = compose.box_around(scene, box, base.size, margin=config.box_margin)
+    job = box_around(scene, box, base.size, margin=config.box_margin)
     prompt = item.prompt(config.prompts.insert, words)
     return scene, box, alone.paint(job, prompt, number), room.paint(job, prompt, number)
 
@@ -217,16 +222,15 @@ def measure_growth(
 ) -> list[Line]:
     """Paint the ground around a kept product with its adapter and without; count what looks like more product."""
     config = PlaceConfig()
-    grow = compose.default_grow(easel.base.size) if config.mask_grow is None else config.mask_grow
+    grow = default_grow(easel.base.size) if config.mask_grow is None else config.mask_grow
     alone, rooms = easel.room(), {item.packshots.sku: easel.room(item) for item in trained}
     growths: list[tuple[float, float]] = []
     cells, captions = [], []
     for number, item, words in placings(trained, scenes):
         size, cutout = easel.base.size, item.cutout
-        scale = compose.default_scale(cutout.size)
-        box = compose.placement_box(cutout.size, size, anchor=0.5, scale=scale, ground=config.placement.ground)
-        placed = compose.put_on_canvas(cutout, box, size)
-        ground = compose.around_product(placed, size, grow=grow, rng=np.random.default_rng([number, 0]))
+        box = placement_box(cutout.size, size)
+        placed = put_on_canvas(cutout, box, size)
+        ground = around_product(placed, size, grow=grow, rng=np.random.default_rng([number, 0]))
         prompt = item.prompt(config.prompts.place, words)
         pictures = [room.paint(ground, prompt, number) for room in (alone, rooms[item.packshots.sku])]
         whole = np.stack([composite(placed.rgb, placed.matte, np.asarray(p)) for p in pictures])

@@ -16,8 +16,7 @@ from PIL import Image
 from finetune.core import fingerprint
 from finetune.core.adapters.foreign import read_adapter
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.compositing import placement as compose
-from finetune.core.compositing.placement import PaintJob
+from finetune.core.compositing.placement import PaintJob, whole_frame
 from finetune.core.console import say
 from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
 from finetune.core.pictures.images import open_picture, write_png
@@ -75,6 +74,5 @@ class PaintingRoom:
     def from_text(self, prompt: str, seeds: Sequence[int]) -> list[Image.Image]:
         """Whole pictures from a prompt, one a seed."""
         return [
-            self.paint(compose.whole_frame(self.base.size, np.random.default_rng([seed, 0])), prompt, seed)
-            for seed in seeds
+            self.paint(whole_frame(self.base.size, np.random.default_rng([seed, 0])), prompt, seed) for seed in seeds
         ]

@@ -21,12 +21,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.embedded_base.reader_network import TAPS, build_trunk, trunk_levels
+from benchmarks.embedded_base.reader_network import TAPS
 from benchmarks.embedded_base.scene_reader import optimizer_of, take_step, to_signed
 from finetune.core import fingerprint
 from finetune.core.console import say
 from finetune.core.pictures.images import Array, resize_rgba, to_linear, to_srgb8
 from finetune.core.pictures.masks import Box, bounding_box
+from tools.embedded_base.trunk import build_trunk, trunk_levels
 from tools.embedded_base.world import World
 
 FORMAT = 2
@@ -165,7 +166,7 @@ class ProductNetwork(nn.Module):
     @torch.no_grad()
     def look(self, pictures: Tensor) -> Tensor:
         """Pictures (n, 3, s, s) in -1..1 to what the trunk sees in quarters: (n, width)."""
-        levels = trunk_levels(self.trunk, pictures)
+        levels = trunk_levels(self.trunk, pictures, TAPS, max(TAPS))
         return torch.cat([functional.adaptive_avg_pool2d(levels[tap], CELLS).flatten(1) for tap in READ], 1)
 
     def forward(self, pictures: Tensor) -> Tensor:

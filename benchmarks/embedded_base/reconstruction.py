@@ -1,7 +1,8 @@
 """What the autoencoder keeps, and what an inpaint keeps of the pixels it was not to touch. Rows `autoencoder`, `known`.
 
 PSNR = 10 log10(255^2 / mean squared error) over the region's pixels and three channels in sRGB, for each picture on
-its own, then the mean over pictures. Pictures are encoded to the mean of the latent distribution, in fp32.
+its own, then the mean over pictures. Pictures are encoded to the mean of the latent distribution, in fp32. PSNR alone
+rewards blur: the energy of fine detail over the original's (`tools/embedded_base/sharpness.py`) stands beside it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import PaintJob, box_around
 from finetune.core.errors import PackshotError
-from finetune.core.pictures.images import SUFFIXES, Array, letterbox, open_picture
+from finetune.core.fidelity.measures import Better
+from finetune.core.pictures.images import SUFFIXES, Array, open_picture
 from finetune.core.pictures.masks import Box, Mask, bounding_box, box_mask, latent_mask, to_pixels
 from finetune.matting.matte import cut_out
+from tools.embedded_base.sharpness import fine_energy
 from tools.embedded_base.world import World
 
 BARS = {"held-out renders": 28.0, "real packshots": 24.0, "photos in the wild": 23.0, "plates": 23.0}
+FINE_BARS: dict[Better, float] = {"higher": 0.8, "lower": 1.1}
+"""Share of the original's high-frequency energy: less is soft, more is noise."""
 KNOWN_BAR = 1.5
 BOX_MARGIN = 0.08
 """Margin of the painted box, as in insert mode."""
@@ -76,7 +81,8 @@ def packshots(folder: Path, size: int) -> list[Seen]:
             box.bottom * scale + down,
         )
         inside = Box(*(min(size, max(0, round(edge))) for edge in edges))
-        found.append(Seen(np.asarray(letterbox(photo, (size, size), (255, 255, 255))), inside))
+        padded = ImageOps.pad(photo, (size, size), Image.Resampling.LANCZOS, color="white")
+        found.append(Seen(np.asarray(padded), inside))
     return found
 
 
@@ -126,7 +132,17 @@ def measure_autoencoder(base: ResolvedBase, world: World, photos: Path | None, *
         worst = f", worst {min(values):.1f} dB" if values else ""
         beside = f"{len(values)} pictures, {where.get(kind, 'middle square, all of it')}{worst}"
         lines.append(Line("autoencoder", f"PSNR, {kind}", value, "dB", bar, beside=beside))
+        if kind in where:
+            lines += fine_lines(kind, made, [s.picture for s in seen])
     return lines
+
+
+def fine_lines(kind: str, made: list[Array], true: list[Array]) -> list[Line]:
+    """High-frequency energy against its two bars, over whole pictures: grounds count as much as products."""
+    value = fine_energy(np.stack(made), np.stack(true)) if made else None
+    what = f"high-frequency energy over the original's, {kind}"
+    beside = f"{len(made)} pictures, all of each"
+    return [Line("autoencoder", what, value, "", bar, better, beside=beside) for better, bar in FINE_BARS.items()]
 
 
 def known_jobs(picture: Array, mask: Mask, size: int) -> dict[str, PaintJob]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from finetune.core.fidelity.measures import Better, Verdict, judge
+from finetune.core.fidelity.measures import Better, Verdict, score
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Line:
             return "not available"
         if self.strict and self.value is not None and self.value == self.bar:
             return "fail"
-        return judge(self.what, self.value, self.unit, self.better, self.bar).verdict
+        return score(self.what, self.value, self.unit, self.better, self.bar).verdict
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; a NaN becomes null."""

@@ -14,9 +14,10 @@ import torch
 
 from benchmarks.gpu.setups import Named
 from benchmarks.gpu.steps import WARM, Measured, Trainable, row, teraflop_of, trainable, wait
-from finetune.memory import budget as memory
+from finetune.memory.budget import Setup
 from finetune.memory.step_trace import TIMESTEPS, fake_batch
 from finetune.training.loop import StepReport, run_loop
+from finetune.training.trainee import Trainee
 from finetune.unet import lora
 
 STEPS = 14
@@ -34,7 +35,7 @@ def loops(chosen: Named, device: str) -> Iterator[dict[str, Any]]:
     yield row("packshot's loop", setup, found, of_bare=round(own / seconds, 4))
 
 
-def _bare(made: Trainable, setup: memory.Setup, device: str) -> float:
+def _bare(made: Trainable, setup: Setup, device: str) -> float:
     """Forward, mean squared error, backward, clip, optimizer on tensors that are there; the median step."""
     trained = lora.lora_parameters(made.unet)
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
@@ -74,7 +75,7 @@ class _Times:
         self.all.append(report.seconds)
 
 
-def _own(made: Trainable, setup: memory.Setup, device: str) -> float:
+def _own(made: Trainable, setup: Setup, device: str) -> float:
     """Packshot's loop over random examples in memory; the median step."""
     from finetune.latents.batches import make_batch
     from finetune.training.oom_backoff import BackOff
@@ -95,18 +96,14 @@ def _own(made: Trainable, setup: memory.Setup, device: str) -> float:
         back_off = BackOff(
             made.accelerator, made.unet, memory_file, level=setup.checkpoint, batch=setup.batch, save=lambda step: None
         )
+        schedule = make_schedule("constant", made.optimizer.optimizer, warmup=0, steps=STEPS)
+        dtype = getattr(torch, setup.dtype)
         run_loop(
-            made.accelerator,
-            made.unet,
-            made.optimizer,
-            make_schedule("constant", made.optimizer.optimizer, warmup=0, steps=STEPS),
-            batch_at=lambda first, count: batch_at(first=first, count=count),
-            settings=made.settings,
-            dtype=getattr(torch, setup.dtype),
-            memory=back_off,
+            Trainee(made.accelerator, made.unet, made.optimizer, schedule, dtype, back_off, max_grad_norm=1.0),
+            lambda first, count: batch_at(first=first, count=count),
+            made.settings,
             start=0,
             steps=STEPS,
-            max_grad_norm=1.0,
             observers=[times],
         )
     return statistics.median(times.all[WARM:])

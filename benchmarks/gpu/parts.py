@@ -21,7 +21,7 @@ from benchmarks.gpu.setups import BEST, LOOP, MATMUL, Named, named
 from benchmarks.gpu.steps import TIMED, Measured, one_setup, row, teraflop_of, timed, trainable, wait
 from finetune.core.console import quiet_libraries
 from finetune.core.device import is_out_of_memory, release_memory
-from finetune.memory import budget as memory
+from finetune.memory.budget import trace_budget
 from finetune.unet import execution
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -97,7 +97,7 @@ def main() -> None:
     quiet_libraries()
     for part in given.parts:
         if given.predict:
-            budget = memory.budget(named(part, cuda=given.device == "cuda", tiny=given.tiny).setup, context=0)
+            budget = trace_budget(named(part, cuda=given.device == "cuda", tiny=given.tiny).setup, context=0)
             tell({"part": part, "predicted_peak_mib": round(budget.torch_peak / 2**20, 1)})
             continue
         try:

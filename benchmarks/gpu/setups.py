@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.core.config import apply_overrides, find_config, read_yaml, validate
-from finetune.memory import budget as memory
-from finetune.memory import fit as plan
+from finetune import plan
+from finetune.core.config import apply_overrides, find_config, validate
+from finetune.core.yaml_files import read_yaml
+from finetune.memory import fit
+from finetune.memory.budget import Setup, unet_config
 from finetune.settings import TrainConfig
 
 PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
@@ -41,7 +43,7 @@ class Card:
     @property
     def for_torch(self) -> int:
         """Bytes that torch may have of it: without what the driver and CUDA's context take."""
-        card = plan.named_device(f"{self.gigabytes}GB")
+        card = fit.named_device(f"{self.gigabytes}GB")
         return card.memory - card.context
 
 
@@ -51,7 +53,7 @@ class Named:
 
     name: str
     config: TrainConfig
-    setup: memory.Setup
+    setup: Setup
     card: Card | None = None
 
 
@@ -69,11 +71,11 @@ def named(name: str, *, cuda: bool, tiny: bool) -> Named:
     return Named(name, config, replace(setup, **(changes | small)))
 
 
-def _preset(name: str, *, cuda: bool, tiny: bool) -> tuple[TrainConfig, memory.Setup]:
+def _preset(name: str, *, cuda: bool, tiny: bool) -> tuple[TrainConfig, Setup]:
     path = find_config(name, "train")
     overrides = ["data.size=64", "adapter.rank=4"] if tiny else []
     config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
-    card = plan.named_device("24GB")
-    where = card if cuda else plan.Device("CPU", card.memory, cuda=False, context=0)
-    shape = memory.unet_config(plan.base_folder(config)[0]) | (TINY if tiny else {})
+    card = fit.named_device("24GB")
+    where = card if cuda else fit.Device("CPU", card.memory, cuda=False, context=0)
+    shape = unet_config(plan.base_folder(config)[0]) | (TINY if tiny else {})
     return config, plan.setup_of(config, shape, where)

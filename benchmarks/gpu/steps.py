@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.gpu.setups import Card, Named
 from benchmarks.memory.checkpointing import ATTENTION, attention_flops
 from finetune.core.device import release_memory
-from finetune.memory import budget as memory
+from finetune.memory.budget import Setup
 from finetune.memory.step_trace import TIMESTEPS, fake_batch
 from finetune.settings import TrainConfig
 from finetune.training.loop import Objective, batch_loss
@@ -57,7 +57,7 @@ class Trainable:
         frozen = (p for p in self.unet.parameters() if not p.requires_grad)
         return sum(p.numel() * (1 + (p.dtype == torch.uint8)) for p in frozen)
 
-    def step(self, setup: memory.Setup) -> Callable[[], None]:
+    def step(self, setup: Setup) -> Callable[[], None]:
         """One optimizer step of that batch and accumulation through accelerate, on a batch that stays."""
         with torch.device(self.accelerator.device):
             batch = fake_batch(self.unet, size=setup.size, batch=setup.batch)
@@ -82,7 +82,7 @@ class Trainable:
         release_memory(str(self.accelerator.device))
 
 
-def random_unet(setup: memory.Setup, device: str) -> Any:
+def random_unet(setup: Setup, device: str) -> Any:
     """The frozen UNet with random weights and a new adapter."""
     from diffusers import UNet2DConditionModel
 
@@ -100,7 +100,7 @@ def random_unet(setup: memory.Setup, device: str) -> Any:
     return unet
 
 
-def trainable(setup: memory.Setup, config: TrainConfig, device: str) -> Trainable:
+def trainable(setup: Setup, config: TrainConfig, device: str) -> Trainable:
     """The UNet and the setup's optimizer, as accelerate prepares them."""
     from accelerate import Accelerator
 
@@ -119,7 +119,7 @@ def trainable(setup: memory.Setup, config: TrainConfig, device: str) -> Trainabl
 
 
 def measured_step(
-    setup: memory.Setup, config: TrainConfig | None = None, *, device: str = "cuda", seconds: float = 30
+    setup: Setup, config: TrainConfig | None = None, *, device: str = "cuda", seconds: float = 30
 ) -> Measured:
     """Train TIMED steps, or as many as go into `seconds`, after WARM that don't count."""
     before = _allocated(device)
@@ -179,7 +179,7 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def row(name: str, setup: memory.Setup, found: Measured, **more: Any) -> dict[str, Any]:
+def row(name: str, setup: Setup, found: Measured, **more: Any) -> dict[str, Any]:
     """What is written of some steps."""
     fixed = {"checkpoint", "batch", "accumulation", "dtype", "rank", "targets", "size", "optimizer", "nf4", "dora"}
     return {

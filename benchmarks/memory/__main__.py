@@ -23,7 +23,7 @@ from finetune.core.basemodel.load import load_unet
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.console import quiet_libraries
 from finetune.core.painting.inpainter import Sampling
-from finetune.memory import budget as memory
+from finetune.memory.budget import Setup, trace_budget, unet_config
 from finetune.memory.drawing import trace_drawing
 from finetune.memory.step_trace import fake_batch
 from finetune.training.loop import Objective, batch_loss, class_loss
@@ -33,7 +33,7 @@ from finetune.unet.live_pipeline import live_inpainter
 from finetune.unet.nf4 import load_frozen_unet
 
 
-def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
+def measured_peak(base: ResolvedBase, setup: Setup) -> int:
     """Peak bytes of torch's allocator in the second optimizer step, weights and state included."""
     dtype = getattr(torch, setup.dtype)
     unet, scheduler = load_unet(base, dtype=dtype, device="cpu")
@@ -75,7 +75,7 @@ def measured_peak(base: ResolvedBase, setup: memory.Setup) -> int:
     return sum(before.values()) + max(running(profiler), default=0)
 
 
-def measured_drawing(base: ResolvedBase, setup: memory.Setup) -> int:
+def measured_drawing(base: ResolvedBase, setup: Setup) -> int:
     """Peak bytes of torch's allocator while the trained UNet draws a picture, all parts' weights included."""
     dtype = getattr(torch, setup.dtype)
     unet, _ = load_frozen_unet(base, "nf4" if setup.nf4 else "none", dtype=dtype, device="cpu")
@@ -101,9 +101,9 @@ def running(profiler: Any) -> Iterator[int]:
         yield total
 
 
-def setups(unet: dict[str, Any], size: int) -> list[memory.Setup]:
+def setups(unet: dict[str, Any], size: int) -> list[Setup]:
     """The combinations of the table."""
-    plain = memory.Setup(
+    plain = Setup(
         unet=unet, size=size, batch=2, accumulation=1, dtype="float32", checkpoint="none", rank=16,
         targets="attention+feedforward", dora=False, optimizer="adamw8bit", min_8bit_size=1024, frozen_pass=True,
         cuda=False,
@@ -123,14 +123,14 @@ def setups(unet: dict[str, Any], size: int) -> list[memory.Setup]:
     ]
 
 
-def drawing_setups(plain: memory.Setup) -> list[memory.Setup]:
+def drawing_setups(plain: Setup) -> list[Setup]:
     """The combinations of the table's last rows: a picture, drawn by the UNet in training."""
     return [plain, replace(plain, rank=64), replace(plain, nf4=True)]
 
 
-def predicted_drawing(base: ResolvedBase, setup: memory.Setup) -> int:
+def predicted_drawing(base: ResolvedBase, setup: Setup) -> int:
     """Peak bytes of drawing a picture, as the planner counts it on a CPU."""
-    return trace_drawing(base.config, setup, base.size).peak(turns=False)
+    return trace_drawing(base.config, setup, base.size).peak(offloaded=False)
 
 
 def main() -> None:
@@ -141,8 +141,8 @@ def main() -> None:
     quiet_libraries()
     base = resolve_base(given.base)
     print("| setup | predicted MiB | measured MiB | off by |\n|---|---|---|---|")
-    for setup in setups(memory.unet_config(base.config), base.size):
-        said = memory.budget(setup, context=0).torch_peak
+    for setup in setups(unet_config(base.config), base.size):
+        said = trace_budget(setup, context=0).torch_peak
         real = measured_peak(base, setup)
         parts = ["nf4,"] if setup.nf4 else []
         parts += [f"{setup.dtype}, {setup.targets} r{setup.rank}"]
@@ -153,7 +153,7 @@ def main() -> None:
             f"{kind}, batch {setup.batch} x {setup.accumulation}, {setup.optimizer}, checkpointing {setup.checkpoint}"
         )
         print(f"| {name} | {said / 2**20:.1f} | {real / 2**20:.1f} | {said / real - 1:+.1%} |", flush=True)
-    for setup in drawing_setups(setups(memory.unet_config(base.config), base.size)[0]):
+    for setup in drawing_setups(setups(unet_config(base.config), base.size)[0]):
         said, real = predicted_drawing(base, setup), measured_drawing(base, setup)
         name = f"drawing: {'nf4, ' if setup.nf4 else ''}{setup.dtype}, {setup.targets} r{setup.rank}"
         print(f"| {name} | {said / 2**20:.1f} | {real / 2**20:.1f} | {said / real - 1:+.1%} |", flush=True)

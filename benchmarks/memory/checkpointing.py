@@ -58,7 +58,7 @@ def measure(unet: Any, size: int) -> list[tuple[str, bool, float, float]]:
         for layer in layers if layers is not None else list(flagged.resnets):
             layer.register_forward_pre_hook(before)
             layer.register_forward_hook(after(group))
-    with step_trace.fake_run(unet, dtype=torch.bfloat16, checkpoint="none", cuda=True) as computing:
+    with step_trace.run_without_data(unet, dtype=torch.bfloat16, checkpoint="none", cuda=True) as computing:
         batch = step_trace.fake_batch(unet, size=size, batch=1)
         watches.append(
             step_trace.StorageWatch(

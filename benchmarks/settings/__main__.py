@@ -1,10 +1,10 @@
 """Train an adapter for every cell of a grid of settings, score each, print one table.
 
-    python -m benchmarks.settings benchmarks/grids/embedded.yaml --workspace DIR
+    python -m benchmarks.settings benchmarks/settings/grids/embedded.yaml --workspace DIR
 
 A cell is trained by `packshot train` and judged by `packshot evaluate` and by its loss on the held-out photo
-(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call goes on where the
-first stopped, and with nothing changed prints the table at once. Prepare the product's siblings beforehand, or the
+(`benchmarks.settings.held_out_loss`). Adapters, verdicts and losses are kept by content, so a second call resumes where
+the first stopped, and prints the table at once when nothing changed. Prepare the product's siblings beforehand, or the
 sibling rule is not judged.
 """
 
@@ -23,9 +23,10 @@ from typing import Any
 
 from pydantic import Field
 
-from finetune.core.config import Strict, read_yaml, validate
+from finetune.core.config import Strict, validate
 from finetune.core.console import quiet_libraries, say
 from finetune.core.errors import PackshotError, RunError
+from finetune.core.yaml_files import read_yaml
 
 GATE_EXIT = 3
 SHOWN = ("palette", "palette_gain", "structure_gain", "own_nearest")

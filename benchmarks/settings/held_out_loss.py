@@ -44,7 +44,7 @@ def held_out(
     from finetune.latents.cache import RowSet, build_caches
     from finetune.latents.examples import split_rows
 
-    rows = RowSet(split_rows(workspace, prepared, base, "validation"), config.objective.ring_px)
+    rows = RowSet(split_rows(workspace.cache, prepared, base, "validation"), config.objective.ring_px)
     (examples,) = build_caches(workspace.cache, base, [rows], device="cpu", progress=lambda *_: None)
     return HeldOut(examples, scheduler.alphas_cumprod, base.prediction_type)
 

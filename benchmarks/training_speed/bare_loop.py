@@ -1,6 +1,6 @@
 """The floor: forward, mean squared error, backward, optimizer, on tensors that are in memory already. Nothing else.
 
-    python -m benchmarks.training_speed.bare_loop OUT.json --base DIR --size 256 --rank 8 --steps 60 [--device cuda --bf16]
+    python -m benchmarks.training_speed.bare_loop OUT.json --base DIR --size 256 --rank 8 --steps 60 [--device cuda]
 
 No data, no region, no weighting, no clipping, no logging, no accelerate: what any loop must spend on a step. The
 latents and embeddings are random; neither decides how long a step takes.

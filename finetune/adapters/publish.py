@@ -14,13 +14,15 @@ from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.environment import environment, tool
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
-from finetune.core.storage.durable import fsync_tree, state_errors, temporary_folder
+from finetune.core.storage.durable import check_writable, fsync_tree, state_errors, temporary_folder
+from finetune.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 TRAIN_FORMAT = 1
-"""Raised when the same settings would give other weights."""
+"""Bump when the same settings would produce other weights."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,33 @@ def adapter_manifest(
         "config": config,
         "environment": environment(),
     }
+
+
+def check_place(workspace: Workspace, sku: str) -> None:
+    """Check, before training begins, that a version can be written.
+
+    Raises:
+        StateWriteError: the folder can't be written to.
+    """
+    check_writable("the adapter", workspace.adapters / sku)
+
+
+def with_tokens(manifest: dict[str, Any], token: str, tokens: dict[str, Tensor] | None) -> dict[str, Any]:
+    """The manifest with an entry for the trigger word's own tokens; unchanged without any."""
+    return manifest | {token_embeddings.ENTRY: token_embeddings.manifest_entry(token, tokens)} if tokens else manifest
+
+
+def close_run(run: RunFolder, state: str) -> None:
+    """Write the run's page and mark the run as done.
+
+    Args:
+        run: a run whose version is written.
+        state: one line on how it ended.
+    """
+    from finetune.runs.report import write_report
+
+    write_report(run, state)
+    run.finish()
 
 
 def write_version(

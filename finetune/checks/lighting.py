@@ -1,7 +1,7 @@
-"""In which light a photo of a product was taken, against other photos of it: by its ground, or by its colours alone.
+"""How the light on one photo of a product differs from that on others: by its ground, or by its colours alone.
 
-Pure functions, arrays in and numbers out; palettes are `check_measures.palette`'s: (N, 3) CIE L* / 2, a*, b*. Called by
-`finetune.checks.set_findings`, and by `finetune.checks.photo_facts` for the ground; whether light is uneven is not said here.
+Pure functions of arrays. Colour samples are `measures.colour_sample`'s: (N, 3) CIE L* / 2, a*, b*. Gains are factors of
+linear red, green and blue, (3,). Nothing is judged here.
 """
 
 from __future__ import annotations
@@ -18,36 +18,40 @@ from finetune.checks.measures import COLOUR_SIDE, LIGHTNESS_WEIGHT, LIKE_COLOUR
 from finetune.core.pictures.images import Floats, to_linear, to_srgb8
 
 SHIFT_GAIN = 0.5
-"""A shift of all colours counts when it leaves at most this share of the misfit."""
+"""Gains explain a difference if they leave at most this share of the misfit."""
 LEAST_GAIN = 0.12
-"""Stops of light under which two grounds are equally lit."""
+"""Difference in stops of light under which two grounds are equally lit."""
 CLIPPED_GROUND = 0.98
-"""Linear level from which on a ground says only how light it is at least."""
+"""Linear level from which a ground is clipped, so that its level is only a lower bound."""
 WELL_FITTED = 2.0
-"""Misfit, there and back, under which colours need no explanation."""
+"""Misfit in CIELAB, both ways added, under which colours need no explanation."""
 CLIPPED_LIGHTNESS = 99.0
-"""L* from which on a colour is clipped white."""
+"""L* from which a colour is clipped white."""
 STRONGEST_CAST = 5.0
-"""Gain of the strongest channel over that of the weakest, at most: what is beyond is no light."""
+"""Largest ratio between the gains of two channels: no real light is stronger coloured."""
 FEW_COLOURS = 50
-"""With fewer matched colours than this a channel's gain is not told."""
+"""Matched colours under which a channel's gain is not estimated."""
 SCREENED = 4
-"""One in so many colours is looked at while the best of many gains is found."""
+"""While many gains are compared, only one in this many colours is looked at."""
 FITTED_COLOURS = 3000
-"""Colours of the other photos that light is fitted to, about."""
+"""About how many colours of the other photos the light is fitted to."""
 LIGHT_STEPS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.7, 2.0, 2.4, 3.0, 4.0)
-"""How much lighter than its clipped ground a photo may be lit."""
+"""How many times lighter than its clipped ground a photo may be lit."""
 
 
 def colour_gains(colours: Floats, others: Floats) -> Floats | None:
-    """Gains (3,), linear RGB, by which a palette differs as a whole from what other photos of the product show.
+    """Estimate by which gains a photo's colours differ from those of other photos of the product.
 
-    For photos whose ground says nothing of their light. Other light, and other white balance, multiply the channels
-    (von Kries). The best of a few gains are refined: nearest colours are matched, the gains are their median ratios,
-    repeated (iterated closest point), so that a view which shows other parts of the product is not taken for a cast.
+    For photos whose ground tells nothing about their light. Other light and another white balance multiply the channels
+    (von Kries). The best of a few gains are refined by iterated closest points: nearest colours are matched and the
+    gains are their median ratios, so that a view which shows other parts of the product is not taken for a cast.
+
+    Args:
+        colours: the photo's colour sample, (N, 3).
+        others: the other photos' samples, (M, 3).
 
     Returns:
-        None unless the colours fit at least twice as well, there and back, in light that is within `STRONGEST_CAST`.
+        (3,); None unless the colours then fit at least twice as well, both ways, in light within `STRONGEST_CAST`.
     """
     others = others[:: max(1, len(others) // FITTED_COLOURS)]
     plain = _fit(cKDTree(others), colours)
@@ -69,7 +73,7 @@ def colour_gains(colours: Floats, others: Floats) -> Floats | None:
 
 
 def _gains_tried() -> list[NDArray[np.float64]]:
-    """Light from dim to bright, each neutral, warm, cool, green and magenta, weakly and strongly."""
+    """Gains from dim to bright, each neutral, warm, cool, green and magenta, weakly and strongly."""
     directions = np.array([(0, 0, 0), (1, 0, -1), (-1, 0, 1), (-1, 1, -1), (1, -1, 1)])
     tints = [directions[0], *(strength * direction for direction in directions[1:] for strength in (0.35, 0.8))]
     return [2.0 ** (level + tint) for level in (-1.0, -0.5, 0.0, 0.4, 0.8) for tint in tints]
@@ -80,18 +84,18 @@ def _score(pair: tuple[float, NDArray[np.float64]]) -> float:
 
 
 def _ratio(seen: Floats, there: Floats, otherwise: float) -> float:
-    """Median ratio of one channel over colours that are neither clipped nor nearly black."""
-    told = (seen < CLIPPED_GROUND) & (seen > 0.01) & (there > 0.01)
-    return float(np.median(seen[told] / there[told])) if told.sum() > FEW_COLOURS else otherwise
+    """Median ratio of one channel over colours neither clipped nor nearly black; `otherwise` if these are few."""
+    usable = (seen < CLIPPED_GROUND) & (seen > 0.01) & (there > 0.01)
+    return float(np.median(seen[usable] / there[usable])) if usable.sum() > FEW_COLOURS else otherwise
 
 
 def _linear(colours: Floats) -> Floats:
-    """A palette as linear RGB."""
+    """A colour sample as linear RGB."""
     return to_linear(lab2rgb((colours / LIGHTNESS_WEIGHT)[None])[0].astype(np.float32))
 
 
 def _fit(others: cKDTree, colours: NDArray[np.floating]) -> float:
-    """Mean distances (CIELAB, at most 9 each) of colours to the nearest of a palette, and back, added."""
+    """Misfit of two colour samples: mean distance (CIELAB, at most 9 each) to the nearest colour, both ways added."""
     there, _ = others.query(colours)
     back, _ = cKDTree(colours).query(others.data)
     return float(np.minimum(there, LIKE_COLOUR).mean() + np.minimum(back, LIKE_COLOUR).mean())
@@ -107,32 +111,48 @@ def ground_light(picture: Image.Image) -> Floats:
 
 
 def relit(colours: Floats, gains: NDArray[np.floating]) -> Floats:
-    """A palette as it would be photographed in light times `gains` (3,), linear RGB; what is too light clips."""
+    """A colour sample as it would be photographed in light multiplied by gains; what is too light clips.
+
+    Args:
+        colours: (N, 3).
+        gains: (3,).
+    """
     lighter = np.clip(_linear(colours) * gains, 0, 1).astype(np.float32)
     return np.asarray(rgb2lab(to_srgb8(lighter)[None])[0] * LIGHTNESS_WEIGHT, dtype=np.float32)
 
 
 def without_white(colours: Floats) -> Floats:
-    """A palette without its clipped white, which a cutout on clipped ground cannot hold; as it is if all is white."""
+    """A colour sample without clipped white, which a cutout on clipped ground lacks; unchanged if all is white."""
     kept = colours[colours[:, 0] < CLIPPED_LIGHTNESS * LIGHTNESS_WEIGHT[0]]
     return kept if len(kept) else colours
 
 
 def equally_lit(ground: Floats, grounds: Floats) -> bool:
-    """Is a ground, (3,), of the same light as the median of others, (N, 3), and not clipped so that one can't tell?"""
+    """Whether a ground has the same light as the median of others. A clipped ground never has: its level is unknown.
+
+    Args:
+        ground: (3,), from `ground_light`.
+        grounds: (N, 3).
+    """
     ratio = np.maximum(ground, 1e-3) / np.maximum(np.median(grounds, axis=0), 1e-3)
     return bool((ground < CLIPPED_GROUND).all() and (np.abs(np.log2(ratio)) < LEAST_GAIN).all())
 
 
 def light_gains(colours: Floats, ground: Floats, others: Floats, grounds: Floats) -> Floats | None:
-    """Gains (3,), linear RGB, by which a photo is lit differently: those of its ground, if they explain the product.
+    """Estimate by which gains a photo is lit differently from others: those of its ground, if they explain the product.
 
-    A ground of another colour leaves the product as it is; another light changes both alike. So the ratio of the
-    grounds is believed where the others' palette, in that light, fits the product's at least twice as well. Where a
-    channel of the ground is clipped its gain is only a lower bound, and larger ones are tried.
+    A ground of another colour leaves the product unchanged; another light changes both alike. So the ratio of the
+    grounds is accepted only if the others' colours in that light fit the product's at least twice as well. Where a
+    channel of the ground is clipped, its gain is only a lower bound and larger ones are tried.
 
     Args:
-        colours, others: palettes. ground, grounds: (3,) and (N, 3), from `ground_light`.
+        colours: the photo's colour sample, (N, 3).
+        ground: the photo's ground, (3,), from `ground_light`.
+        others: the other photos' samples, (M, 3).
+        grounds: the other photos' grounds, (K, 3).
+
+    Returns:
+        (3,); None if the ground does not explain the product's colours.
     """
     others = others[:: max(1, len(others) // FITTED_COLOURS)]
     plain = _fit(cKDTree(others), colours)
@@ -155,6 +175,12 @@ def light_gains(colours: Floats, ground: Floats, others: Floats, grounds: Floats
 
 
 def seen_in(colours: Floats, gains: NDArray[np.floating], clipped: NDArray[np.bool_]) -> Floats:
-    """What a cutout shows of a palette in another light: on wholly `clipped` ground (3,) not what is clipped itself."""
+    """The colours a cutout would show in another light: on wholly clipped ground none that are clipped themselves.
+
+    Args:
+        colours: a colour sample, (N, 3).
+        gains: (3,).
+        clipped: whether each channel of the ground is clipped, (3,).
+    """
     lit = relit(colours, gains)
     return without_white(lit) if clipped.all() else lit

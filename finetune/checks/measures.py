@@ -1,7 +1,7 @@
-"""What is measured on a cut-out photo before training: blur, exposure, colour, likeness. Called by `finetune.check`.
+"""Measures of a cut-out photo: blur, exposure, colours, likeness to other photos.
 
-Pure functions, arrays in and numbers out. A cutout is (H, W, 4) uint8 with straight alpha, sRGB. Whether a number is
-good or bad is not said here: thresholds and words are `check`'s. Nothing reads or writes a file.
+Pure functions of arrays. A cutout is (H, W, 4) uint8 with straight alpha, sRGB. Nothing is judged here: the thresholds
+stand beside the findings.
 """
 
 from __future__ import annotations
@@ -16,31 +16,37 @@ from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 
-from finetune.core.pictures.images import Array, Floats, to_linear
+from finetune.core.pictures.images import LUMINANCE, Array, Floats, over, to_linear
 from finetune.core.pictures.masks import Mask
 
 FINE, COARSE = 1.0, 2.0
 """The two scales (standard deviations, px) at which gradients are compared to measure blur."""
 EDGE_SHARE = 0.01
-"""Share of the looked-at pixels that count as edges: the steepest ones."""
+"""Share of the pixels looked at that count as edges: the steepest ones."""
 LEAST_SLOPE = 1.5
-"""Grey levels a pixel under which nothing is an edge."""
-DIRECTIONS, FAINT = 4, 0.2
-"""Directions in which a smear is looked for; slope under which edges of one are faint, share of the steepest ones."""
+"""Slope under which nothing is an edge, grey levels per pixel."""
+DIRECTIONS = 4
+"""Directions in which a smear is looked for."""
+FAINT = 0.2
+"""Slope under which the edges of a direction are too faint to count, as a share of the steepest ones."""
 FEW_EDGES = 40
-"""With fewer edge pixels than this blur is not measured."""
+"""Edge pixels under which blur is not measured."""
 SAMPLE_SIDE = 640
-"""Blur is measured on the busiest square of this side (px): as exact, and quick on large photos."""
+"""Side in pixels of the busiest square, on which blur is measured: as exact, and quick on large photos."""
 COLOUR_SIDE = 256
-"""Longer side at which colours are looked at (px)."""
+"""Longer side in pixels at which colours are sampled."""
 HASH_SIDE, HASH_KEPT = 64, 16
 """A hash keeps the lowest 16 x 16 frequencies of a 64 px picture."""
-PALETTE_COLOURS = 1500
+SAMPLED_COLOURS = 1500
+"""Pixels in a colour sample at most."""
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of gamma-encoded red, green and blue in a grey picture (ITU-R BT.601), as Pillow has them."""
 LIGHTNESS_WEIGHT = np.array([0.5, 1, 1], dtype=np.float32)
+"""Weights of L*, a*, b* in a colour sample: lightness varies more from shot to shot than colour does."""
 LIKE_COLOUR = 9.0
-"""Two colours this near (CIELAB, lightness counted half) are the same paint in another light."""
+"""Distance in CIELAB (lightness halved) up to which two colours are the same paint in another light."""
 BLOWN, CRUSHED = 254, 2
-"""Levels from which on all three channels are clipped."""
+"""Levels (0..255) from which, and down to which, a channel is clipped."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ def blur_width(grey: Floats, region: Mask) -> float | None:
     s^2 = (4 - R^2) / (R^2 - 1) (Zhuo and Sim, "Defocus map estimation from a single image", 2011).
 
     Args:
-        grey: (H, W) 0..255, gamma-encoded. region: (H, W), where edges count.
+        grey: (H, W) 0..255, gamma-encoded.
+        region: (H, W), where edges count.
 
     Returns:
         The median over the steepest hundredth of the region; about 0.5 for a sharp camera picture. None where there
@@ -77,12 +84,15 @@ def blur_width(grey: Floats, region: Mask) -> float | None:
 
 
 def smear_width(grey: Floats) -> float | None:
-    """Blur of the edges that face the direction in which they are softest: what moved is sharp along its movement.
+    """Blur of the edges that face the direction in which they are softest: motion blurs edges across it only.
 
-    As `blur_width`, for edges of four directions by themselves; directions with faint edges only don't count.
+    As `blur_width`, for the edges of each of four directions; a direction with only faint edges does not count.
 
     Args:
-        grey: (H, W) 0..255, gamma-encoded: the product with some plain ground around, so that its outline is there.
+        grey: (H, W) 0..255, gamma-encoded: the product with some plain ground around it, so that its outline counts.
+
+    Returns:
+        Standard deviation in pixels; None where there are too few edges.
     """
     grey, region = _busiest(grey, np.ones(grey.shape, dtype=bool))
     across, down = (ndimage.gaussian_filter(grey, FINE, order=order) for order in ((0, 1), (1, 0)))
@@ -94,7 +104,7 @@ def smear_width(grey: Floats) -> float | None:
 
 
 def _steepest(slopes: Floats, region: Mask, least: float) -> Mask | None:
-    """The steepest hundredth of a region that is at least so steep; None where that is too little."""
+    """The steepest hundredth of a region, of slope `least` at least; None where that is too few pixels."""
     inside = slopes[region]
     if inside.size < FEW_EDGES:
         return None
@@ -103,14 +113,14 @@ def _steepest(slopes: Floats, region: Mask, least: float) -> Mask | None:
 
 
 def _blur_of(fine: Floats, coarse: Floats) -> float:
-    """Median blur of edges by their slopes at the two scales."""
+    """Median blur of edges, from their slopes at the two scales."""
     ratio = np.clip(fine / np.maximum(coarse, 1e-6), 1.02, COARSE / FINE)
     squared = (COARSE**2 - ratio**2 * FINE**2) / (ratio**2 - 1)
     return float(np.median(np.sqrt(np.maximum(squared, 0))))
 
 
 def _busiest(grey: Floats, region: Mask) -> tuple[Floats, Mask]:
-    """The square of `SAMPLE_SIDE` with the most contrast inside the region; all of it where it is smaller."""
+    """The square of `SAMPLE_SIDE` with the most contrast inside the region; the whole picture if it is smaller."""
     if max(grey.shape) <= SAMPLE_SIDE:
         return grey, region
     step = 8
@@ -139,7 +149,7 @@ def exposure_of(cutout: Array) -> Exposure:
 
 def highlight(pixels: Array) -> float:
     """CIE L* (0..100) that 2 % of the pixels (..., 3) exceed."""
-    luminance = to_linear(pixels.reshape(-1, 3)) @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+    luminance = to_linear(pixels.reshape(-1, 3)) @ LUMINANCE
     return _lightness(float(np.quantile(luminance, 0.98)))
 
 
@@ -149,48 +159,56 @@ def _lightness(luminance: float) -> float:
 
 
 def _opaque(cutout: Array) -> Array:
-    """(N, 3) pixels of alpha 255; those of the highest alpha where there is none."""
+    """(N, 3) pixels of alpha 255; those of the highest alpha if there is none."""
     alpha = cutout[..., 3]
     return np.asarray(cutout[..., :3][alpha >= max(1, min(255, int(alpha.max())))])
 
 
-def palette(cutout: Array) -> Floats:
-    """Colours of a product's opaque pixels, evenly picked: (N <= 1500, 3) CIE L* / 2, a*, b*.
+def colour_sample(cutout: Array) -> Floats:
+    """Colours of up to 1500 evenly spread opaque pixels of a product, (N, 3): CIE L* / 2, a*, b*.
 
-    Lightness counts half, for light differs from shot to shot more than colour does.
+    Args:
+        cutout: (H, W, 4).
     """
     lab = rgb2lab(_opaque(_small(cutout, COLOUR_SIDE))[None])[0]
-    picked = np.linspace(0, len(lab) - 1, min(PALETTE_COLOURS, len(lab))).astype(np.intp)
+    picked = np.linspace(0, len(lab) - 1, min(SAMPLED_COLOURS, len(lab))).astype(np.intp)
     return np.asarray(lab[picked] * LIGHTNESS_WEIGHT, dtype=np.float32)
 
 
 def unexplained(colours: Floats, others: Floats) -> float:
-    """Share (0..1) of `colours` that have no like (within 9 units of CIELAB) among `others`; both (N, 3) palettes.
+    """Share (0..1) of `colours` without a similar one (within 9 units of CIELAB) among `others`.
 
     Another side of the same product shows hardly a colour that no other photo has; another product mostly does.
+
+    Args:
+        colours: a colour sample, (N, 3).
+        others: another, (M, 3).
     """
     distance, _ = cKDTree(others).query(colours)
     return float((distance > LIKE_COLOUR).mean())
 
 
 def perceptual_hash(cutout: Array) -> NDArray[np.bool_]:
-    """A hash (255 bits) of a cutout, on mid-grey, that survives scaling, re-encoding and another ground."""
-    alpha = cutout[..., 3:].astype(np.float32) / 255
-    over = cutout[..., :3] * alpha + 128 * (1 - alpha)
-    return _hash(Image.fromarray((over @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.float32)), 128)
+    """A hash (255 bits) of a cutout on mid-grey: it survives scaling, re-encoding and another ground.
+
+    Args:
+        cutout: (H, W, 4).
+    """
+    alpha = cutout[..., 3:].astype(np.float32) / 255  # in floating point: a hash of rounded pixels would be another
+    flat = cutout[..., :3] * alpha + 128 * (1 - alpha)
+    return _hash(Image.fromarray((flat @ LUMA).astype(np.float32)), 128)
 
 
 def picture_hash(picture: Image.Image) -> NDArray[np.bool_]:
-    """A hash (255 bits) of a whole photo, RGB or RGBA, that survives scaling, re-encoding, blur and other light."""
-    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-    grey = (Image.alpha_composite(white, picture) if picture.mode == "RGBA" else picture).convert("L")
+    """A hash (255 bits) of a whole photo, RGB or RGBA: it survives scaling, re-encoding, blur and other light."""
+    grey = over(picture, "white").convert("L")
     return _hash(grey, int(np.median(np.asarray(grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)))))
 
 
 def _hash(grey: Image.Image, fill: int) -> NDArray[np.bool_]:
-    """The signs of a picture's lowest 16 x 16 cosine frequencies against their median, the constant one left out.
+    """The signs of a picture's lowest 16 x 16 cosine frequencies relative to their median, without the constant one.
 
-    The picture is fitted into a square, the rest of which is `fill` (pHash; Zauner, "Implementation and benchmarking of
+    The picture is fitted into a square filled with `fill` (pHash; Zauner, "Implementation and benchmarking of
     perceptual image hash functions", 2010).
     """
     square = np.asarray(_fitted(grey, HASH_SIDE, fill), dtype=np.float32)
@@ -199,7 +217,7 @@ def _hash(grey: Image.Image, fill: int) -> NDArray[np.bool_]:
 
 
 def hash_distances(hashes: Sequence[NDArray[np.bool_]]) -> Floats:
-    """(N, N) shares of the bits in which two hashes differ, 0..1; about 0.5 for unrelated pictures."""
+    """Shares of the bits in which each two of N hashes differ, (N, N) in 0..1; about 0.5 for unrelated pictures."""
     if not hashes:
         return np.zeros((0, 0), dtype=np.float32)
     signs = np.stack(hashes).astype(np.float32) * 2 - 1
@@ -215,13 +233,13 @@ def _fitted(picture: Image.Image, side: int, fill: int = 0) -> Image.Image:
 
 
 def _small(cutout: Array, side: int) -> Array:
-    """Scaled down by whole steps to about `side`; no new colours come of it."""
+    """Every n-th pixel, to about `side` pixels: unlike averaging this makes no new colours."""
     step = max(1, max(cutout.shape[:2]) // side)
     return cutout[::step, ::step]
 
 
 def piece_areas(cutout: Array) -> list[int]:
-    """Areas (px) of the pieces the silhouette falls into, largest first."""
+    """Areas in pixels of the separate pieces of the silhouette, largest first."""
     labels, count = ndimage.label(cutout[..., 3] > 127, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     return sorted((int(area) for area in areas), reverse=True)

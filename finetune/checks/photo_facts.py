@@ -1,18 +1,19 @@
-"""A look: everything the checks measure on one cut-out photo, and its form as JSON.
+"""The facts the checks measure on one cut-out photo, as a record that JSON keeps to the last bit.
 
-Made by `look_at` for the recipes `check` and `prepare`; the prepared set keeps it beside the photo's files, so that an
-unchanged photo is judged again without being opened. Judges nothing (`findings` and `set_findings` do), writes nothing.
+The prepared set keeps the record beside the photo's files, so that an unchanged photo is checked again without being
+opened. Nothing is judged here.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 from scipy import ndimage
 
 from finetune.checks import measures
@@ -22,14 +23,41 @@ from finetune.core.pictures.decoded import Remark
 from finetune.core.pictures.images import Floats
 from finetune.core.pictures.masks import Box
 from finetune.matting.matte import Cutout
-from finetune.matting.photo import Cut
+from finetune.matting.photo import CutPhoto
 
 INNER_MARGIN = 4
-"""Pixels inside the rim that count as the product's own detail when blur is measured."""
+"""Pixels inside the outline that are left out when the blur of the product's own detail is measured."""
 RIM_MARGIN = 8
 """Pixels of plain ground around the product in which its outline counts as an edge."""
 PICTURE_SIDE = 256
-"""Side at which a whole picture's brightness is looked at."""
+"""Longer side in pixels at which a whole picture's brightness is measured."""
+
+
+def _packed(values: NDArray[Any] | None) -> dict[str, Any] | None:
+    """An array as its type, shape and bytes."""
+    if values is None:
+        return None
+    data = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+    return {"type": values.dtype.str, "shape": list(values.shape), "bytes": data}
+
+
+def _unpacked(data: NDArray[Any] | dict[str, Any] | None) -> NDArray[Any] | None:
+    """The array that `_packed` described.
+
+    Raises:
+        ValueError: the description is not of that form.
+    """
+    if data is None or isinstance(data, np.ndarray):
+        return data
+    try:
+        flat = np.frombuffer(base64.b64decode(data["bytes"]), dtype=np.dtype(data["type"]))
+        return flat.reshape(data["shape"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("not a packed array") from error
+
+
+PackedFloats = Annotated[Floats, PlainValidator(_unpacked), PlainSerializer(_packed)]
+PackedBits = Annotated[NDArray[np.bool_], PlainValidator(_unpacked), PlainSerializer(_packed)]
 
 
 @dataclass(frozen=True)
@@ -51,9 +79,10 @@ class CutoutFacts:
         )
 
 
-@dataclass(frozen=True)
-class Look:
-    """A cut-out photo and everything measured on it."""
+class PhotoFacts(BaseModel):
+    """Everything measured on a cut-out photo. Aliases are the keys in records of prepared sets."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
 
     name: str
     """File name."""
@@ -61,66 +90,31 @@ class Look:
     """Fingerprint of the file's bytes."""
     cutout: CutoutFacts
     blur: float | None
+    """Blur of its sharpest edges, standard deviation in pixels; None where there are too few edges."""
     smear: float | None
-    """Blur in the direction in which it is strongest; None on other than plain ground."""
+    """Blur in the direction in which it is strongest; None unless the ground is plain."""
     exposure: Exposure
     picture_highlight: float
-    ground: Floats | None
-    """Colour of its plain ground, linear light (3,); None where it has none."""
-    pieces: list[int]
-    palette: Floats
-    hash: NDArray[np.bool_]
-    """Of the cutout."""
-    picture_hash: NDArray[np.bool_]
-    """Of the whole photo."""
+    """CIE L* (0..100) that 2 % of the whole photo exceed."""
+    ground: PackedFloats | None
+    """Colour of its plain ground, linear light (3,); None if the ground is not plain."""
+    pieces: tuple[int, ...]
+    """Areas in pixels of the pieces of the silhouette, largest first."""
+    colour_sample: PackedFloats = Field(validation_alias="palette", serialization_alias="palette")
+    """From `measures.colour_sample`, (N, 3)."""
+    hash: PackedBits
+    """Perceptual hash of the cutout, (255,)."""
+    picture_hash: PackedBits
+    """Perceptual hash of the whole photo, (255,)."""
     remarks: tuple[Remark, ...] = ()
     """What was unusual about reading the file or cutting it out."""
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; `look_from_json` gives the same look back, to the last bit."""
-        return {
-            "name": self.name,
-            "content": self.content,
-            "cutout": asdict(self.cutout),
-            "blur": self.blur,
-            "smear": self.smear,
-            "exposure": asdict(self.exposure),
-            "picture_highlight": self.picture_highlight,
-            "ground": None if self.ground is None else _packed(self.ground),
-            "pieces": self.pieces,
-            "palette": _packed(self.palette),
-            "hash": _packed(self.hash),
-            "picture_hash": _packed(self.picture_hash),
-            "remarks": [asdict(remark) for remark in self.remarks],
-        }
 
-
-def look_from_json(data: dict[str, Any]) -> Look:
-    """The look that `Look.as_json` described.
-
-    Raises:
-        KeyError, TypeError, ValueError: the values are not of that form.
-    """
-    facts = data["cutout"]
-    cutout = CutoutFacts(**facts | {"box": Box(*facts["box"]), "photo_size": tuple(facts["photo_size"])})
-    return Look(
-        **data
-        | {
-            "cutout": cutout,
-            "exposure": Exposure(**data["exposure"]),
-            "ground": None if data["ground"] is None else _unpacked(data["ground"]),
-            "palette": _unpacked(data["palette"]),
-            "hash": _unpacked(data["hash"]),
-            "picture_hash": _unpacked(data["picture_hash"]),
-            "remarks": tuple(Remark(**remark) for remark in data["remarks"]),
-        }
-    )
-
-
-def look_at(cut: Cut, content: str) -> Look:
+def measure_photo(cut: CutPhoto, content: str) -> PhotoFacts:
     """Measure one cut-out photo.
 
     Args:
+        cut: the photo and its cutout.
         content: fingerprint of the photo's file.
     """
     pixels = np.asarray(cut.cutout.rgba)
@@ -128,7 +122,7 @@ def look_at(cut: Cut, content: str) -> Look:
     small.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BOX)
     plain = cut.cutout.source == "plain ground"
     around = _around(cut) if plain else None
-    return Look(
+    return PhotoFacts(
         name=cut.photo.path.name,
         content=content,
         cutout=CutoutFacts.of(cut.cutout),
@@ -137,21 +131,21 @@ def look_at(cut: Cut, content: str) -> Look:
         exposure=measures.exposure_of(pixels),
         picture_highlight=float(measures.highlight(np.asarray(small))),
         ground=ground_light(cut.picture) if plain else None,
-        pieces=[int(area) for area in measures.piece_areas(pixels)],
-        palette=measures.palette(pixels),
+        pieces=tuple(measures.piece_areas(pixels)),
+        colour_sample=measures.colour_sample(pixels),
         hash=measures.perceptual_hash(pixels),
         picture_hash=measures.picture_hash(cut.picture),
         remarks=cut.remarks,
     )
 
 
-def _around(cut: Cut) -> Floats:
-    """The product and a rim of its ground, grey."""
+def _around(cut: CutPhoto) -> Floats:
+    """The product with a rim of its ground, (H, W) grey, 0..255."""
     box = cut.cutout.box.grown(RIM_MARGIN, cut.picture.size)
     return np.asarray(cut.picture.convert("RGB").convert("L").crop(box), dtype=np.float32)
 
 
-def _blur(cut: Cut, around: Floats | None) -> float | None:
+def _blur(cut: CutPhoto, around: Floats | None) -> float | None:
     """Blur of the product's inner detail; on a plain ground, where every edge is the product's, of its outline too.
 
     The sharper of the two counts: a plain product has no detail, and a round one may have a soft outline.
@@ -162,14 +156,3 @@ def _blur(cut: Cut, around: Floats | None) -> float | None:
     if around is not None:
         found.append(measures.blur_width(around, np.ones(around.shape, dtype=bool)))
     return min((float(width) for width in found if width is not None), default=None)
-
-
-def _packed(values: NDArray[Any]) -> dict[str, Any]:
-    """An array as its type, shape and bytes."""
-    data = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
-    return {"type": values.dtype.str, "shape": list(values.shape), "bytes": data}
-
-
-def _unpacked(data: dict[str, Any]) -> NDArray[Any]:
-    flat = np.frombuffer(base64.b64decode(data["bytes"]), dtype=np.dtype(data["type"]))
-    return flat.reshape(data["shape"])

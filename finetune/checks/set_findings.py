@@ -1,186 +1,192 @@
-"""What is found with the photos of a set side by side: copies, casts, uneven light, other products, views.
+"""Findings that need the photos of a set side by side: copies, casts, uneven light, other products, views.
 
-Called by the recipe `finetune.check` with what it measured on each photo. The thresholds stand here, with the
-measurements they rest on ("clean" and "spoiled" as in `findings`). Reads and writes nothing.
+The thresholds stand here, with the measurements they rest on ("clean" as in `photo_findings`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetune.checks import lighting, measures
-from finetune.checks.photo_facts import Look
+from finetune.checks.photo_facts import PhotoFacts
 from finetune.checks.photo_findings import Finding
 from finetune.core import fingerprint
 from finetune.core.pictures.images import Floats
 
 UNEVEN_LIGHT = 6.0
-"""Shift of L* against the other photos. Clean: 0; half or 1.8 times the light: 4.5 to 23."""
+"""Shift of L* relative to the other photos. Clean: 0; half or 1.8 times the light: 4.5 to 23."""
 CAST = 4.0
-"""Shift of a*, b* against the other photos, plainly seen. Clean: 0; red x 1.3 and blue x 0.7: 2.5 to 18."""
+"""Shift of a*, b* relative to the other photos that is clearly visible. Clean: 0; red x 1.3, blue x 0.7: 2.5 to 18."""
 STRANGE = 0.12
-"""Share of colours the other photos lack. Clean: at most 0.08; siblings in another colour: 0.4; of 308 foreign products
-mixed in, 95 % are above. What has the same colours is not seen."""
+"""Share of colours that the other photos lack. Clean: at most 0.08; siblings in another colour: 0.4; 95 % of 308
+foreign products are above. A foreign product of the same colours is not recognised."""
 STRANGE_OF_TWO = 0.35
 """The same for a set of two photos, where front and back may differ as much as two products."""
 SAME_PICTURE = 0.03
-"""Share of the bits of whole photos' hashes that differ. Copies scaled, re-encoded, blurred or tinted: at most 0.04;
+"""Share of differing bits in the hashes of whole photos. Copies scaled, re-encoded, blurred or tinted: at most 0.04;
 views of a can that looks alike all round: from 0.04, of other products: from 0.07."""
 NEAR_DUPLICATE, ON_ONE_GROUND = 0.13, 0.05
-"""The same of cutouts: copies on another ground (at most 0.08, if cut out alike), and on the same ground, where a copy
-is mostly found by its whole photo. Different views of a product that has sides: from 0.165; turned views of one that
+"""The same for cutouts: of copies on another ground (at most 0.08 if cut out alike), and on the same ground, where most
+copies are found by the whole photo. Different views of a product that has sides: from 0.165; turned views of one that
 looks alike all round: from 0.05."""
 SAME_GROUND = 0.05
-"""Difference of linear level up to which two plain grounds are the same."""
+"""Difference in linear level up to which two plain grounds are the same."""
 MANY_VIEWS = 4
-"""Views from which on an adapter has seen the product from enough sides (with fewer, none can be held out whole)."""
-
-
+"""Views from which an adapter has seen the product from enough sides; with fewer, no whole photo can be held out."""
 COMPARED = 8
-"""Photos that each is compared with, at most: more say hardly more of a product's colours, and take longer."""
-FORMAT = 2
-"""Raised when the same looks would be judged otherwise."""
+"""Photos that each photo is compared with, at most: more add few colours and take longer."""
+FORMAT = 3
+"""Raise it when the same photos would get other findings, or the findings other words."""
 
 Comparisons = dict[str, dict[str, str] | None]
-"""What comparisons of colours came to, by the fingerprint of what was compared."""
+"""Results of comparing colours, by the fingerprint of what was compared; None for no finding."""
 
 
-def set_findings(looks: Sequence[Look], known: Comparisons | None = None) -> list[Finding]:
-    """Findings that need the photos side by side: duplicates, casts, uneven light, other products, views.
+def set_findings(
+    photos: Sequence[PhotoFacts], known: Mapping[str, dict[str, str] | None]
+) -> tuple[list[Finding], Comparisons]:
+    """Find duplicates, casts, uneven light, other products, and too few views.
 
     Args:
-        known: of an earlier call; comparisons found there are not made again. Afterwards it holds those of this call.
+        photos: facts of every photo of the set.
+        known: comparisons made earlier; these are not repeated.
+
+    Returns:
+        The findings, and this call's comparisons, for the next call's `known`.
     """
-    copies = _duplicates(looks)
-    views = count_views(looks)
-    found = [*copies, *_colours(looks, {} if known is None else known)]
-    if looks and views < MANY_VIEWS:
+    colours, comparisons = _colours(photos, known)
+    views = count_views(photos)
+    found = [*_duplicates(photos), *colours]
+    if photos and views < MANY_VIEWS:
         found.append(
             Finding(
                 "views",
                 "note",
                 "",
-                f"{views} view{'s' if views > 1 else ''} of the product in {len(looks)} "
-                f"photo{'s' if len(looks) > 1 else ''}",
-                "the adapter draws well only the sides it has seen; placing shows the photographed side anyway",
-                f"{MANY_VIEWS} to 8 views are better: front, left, right, from above",
+                f"the set has {views} view{'s' if views > 1 else ''} of the product in {len(photos)} "
+                f"photo{'s' if len(photos) > 1 else ''}",
+                "the adapter draws only sides it has seen; placing shows the photographed side anyway",
+                f"take {MANY_VIEWS} to 8 views: front, left, right, from above",
             )
         )
-    return found
+    return found, comparisons
 
 
-def count_views(looks: Sequence[Look]) -> int:
-    """How many photos are left when near duplicates count once."""
-    alike, kept = _alike(looks), list[int]()
-    for index in range(len(looks)):
+def count_views(photos: Sequence[PhotoFacts]) -> int:
+    """Count the photos, near duplicates once."""
+    alike, kept = _alike(photos), list[int]()
+    for index in range(len(photos)):
         if not alike[index, kept].any():
             kept.append(index)
     return len(kept)
 
 
-def _duplicates(looks: Sequence[Look]) -> list[Finding]:
-    alike, found = _alike(looks), []
-    distances = measures.hash_distances([look.hash for look in looks])
-    for index, look in enumerate(looks):
-        exact = next((other for other in looks[:index] if other.content == look.content), None)
+def _duplicates(photos: Sequence[PhotoFacts]) -> list[Finding]:
+    alike, found = _alike(photos), []
+    distances = measures.hash_distances([photo.hash for photo in photos])
+    for index, photo in enumerate(photos):
+        exact = next((other for other in photos[:index] if other.content == photo.content), None)
         near = np.flatnonzero(alike[index, :index])
         if exact is None and not len(near):
             continue
-        nearest = looks[near[distances[index, near].argmin()]] if len(near) else None
-        what = f"almost the same picture of the product as {nearest.name}" if nearest else ""
-        what = f"the same file as {exact.name}" if exact else what
+        nearest = photos[near[distances[index, near].argmin()]] if len(near) else None
+        what = f"the picture is almost the same as {nearest.name}" if nearest else ""
+        what = f"the file is the same as {exact.name}" if exact else what
         found.append(
             Finding(
                 "duplicate",
                 "warning",
-                look.name,
+                photo.name,
                 what,
                 "it adds nothing, and this view counts twice in training",
-                "leave one of the two out, unless the product looks alike from there",
+                "remove one of the two, unless the product really looks alike from two sides",
             )
         )
     return found
 
 
-def _alike(looks: Sequence[Look]) -> NDArray[np.bool_]:
-    """(N, N): are two photos the same shot, or as good as that?"""
-    grounds = np.array([np.full(3, np.nan) if look.ground is None else look.ground for look in looks]).reshape(-1, 3)
+def _alike(photos: Sequence[PhotoFacts]) -> NDArray[np.bool_]:
+    """Whether each two of N photos are the same shot, or nearly so: (N, N)."""
+    unknown = np.full(3, np.nan)
+    grounds = np.array([unknown if photo.ground is None else photo.ground for photo in photos]).reshape(-1, 3)
     on_one = (np.abs(grounds[:, None] - grounds[None]) < SAME_GROUND).all(axis=-1)  # False where one is unknown
-    whole = measures.hash_distances([look.picture_hash for look in looks]) <= SAME_PICTURE
+    whole = measures.hash_distances([photo.picture_hash for photo in photos]) <= SAME_PICTURE
     limit = np.where(on_one, ON_ONE_GROUND, NEAR_DUPLICATE)
-    return np.asarray(whole | (measures.hash_distances([look.hash for look in looks]) <= limit))
+    return np.asarray(whole | (measures.hash_distances([photo.hash for photo in photos]) <= limit))
 
 
-def _colours(looks: Sequence[Look], known: Comparisons) -> list[Finding]:
-    """Casts, uneven light and other products, by each photo's colours against those of others."""
-    judged = looks[1:] if len(looks) == 2 else looks if len(looks) > 1 else []  # of two, who is the stranger?
-    colours = [_fingerprint(look) for look in looks]
-    ranked = sorted(range(len(looks)), key=lambda index: (colours[index], index))  # an order that an edit hardly moves
-    earlier, found = dict(known), []
-    known.clear()
-    for index in range(len(looks) - len(judged), len(looks)):
+def _colours(
+    photos: Sequence[PhotoFacts], known: Mapping[str, dict[str, str] | None]
+) -> tuple[list[Finding], Comparisons]:
+    """Casts, uneven light and other products, by comparing each photo's colours with those of others."""
+    first = 1 if len(photos) < 3 else 0  # with two photos the outlier is ambiguous: judge only the second
+    colours = [_fingerprint(photo) for photo in photos]
+    # an order that one edited photo hardly changes, so that most comparisons stay known
+    ranked = sorted(range(len(photos)), key=lambda index: (colours[index], index))
+    found, comparisons = [], Comparisons()
+    for index in range(first, len(photos)):
         others = sorted([other for other in ranked if other != index][:COMPARED])
-        key = fingerprint.of_value([FORMAT, looks[index].name, *(colours[number] for number in (index, *others))])
-        if key in earlier:
-            known[key] = earlier[key]
+        key = fingerprint.of_value([FORMAT, photos[index].name, *(colours[number] for number in (index, *others))])
+        if key in known:
+            comparisons[key] = known[key]
         else:
-            finding = _colour(looks[index], [looks[other] for other in others])
-            known[key] = asdict(finding) if finding else None
-        if data := known[key]:
+            finding = _colour(photos[index], [photos[other] for other in others])
+            comparisons[key] = asdict(finding) if finding else None
+        if data := comparisons[key]:
             found.append(Finding(**data))  # type: ignore[arg-type]
-    return found
+    return found, comparisons
 
 
-def _fingerprint(look: Look) -> str:
-    ground = b"" if look.ground is None else look.ground.tobytes()
-    return fingerprint.of_bytes(look.palette.tobytes() + ground)
+def _fingerprint(photo: PhotoFacts) -> str:
+    ground = b"" if photo.ground is None else photo.ground.tobytes()
+    return fingerprint.of_bytes(photo.colour_sample.tobytes() + ground)
 
 
-def _colour(look: Look, others: Sequence[Look]) -> Finding | None:
-    palettes = [other.palette for other in others]
+def _colour(photo: PhotoFacts, others: Sequence[PhotoFacts]) -> Finding | None:
+    samples = [other.colour_sample for other in others]
     limit = STRANGE if len(others) > 1 else STRANGE_OF_TWO
-    light, a, b, expected = _lighting(look, others)
-    strange = _strangeness(look.palette, palettes)
-    if strange > limit and _strangeness(look.palette, expected) > limit / 2:
-        return _other_product(look.name, strange, len(others) + 1)
+    light, a, b, expected = _lighting(photo, others)
+    strange = _strangeness(photo.colour_sample, samples)
+    if strange > limit and _strangeness(photo.colour_sample, expected) > limit / 2:
+        return _other_product(photo.name, strange, len(others) + 1)
     tinted = math.hypot(a, b)
     if abs(light) > UNEVEN_LIGHT and abs(light) > tinted / 2:
-        return _uneven_light(look.name, light)
-    return _cast(look.name, a, b) if tinted > CAST else None
+        return _uneven_light(photo.name, light)
+    return _cast(photo.name, a, b) if tinted > CAST else None
 
 
-def _lighting(look: Look, others: Sequence[Look]) -> tuple[float, float, float, list[Floats]]:
-    """How differently a photo is lit, as a shift of L*, a*, b*, and what the others' palettes would be in its light.
+def _lighting(photo: PhotoFacts, others: Sequence[PhotoFacts]) -> tuple[float, float, float, list[Floats]]:
+    """The shift of L*, a*, b* by which a photo is lit differently, and the others' colour samples in its light.
 
-    By its ground where that explains the product as well; not at all where the grounds are equally lit; otherwise by
-    the product's colours alone.
+    By its ground if that explains the product as well; no shift if the grounds are equally lit; otherwise by the
+    product's colours alone.
     """
-    palettes = [other.palette for other in others]
-    pool = np.concatenate(palettes)
+    samples = [other.colour_sample for other in others]
+    pool = np.concatenate(samples)
     grounds = [other.ground for other in others if other.ground is not None]
     gains, clipped = None, np.zeros(3, dtype=bool)
-    if look.ground is not None and grounds:
-        clipped = look.ground > lighting.CLIPPED_GROUND
-        gains = lighting.light_gains(look.palette, look.ground, pool, np.stack(grounds))
-        if gains is None and lighting.equally_lit(look.ground, np.stack(grounds)):
-            return 0.0, 0.0, 0.0, palettes
+    if photo.ground is not None and grounds:
+        clipped = photo.ground > lighting.CLIPPED_GROUND
+        gains = lighting.light_gains(photo.colour_sample, photo.ground, pool, np.stack(grounds))
+        if gains is None and lighting.equally_lit(photo.ground, np.stack(grounds)):
+            return 0.0, 0.0, 0.0, samples
     if gains is None:
-        gains = lighting.colour_gains(look.palette, pool)
+        gains = lighting.colour_gains(photo.colour_sample, pool)
     if gains is None:
-        return 0.0, 0.0, 0.0, palettes
+        return 0.0, 0.0, 0.0, samples
     light, a, b = np.median((lighting.relit(pool, gains) - pool) / measures.LIGHTNESS_WEIGHT, axis=0)
-    return float(light), float(a), float(b), [lighting.seen_in(each, gains, clipped) for each in palettes]
+    return float(light), float(a), float(b), [lighting.seen_in(each, gains, clipped) for each in samples]
 
 
 def _strangeness(colours: Floats, others: Sequence[Floats]) -> float:
-    """How much of a photo's colours the others lack, or of theirs the photo lacks: the larger of the two shares.
+    """The share of a photo's colours that the others lack, or the share of theirs that it lacks: the larger of the two.
 
-    The second is taken with the lower median over the others, so that one stranger makes no stranger of the rest.
+    The second is the lower median over the others, so that one foreign photo does not make the rest look foreign.
     """
     lacking = sorted(measures.unexplained(other, colours) for other in others)
     return max(measures.unexplained(colours, np.concatenate(others)), lacking[(len(lacking) - 1) // 2])
@@ -191,10 +197,10 @@ def _other_product(name: str, strange: float, photos: int) -> Finding:
         "other product",
         "warning",
         name,
-        f"it seems to show another product than {'the other photo' if photos == 2 else 'the rest'}: "
-        f"{strange:.0%} of the colours do not go together",
-        "one adapter would learn two products as one, and draw a mixture",
-        "move the photo to its own set; if it is the same product, take it again in the same light",
+        f"the photo seems to show another product than {'the other photo' if photos == 2 else 'the rest'}: "
+        f"{strange:.0%} of the colours do not match",
+        "one adapter would learn two products as one and draw a mixture",
+        "move the photo to a set of its own; if it is the same product, retake it in the same light",
     )
 
 
@@ -216,8 +222,8 @@ def _cast(name: str, a: float, b: float) -> Finding:
         "cast",
         "warning",
         name,
-        f"the colours lean towards {' and '.join(words)} against the other photos (a* {a:+.0f}, b* {b:+.0f})",
-        "the adapter learns a mixture, and the product's colour will not be the brand's",
+        f"the colours lean towards {' and '.join(words)} compared with the other photos (a* {a:+.0f}, b* {b:+.0f})",
+        "the adapter learns a mixture, so the product's colour will not be the brand's",
         "set the same white balance on all photos of a product",
     )
 

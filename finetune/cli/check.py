@@ -1,4 +1,4 @@
-"""The Click command `packshot check`. Free of numpy and torch at import: its body imports what it runs."""
+"""The Click command `packshot check`. It imports no numpy and no torch until it runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from finetune.core.products.catalog import Workspace
     "--report",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the page there instead of datasets/SKU/report.html.",
+    help="Write the page to FILE instead of datasets/SKU/report.html.",
 )
-@click.option("--force", is_flag=True, help="Look at every photo again, even at what is known.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; default: one a usable core.")
+@click.option("--force", is_flag=True, help="Measure every photo again, even unchanged ones.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of processes at most; default: one per usable core."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @common_options
 def check(
@@ -36,9 +38,9 @@ def check(
     as_json: bool,
     workspace: Path,
 ) -> None:
-    """Check the photos of SKU before training: sharpness, light, colour, copies, views, strangers. Changes nothing.
+    """Check the photos of SKU before training: sharpness, light, colour, copies, views, other products.
 
-    Exit code 1 when no photo can be trained on, 0 with warnings.
+    Nothing is changed. The exit code is 1 if no photo can be trained on, 0 otherwise, even with warnings.
 
     \b
     Example:
@@ -56,6 +58,4 @@ def check(
         click.echo(f"         why: {finding.why}\n         do: {finding.cure}")
     say(f"report: {path}")
     if not found.trainable:
-        raise CatalogError(
-            f"none of the {found.photos} photos of '{sku}' can be used", found.findings[0].cure or "give other photos"
-        )
+        raise CatalogError(f"none of the {found.photos} photos of '{sku}' can be used", found.findings[0].cure)

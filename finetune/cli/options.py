@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from finetune.core.config import apply_overrides, find_config, read_yaml, validate
+from finetune.core.config import apply_overrides, find_config, validate
 from finetune.core.console import say, warn
+from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 
 

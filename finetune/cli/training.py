@@ -11,9 +11,10 @@ import click
 
 from finetune.cli.options import resolve_config
 from finetune.core.commands import common_options, config_options
-from finetune.core.config import apply_overrides, dump_yaml, find_config, read_yaml, validate
+from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
 from finetune.core.console import is_main_process, say, span
 from finetune.core.products.catalog import Workspace
+from finetune.core.yaml_files import read_yaml
 
 FROM_HELP = (
     "Import first: a kohya folder (`10_token class noun`, .txt captions), a folder of them, "
@@ -72,14 +73,14 @@ def prepare(
         say(
             f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
             if made
-            else f"{name} is already prepared (nothing has changed{_left_out(len(prepared.left_out))})"
+            else f"{name} is already prepared (nothing has changed{_unusable(len(prepared.unusable))})"
         )
         result = {"sku": name, "made": made, "fingerprint": prepared.fingerprint, "folder": str(prepared.folder)}
         click.echo(json.dumps(result) if as_json else str(prepared.folder))
 
 
-def _left_out(count: int) -> str:
-    return f"; {count} photo{'s' if count > 1 else ''} left out, see report.html" if count else ""
+def _unusable(count: int) -> str:
+    return f"; {count} photo{'s' if count > 1 else ''} cannot be used, see report.html" if count else ""
 
 
 def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[str]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finetune.core.console import warn
 from finetune.core.errors import ConfigError, did_you_mean, nearest
+from finetune.core.yaml_files import parse_yaml
 
 RENAMED = {"objective.elsewhere_weight": "objective.base_preservation_weight"}
 """Old name -> present name of a setting, in the same section. Files and `--set` may use the old name for one release,
@@ -25,7 +26,8 @@ with a warning. Fingerprints and the headers of adapters keep it, so that no ada
 class Strict(BaseModel):
     """Base of every configuration class: unknown keys are errors, values don't change, docstrings are the manual.
 
-    Numbers where text is wanted are read as text (`skus: [40012]`), and text that is a number as that (`1e-4`).
+    YAML hands over every value as text (`core.yaml_files`), and the field's type reads it: `00123` stays text in a text
+    field, `1e-4` is a number in a number's, `yes` a truth value in a boolean's.
     """
 
     model_config = ConfigDict(
@@ -35,28 +37,6 @@ class Strict(BaseModel):
         allow_inf_nan=False,
         coerce_numbers_to_str=True,
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a number is one only if it prints as it is written; anything else is left to the setting's type.
-
-    YAML 1.1 reads the SKU 0012 as 10 (octal), the label 5.10 as 5.1, the time 12:30 as 750, and 1e-4 as a word.
-    """
-
-
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float | str:
-    text = str(node.value)
-    for kind in (int, float):
-        try:
-            if str(number := kind(text)) == text:
-                return number
-        except ValueError:
-            continue
-    return text
-
-
-for _tag in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -92,37 +72,8 @@ def find_config(name: str, kind: str) -> Path:
     raise ConfigError(f"no config file '{name}'", hint)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        ConfigError: the file is missing, is not UTF-8 YAML, or does not hold a mapping.
-    """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError as error:
-        raise ConfigError(f"no such file: {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where, what = _yaml_problem(error)
-        raise ConfigError(f"{path.name}{where} is not valid YAML: {what}", "check indentation and quotes") from error
-    except ValueError as error:  # a date such as 2026-13-45
-        raise ConfigError(f"{path.name} is not valid YAML: {error}", "put the value into quotes") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path.name} must hold a mapping of keys to values", "write `key: value` lines")
-    return data
-
-
-def _yaml_problem(error: Exception) -> tuple[str, str]:
-    """Where in a file the reader gave up, and why, each in words of one line."""
-    mark = getattr(error, "problem_mark", None)
-    where = f", line {mark.line + 1}, column {mark.column + 1}," if mark else ""
-    return where, " ".join(str(getattr(error, "problem", None) or getattr(error, "reason", error)).split())
-
-
 def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return `data` with `a.b=c` overrides applied; values are read as YAML, so `true`, `1e-4` and `[1, 2]` work.
+    """Return `data` with `a.b=c` overrides applied; values are YAML, so `true`, `1e-4` and `[1, 2]` work.
 
     Raises:
         ConfigError: An override has no `=` or is not YAML, or its path leads through something that is not a mapping.
@@ -141,17 +92,8 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
             if not isinstance(child, dict):
                 raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
             node = child
-        node[last] = _value(text, override)
+        node[last] = parse_yaml(text, f"--set {key.strip()}")
     return result
-
-
-def _value(text: str, override: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(
-            f"--set {override}: the value is not valid YAML", "put it into quotes: --set 'key=\"value\"'"
-        ) from error
 
 
 def present_name(key: str) -> str:
@@ -237,7 +179,11 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, *, overri
             message = problem["msg"].removeprefix("Value error, ")
             value = problem["input"]
             plain = not problem["type"].startswith("value_error") and isinstance(value, (str, int, float))
-            line = (f"{dotted}: " if dotted else "") + message + (f" (it is {value!r})" if plain else "")
+            line = (
+                (f"{dotted}: " if dotted else "")
+                + message
+                + (f" (it is {value if value != '' else 'empty'})" if plain else "")
+            )
         own = any(key == dotted or key.startswith(f"{dotted}.") for key in given if dotted)
         by_source.setdefault("--set" if own else source, []).append(line)
     unknown = any(problem["type"] == "extra_forbidden" for problem in problems)

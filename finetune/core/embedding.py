@@ -1,8 +1,7 @@
 """A vision model from a folder on disk as an `Embedder`: DINOv2, CLIP or SigLIP in transformers' layout.
 
-Called by the evaluation where the gate names such a folder. Asks no network, and never stands in for a missing model.
-Preprocessing follows the folder's own `preprocessor_config.json`, in Pillow and numpy: transformers' processors want
-torchvision, which Packshot does without.
+It never uses the network, and never stands in for a missing model. Preprocessing follows the folder's own
+`preprocessor_config.json`, in Pillow and numpy: transformers' processors need torchvision, which Packshot avoids.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 
 
 class FolderEmbedder:
-    """Embeds pictures with a model loaded from a folder."""
+    """Embeds pictures with a model loaded from a folder; an `Embedder`."""
 
     def __init__(self, name: str, model: PreTrainedModel, preprocessing: dict[str, Any], side: int) -> None:
         self.name = f"{name}, {side} px"
@@ -34,7 +33,14 @@ class FolderEmbedder:
         self._std = np.asarray(preprocessing["image_std"], dtype=np.float32)
 
     def embed(self, pictures: list[Array]) -> NDArray[np.float32]:
-        """(N, D) unit vectors of N square pictures (S, S, 3)."""
+        """Embed N pictures.
+
+        Args:
+            pictures: Square, (S, S, 3) uint8 each.
+
+        Returns:
+            (N, D) vectors of length 1.
+        """
         import torch
 
         size = (self._side, self._side)
@@ -50,14 +56,15 @@ class FolderEmbedder:
 
 
 def check_embedder(folder: Path) -> None:
-    """Complain about a folder before anything is loaded.
+    """Check that a folder looks like a model, before anything is loaded.
 
     Raises:
-        ConfigError: it holds no model with safetensors weights.
+        ConfigError: It has no config.json or no safetensors weights.
     """
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
         raise ConfigError(
-            f"no vision model in '{folder}'", "it needs config.json and safetensors weights; or leave `embedder` empty"
+            f"there is no vision model in '{folder}'",
+            "give a folder with config.json and safetensors weights, or leave `embedder` empty",
         )
 
 
@@ -65,7 +72,7 @@ def load_embedder(folder: Path) -> FolderEmbedder:
     """Load a model from a folder, on the CPU in fp32.
 
     Raises:
-        ConfigError: the folder holds no vision model transformers can load.
+        ConfigError: The folder holds no vision model that transformers can load.
     """
     check_embedder(folder)
     from transformers import AutoModel
@@ -75,7 +82,10 @@ def load_embedder(folder: Path) -> FolderEmbedder:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         side = int(config.get("vision_config", config)["image_size"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"'{folder}' can't be loaded as a vision model: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"'{folder}' can't be loaded as a vision model: {str(error).splitlines()[0]}",
+            "give a model of transformers' DINOv2, CLIP or SigLIP, or leave `embedder` empty",
+        ) from error
     path = folder / "preprocessor_config.json"
     preprocessing = IMAGENET | (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
     crop = preprocessing.get("crop_size") or preprocessing.get("size") or side

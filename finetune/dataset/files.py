@@ -1,7 +1,7 @@
-"""Writing a prepared set's files: examples, rows, contact sheet, and the swap of the whole folder. Called by `prepare`.
+"""The files of a prepared set: names, rows, contact sheet, and the swap of the whole folder.
 
-The layout is what `datasets.load_dataset("imagefolder", data_dir=...)` opens: with a metadata.jsonl only its rows are
-read, other pictures in the folder are not, as long as no path holds a word that `datasets` takes for a split's name.
+The layout is what `datasets.load_dataset("imagefolder", data_dir=...)` opens: with a metadata.jsonl it reads only the
+pictures in its rows, as long as no path contains a word that `datasets` takes for a split's name.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.pictures.contact_sheet import checkerboard, contact_sheet
+from finetune.core.pictures.contact_sheet import contact_sheet, on_three_grounds
+from finetune.examples.facts import ExampleRow
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?![A-Za-z])"
 )
 LONGEST_NAME = 180
-"""Bytes of a photo's name in the prepared folder: endings are added, and file systems end at 255."""
+"""Bytes of a photo's name in the prepared folder at most: endings are added, and file systems allow 255."""
 SHEET_CELL = 256
 SHEET_PHOTOS = 12
 SHEET_EXAMPLES = 12
 
 
 def plain_name(stem: str) -> str:
-    """A photo's stem as a file name that `datasets` opens and sees no split in: `test-01` would make one named test.
+    """A photo's stem as a file name in which `datasets` sees no split: `test-01` would make one named test.
 
-    Signs that mean something in its patterns and addresses (`[`, `*`, `::`, `#`) and the end of very long names make
-    way for the stem's fingerprint, so that two stems never get one name.
+    Characters with a meaning in its patterns and URLs (`[`, `*`, `::`, `#`) and the end of very long names are replaced
+    by the stem's fingerprint, so that two stems never get the same name.
     """
     wanted = SPLIT_WORDS.sub(r"\1~", stem)
     short = re.sub(r"[^\w .~+,()&='!@-]", "~", wanted).encode()[:LONGEST_NAME].decode(errors="ignore")
@@ -42,13 +42,16 @@ def plain_name(stem: str) -> str:
 
 
 def take_over(paths: Sequence[str], source: Path, target: Path, renamed: Sequence[str]) -> bool:
-    """Take files of another prepared folder over as they are: hard links, copies where the file system has none.
+    """Take over files of another prepared folder: as hard links, or copies if the file system has no links.
 
     Args:
-        paths: relative to `source`. renamed: what they are called in `target`, one each.
+        paths: of the files, relative to `source`.
+        source: the other prepared folder.
+        target: the new prepared folder.
+        renamed: their paths relative to `target`.
 
     Returns:
-        False where one of them is missing; nothing is left of the others then.
+        False if one of them is missing; the others are then removed from `target`.
     """
     done: list[Path] = []
     try:
@@ -71,17 +74,19 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_rows(folder: Path, rows: Sequence[ExampleRow]) -> None:
     """Write metadata.jsonl, one row a line."""
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = (json.dumps(row.model_dump(), ensure_ascii=False) + "\n" for row in rows)
     (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def overview(folder: Path, cutouts: Sequence[tuple[str, Path]], rows: Sequence[dict[str, Any]]) -> Image.Image:
-    """The contact sheet: cutouts (up to 12) on chequers, black and white, then a sample of the examples.
+def overview(folder: Path, cutouts: Sequence[tuple[str, Path]], rows: Sequence[ExampleRow]) -> Image.Image:
+    """The contact sheet: up to 12 cutouts on chequers, black and white, then a sample of the examples.
 
     Args:
-        cutouts: (what to call it, file) of each photo. rows: of metadata.jsonl, their files in `folder`.
+        folder: the prepared folder.
+        cutouts: caption and file of each photo's cutout.
+        rows: of metadata.jsonl.
     """
     pictures: list[Image.Image] = []
     captions: list[str] = []
@@ -89,19 +94,13 @@ def overview(folder: Path, cutouts: Sequence[tuple[str, Path]], rows: Sequence[d
         with Image.open(path) as cutout:
             fitted = cutout.convert("RGBA")
         fitted.thumbnail((SHEET_CELL - 16, SHEET_CELL - 16), Image.Resampling.LANCZOS)
-        square = (SHEET_CELL, SHEET_CELL)
-        corner = ((SHEET_CELL - fitted.width) // 2, (SHEET_CELL - fitted.height) // 2)
-        for ground in (checkerboard(square), Image.new("RGB", square), Image.new("RGB", square, "white")):
-            shown = ground.convert("RGBA")
-            shown.alpha_composite(fitted, corner)
-            pictures.append(shown)
+        pictures += on_three_grounds(fitted, (SHEET_CELL, SHEET_CELL))
         captions += [name, "on black", "on white"]
     top = contact_sheet(pictures, captions, columns=6, cell=SHEET_CELL) if pictures else None
-    chosen = np.linspace(0, len(rows) - 1, min(len(rows), SHEET_EXAMPLES)).astype(int)
-    opened = [Image.open(folder / rows[i]["file_name"]) for i in chosen]
-    bottom = contact_sheet(
-        opened, [f"{rows[i]['text']} [{rows[i]['mask_kind']}]" for i in chosen], columns=6, cell=SHEET_CELL
-    )
+    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), SHEET_EXAMPLES)).astype(int)]
+    opened = [Image.open(folder / row.file_name) for row in chosen]
+    labels = [f"{row.text} [{row.mask_kind}]" for row in chosen]
+    bottom = contact_sheet(opened, labels, columns=6, cell=SHEET_CELL)
     if top is None:
         return bottom
     sheet = Image.new("RGB", (max(top.width, bottom.width), top.height + bottom.height), "white")

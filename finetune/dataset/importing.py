@@ -1,8 +1,7 @@
-"""What users already have becomes product sets: a kohya folder, a folder of them, an imagefolder, a single picture.
+"""Importing what users already have as product sets: a kohya folder, a folder of them, an imagefolder, one picture.
 
-Called by `packshot prepare --from`. Copies photos and captions into datasets/<sku>/ and writes its set.yaml; never
-changes or moves the source, never writes into a set that is there. Decodes no picture: `prepare` does, and names what
-is bad.
+Photos and captions are copied into datasets/<sku>/ and a set.yaml is written. The source is never changed, and no
+existing set is written to. No picture is decoded: preparing does that and names bad ones.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ KOHYA = re.compile(r"(\d+)_(.+)")
 """kohya's sd-scripts name a folder of photos `<repeats>_<token> <class>` (their docs/train_README, "DreamBooth")."""
 TOKEN = re.compile(r"[a-z0-9]{3,20}")
 CAPTIONS = (".txt", ".caption")
-"""Endings of caption files, sd-scripts' own default the last."""
-NOTHING_SAID = {"train", "training", "images", "image", "img", "imgs", "photos", "pictures", "data", "dataset"}
-"""Folder names that tell nothing of a product."""
+"""Endings of caption files; the last is the default of sd-scripts."""
+GENERIC_NAMES = {"train", "training", "images", "image", "img", "imgs", "photos", "pictures", "data", "dataset"}
+"""Folder names that do not name a product."""
 
 
 @dataclass(frozen=True)
@@ -38,60 +37,60 @@ class Product:
     """One product found in the source."""
 
     folders: tuple[Path, ...]
-    """Where its photos stand; or the one file."""
+    """Folders of its photos; or the one file."""
     token: str
-    """Empty where the source names none."""
+    """Empty if the source names none."""
     class_noun: str
-    """Empty where the source names none."""
-    origin: str
-    """A line for set.yaml: where it came from, and what could not be taken over."""
+    """Empty if the source names none."""
+    provenance: str
+    """A comment for set.yaml: where it came from, and what could not be imported."""
 
 
 def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun: str = "") -> list[str]:
-    """Make product sets of what stands in `source`.
+    """Make product sets of the photos in a folder.
 
     Args:
+        workspace: to import into.
         source: a folder `10_token class noun` with pictures and captions, a folder of such folders, a folder of
             pictures with captions in metadata.jsonl or .txt files, or one picture.
-        sku: name of the set; empty for one from the token or the folder's name.
-        class_noun: what the product is; empty for the folder's words.
+        sku: name of the set; empty to derive it from the token or the folder's name.
+        class_noun: what the product is; empty to derive it from the folder's name.
 
     Returns:
-        The names of the sets made.
+        The names of the new sets.
 
     Raises:
-        CatalogError: nothing to import, a set of that name is there, no class noun, or captions that cannot be read.
+        CatalogError: there is nothing to import; a set of that name exists; the class noun is unknown; captions
+            cannot be read.
     """
     products = _find(source)
     if len(products) > 1 and (sku or class_noun):
         names = ", ".join(f"'{p.token} {p.class_noun}'" for p in products)
         raise CatalogError(
             f"{source} holds {len(products)} products: {names}",
-            "leave SKU and --class-noun out to import all of them, or name one folder",
+            "omit SKU and --class-noun to import all of them, or name one folder",
         )
     planned = [(_name(product, source, sku), _noun(product, source, class_noun), product) for product in products]
     for name, _, _ in planned:
         if (workspace.datasets / name).exists() or [n for n, _, _ in planned].count(name) > 1:
-            raise CatalogError(
-                f"there is a product set '{name}' already", "give another SKU name, or remove the set; none is changed"
-            )
+            raise CatalogError(f"the product set '{name}' exists already", "choose another SKU name, or remove the set")
     for name, noun, product in planned:
         photos, captions = _write(workspace, name, noun, product)
-        counts = f"{photos} photo{'' if photos == 1 else 's'}, {captions} with a caption"
-        say(f"imported {counts}, into {workspace.datasets / name}")
+        counts = f"{photos} photo{'' if photos == 1 else 's'} ({captions} with a caption)"
+        say(f"imported {counts} into {workspace.datasets / name}")
     return [name for name, _, _ in planned]
 
 
 def _find(source: Path) -> list[Product]:
     if not source.exists():
-        raise CatalogError(f"there is no {source}", "name a folder of photos, or one picture")
+        raise CatalogError(f"there is no file or folder {source}", "name a folder of photos, or one picture")
     source = source.resolve()
     if source.is_file():
         if source.suffix.lower() not in SUFFIXES:
-            raise CatalogError(f"{source.name} is no picture", f"a picture ends in {' '.join(SUFFIXES)}")
+            raise CatalogError(f"{source.name} is not a picture", f"supported are {' '.join(SUFFIXES)}")
         return [Product((source,), "", "", f"imported from {source.name}")]
     if (source / "set.yaml").is_file():
-        raise CatalogError(f"{source} is a product set already", f"packshot prepare {source.name}")
+        raise CatalogError(f"{source} is a product set already", f"run: packshot prepare {source.name}")
     if KOHYA.fullmatch(source.name) and _pictures(source):
         return [_kohya([source])]
     inner = sorted(p for p in source.iterdir() if p.is_dir() and KOHYA.fullmatch(p.name) and _pictures(p))
@@ -105,7 +104,7 @@ def _find(source: Path) -> list[Product]:
     below = sorted(p.name for p in source.iterdir() if p.is_dir() and any(_find_below(p)))
     raise CatalogError(
         f"{source} holds no picture",
-        f"did you mean {source / below[0]}?" if below else f"pictures end in {' '.join(SUFFIXES)}",
+        f"did you mean {source / below[0]}?" if below else f"supported are {' '.join(SUFFIXES)}",
     )
 
 
@@ -118,7 +117,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _words(folder: Path) -> tuple[str, str]:
-    """Token and class noun of a kohya folder's name; a single word is the class."""
+    """Token and class noun in a kohya folder's name; a single word is the class noun."""
     match = KOHYA.fullmatch(folder.name)
     assert match is not None
     first, _, rest = match[2].strip().partition(" ")
@@ -128,14 +127,14 @@ def _words(folder: Path) -> tuple[str, str]:
 def _kohya(folders: list[Path]) -> Product:
     token, noun = _words(folders[0])
     names = ", ".join(f"'{folder.name}'" for folder in folders)
-    say(f"{names}: repeats are not used; every photo gives data.variants examples")
+    say(f"{names}: Packshot ignores the repeats; every photo gives data.variants examples")
     plain = re.sub(r"[^a-z0-9]", "", token.lower())
     if token and plain != token:
-        warn(f"the token '{token}' becomes '{plain}': small letters and digits only")
+        warn(f"the token '{token}' becomes '{plain}': it may contain only lower-case letters and digits")
     if plain and not TOKEN.fullmatch(plain):
-        warn(f"the token '{plain}' is not used: one has 3 to 20 letters and digits; the set's name gives another")
+        warn(f"the token '{plain}' is not used, since it needs 3 to 20 characters; the set's name gives another")
         plain = ""
-    return Product(tuple(folders), plain, noun, f"imported from kohya's {names}; the repeats in the name are not used")
+    return Product(tuple(folders), plain, noun, f"imported from kohya's {names}; the repeats in the name are ignored")
 
 
 def _name(product: Product, source: Path, sku: str) -> str:
@@ -144,7 +143,7 @@ def _name(product: Product, source: Path, sku: str) -> str:
     words = product.token or (source.resolve().stem if source.is_file() else product.folders[0].name)
     name = re.sub(r"[^A-Za-z0-9]+", "-", KOHYA.sub(r"\2", words)).strip("-")[:64]
     if not name:
-        raise CatalogError(f"no set can be named after '{words}'", "give a SKU: packshot prepare --from FOLDER SKU")
+        raise CatalogError(f"cannot derive a SKU from '{words}'", "name it: packshot prepare --from FOLDER SKU")
     return check_sku_name(name)
 
 
@@ -152,83 +151,97 @@ def _noun(product: Product, source: Path, class_noun: str) -> str:
     if class_noun or product.class_noun:
         return class_noun or product.class_noun
     words = " ".join(re.findall(r"[^\W\d_]+", source.resolve().name)).lower()
-    if source.is_file() or len(words) < 3 or words in NOTHING_SAID:
+    if source.is_file() or len(words) < 3 or words in GENERIC_NAMES:
         raise CatalogError(
-            "what is the product?", "say it with --class-noun, for example --class-noun 'perfume bottle'"
+            "cannot guess the class noun from the folder name", "name it, for example --class-noun 'perfume bottle'"
         )
-    say(f"the class noun is '{words}', after the folder; --class-noun says it better")
+    say(f"the class noun is '{words}', from the folder name; use --class-noun to name another")
     return words
 
 
 def _write(workspace: Workspace, name: str, noun: str, product: Product) -> tuple[int, int]:
-    """Copy into a hidden sibling and rename it when complete; returns the numbers of photos and captions."""
+    """Copy photos and captions into a new set, and write its set.yaml.
+
+    Returns:
+        The numbers of photos and captions.
+    """
     with atomic_folder(workspace.datasets / name) as part:
         (part / "photos").mkdir()
         photos, captions = _copy(product, part / "photos")
         if not photos:
-            raise CatalogError(f"no picture of {product.folders[0]} could be copied", "put the files themselves there")
+            hint = "replace links by the files themselves"
+            raise CatalogError(f"no picture in {product.folders[0]} could be copied", hint)
         settings = {"class_noun": noun, "token": product.token or derive_token(name)}
         validate(SetConfig, settings, f"the set.yaml of '{name}'")
         text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
-        (part / "set.yaml").write_text(f"# {product.origin}\n{text}", encoding="utf-8")
+        (part / "set.yaml").write_text(f"# {product.provenance}\n{text}", encoding="utf-8")
     return photos, captions
 
 
 def _copy(product: Product, photos: Path) -> tuple[int, int]:
-    """Copy every photo that can be read, and its caption as `<stem>.txt`."""
+    """Copy every photo that can be read, and its caption as `<stem>.txt`.
+
+    Returns:
+        The numbers of photos and captions.
+    """
     stems: set[str] = set()
     captions = 0
     for folder in product.folders:
         single = folder.is_file()
         root = folder.parent if single else folder
-        told = {} if single else _captions_of(root)
-        for path in [folder] if single else sorted({*_pictures(root), *told}):
+        listed = {} if single else _captions_of(root)
+        for path in [folder] if single else sorted({*_pictures(root), *listed}):
             if error := fault(path, root, "the folder"):
-                warn(f"left out {error.message}")
+                warn(f"photo not imported: {error.message}")
                 continue
             stem = _free(path.stem, stems)
+            stems.add(stem.casefold())
             if stem != path.stem:
-                warn(f"{path.name} is imported as {stem}{path.suffix}: another photo has its name")
+                warn(f"{path.name} is imported as {stem}{path.suffix}, since another photo has the same name")
             shutil.copyfile(path, photos / f"{stem}{path.suffix}")
-            if text := told.get(path, "") or _beside(path, root):
+            if text := listed.get(path, "") or _beside(path, root):
                 (photos / f"{stem}.txt").write_text(text + "\n", encoding="utf-8")
                 captions += 1
     return len(stems), captions
 
 
 def _free(stem: str, taken: set[str]) -> str:
-    """A stem no other photo has, told apart without regard to case: it joins those taken."""
+    """A stem that no other photo has, whatever the case.
+
+    Args:
+        stem: wanted.
+        taken: stems of other photos, case-folded.
+    """
     name, number = stem, 2
     while name.casefold() in taken:
         name, number = f"{stem}-{number}", number + 1
-    taken.add(name.casefold())
     return name
 
 
 def _captions_of(root: Path) -> dict[Path, str]:
-    """Captions of an imagefolder's metadata.jsonl by picture; its rows may name pictures in folders below."""
+    """Captions in an imagefolder's metadata.jsonl by picture; its rows may name pictures in subfolders."""
     for other in ("metadata.csv", "metadata.parquet"):
         if (root / other).exists():
-            warn(f"{other} is not read: write {METADATA}, one row a line, to import its captions")
+            warn(f"{other} is not supported: to import its captions, save them as {METADATA}, one row per line")
     if not (root / METADATA).exists():
         return {}
     found: dict[Path, str] = {}
     for number, name, text in metadata_rows(read_caption_file(root / METADATA, root, root.name), METADATA):
         path = root / name
         if Path(name).is_absolute() or ".." in Path(name).parts or path.suffix.lower() not in SUFFIXES:
-            raise CatalogError(f"{METADATA}, line {number}: '{name}' is no picture in the folder", "correct the row")
+            raise CatalogError(f"{METADATA}, line {number}: '{name}' is not a picture in the folder", "correct the row")
         if not os.path.lexists(path):
             known = [p.name for p in _pictures(root)]
             raise CatalogError(
                 f"{METADATA}, line {number}: there is no picture '{name}'",
-                did_you_mean(name, known) or "remove the row, or put the picture there",
+                did_you_mean(name, known) or "remove the row, or add the picture",
             )
         found[path] = text
     return found
 
 
 def _beside(path: Path, root: Path) -> str:
-    """The caption file beside a picture, in one line; empty without one."""
+    """The caption in the file beside a picture, in one line; empty without one."""
     for ending in CAPTIONS:
         beside = path.with_suffix(ending)
         if beside.exists():

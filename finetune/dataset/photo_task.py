@@ -1,61 +1,61 @@
-"""The work on one photo: cut it out, measure it, make its examples, write all of its files and its record.
+"""The work on one photo: cut it out, measure it, make its examples, write its files and its record.
 
-A pure function of its task, so that photos can be prepared by several processes, and a photo whose task is the same as
-before need not be prepared again: its files are taken over. Captions are not part of it (`finetune.examples.captions` fills them
-in from the words recorded here), so a changed caption redoes no picture. Called by the recipe `finetune.prepare`; the
-recipe `finetune.check` calls its first half, which makes no examples.
+A pure function of its task, so that photos can be worked on by several processes, and a photo whose task is unchanged
+is taken over instead. Captions are not part of it: they are filled in from the words recorded here, so that a changed
+caption redoes no picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from finetune.checks.photo_facts import look_at
+from finetune.checks.photo_facts import measure_photo
 from finetune.checks.report import figures
 from finetune.core import fingerprint
 from finetune.core.errors import PackshotError
 from finetune.core.pictures.images import read_picture, write_png
-from finetune.core.products.catalog import Photo, SetConfig
-from finetune.dataset.records import LAYERS, RECORDS, PhotoRecord, write_record
+from finetune.core.products.catalog import SetConfig
+from finetune.core.products.set_files import Photo, UnusablePhoto
+from finetune.dataset.records import LAYERS, PREPARE_FORMAT, RECORDS, CutoutSize, PhotoRecord, write_record
 from finetune.examples.backdrops import Photographs
-from finetune.examples.buckets import frames, nearest
+from finetune.examples.buckets import bucket_sizes, nearest
 from finetune.examples.composite import (
     Example,
-    Plan,
-    at_photo_scale,
+    Variant,
     derive_seed,
+    example_of,
     letterboxed,
     make_example,
     plan_variants,
     shrunk,
 )
+from finetune.examples.facts import ExampleFacts
 from finetune.matting.glass_detection import GLASS_NOUNS
-from finetune.matting.photo import Cut, cut_photo
-from finetune.matting.sources import circumstances
+from finetune.matting.photo import CutPhoto, cut_photo, unusable
+from finetune.matting.sources import environment
 
 WORDS_ONLY = {"class_noun", "token", "brand", "category", "label_text", "height_mm"}
-"""Keys of set.yaml that no picture depends on, but for glass, which nouns make likely; everything else counts, what is
-yet to come too."""
+"""set.yaml keys that do not affect pixels (class_noun does via the glass heuristic). Any key not listed here, including
+future ones, invalidates the photo."""
 FOLDERS = ("images", "masks", "mattes", *LAYERS.values(), RECORDS)
 """Folders of a prepared set."""
 EXAMPLE_BYTES = 260
-"""Bytes of memory an example takes while it is made, for each of its pixels: about twenty planes of float32 in three
-channels. An estimate."""
+"""Estimated bytes of memory per pixel of an example being made: about twenty planes of float32 in three channels."""
 PHOTO_BYTES = 150
-"""The same for each pixel of a photo: cutting out takes about 110 (docs/log.md); the picture and its copies stay."""
+"""Bytes of memory per pixel of a photo: cutting out takes about 110 (docs/log.md), the picture and copies the rest."""
 PROCESS_BYTES = 150 << 20
-"""What a process takes before it sees a photo: numpy, scipy, Pillow and scikit-image. An estimate."""
+"""Estimated bytes that a process takes before it opens a photo: numpy, scipy, Pillow and scikit-image."""
 
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """What the examples of a set are made with."""
+    """The settings that the examples of a set are made with, as in the config's section `data`."""
 
     size: int
     buckets: bool
@@ -66,7 +66,7 @@ class ExampleSettings:
 
 
 @dataclass(frozen=True)
-class LookTask:
+class MeasureTask:
     """Everything that reading, cutting out and measuring one photo depends on."""
 
     photo: Photo
@@ -76,13 +76,14 @@ class LookTask:
     """Fingerprint of its mask; empty without one."""
     config: SetConfig
     model: str
-    """Fingerprint of the learned model that set.yaml names; empty where it names none."""
+    """Fingerprint of the learned model that set.yaml names; empty if it names none."""
 
-    def key(self, format: int) -> str:
+    @cached_property
+    def key(self) -> str:
         """Fingerprint of all that the cutout depends on. The photo's folder is not part of it."""
         return fingerprint.of_value(
             {
-                "format": format,
+                "format": PREPARE_FORMAT,
                 "content": [self.content, self.mask_content, self.photo.path.name],
                 "config": self.config.model_dump(mode="json", exclude=WORDS_ONLY),
                 "glass is likely": bool(GLASS_NOUNS.search(self.config.class_noun)),
@@ -90,19 +91,18 @@ class LookTask:
             }
         )
 
-    def mark(self, format: int) -> str:
+    @cached_property
+    def failure_key(self) -> str:
         """Fingerprint under which a failure is remembered: the key, and what is installed to read and cut with.
 
         So a photo that failed is tried again once a model or an extra has been installed, and not before.
         """
         folder = self.photo.path.parent.parent
-        return fingerprint.of_value(
-            [self.key(format), circumstances(self.config.cutout, self.config.cutout_model, folder)]
-        )
+        return fingerprint.of_value([self.key, environment(self.config.cutout, self.config.cutout_model, folder)])
 
     @property
     def pixels(self) -> int:
-        """Pixels that will be worked on, by the picture's header: a photo that cannot be read counts little."""
+        """Pixels that will be worked on, from the picture's header; 0 for a photo that cannot be opened."""
         try:
             with Image.open(self.photo.path) as opened:
                 pixels = opened.width * opened.height
@@ -118,161 +118,219 @@ class LookTask:
 
 @dataclass(frozen=True)
 class PhotoTask:
-    """Everything the work on one photo depends on."""
+    """Everything that the work on one photo depends on."""
 
     sku: str
-    look: LookTask
+    measure: MeasureTask
     settings: ExampleSettings
     photographs: tuple[tuple[str, Path], ...]
-    """Pictures for blurred backdrops, by fingerprint."""
+    """Pictures for blurred backdrops, with their fingerprints before them."""
     name: str
-    """What its files are called in the prepared folder, without ending; may hold a folder."""
+    """Name of its files in the prepared folder, without ending; may contain a folder."""
 
     @property
     def photo(self) -> Photo:
         """The photo."""
-        return self.look.photo
+        return self.measure.photo
 
-    def key(self, format: int) -> str:
+    @cached_property
+    def key(self) -> str:
         """Fingerprint of all that the files depend on. `name` and the path are not part of it."""
         return fingerprint.of_value(
             {
                 "photo": f"{self.sku}/{self.photo.stem}",
-                "look": self.look.key(format),
+                "look": self.measure.key,
                 "settings": asdict(self.settings),
                 "photographs": [content for content, _ in self.photographs],
             }
         )
 
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """A photo to be measured, and where its record goes."""
+
+    task: MeasureTask
+    record_path: Path
+
+    @property
+    def measure(self) -> MeasureTask:
+        """What reading and cutting out depends on."""
+        return self.task
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the photo."""
+        return self.task.pixels
+
     @property
     def memory(self) -> int:
         """Bytes the work is expected to need."""
-        return self.look.memory + EXAMPLE_BYTES * self.settings.size**2
-
-
-@dataclass(frozen=True)
-class LookJob:
-    """A photo to be looked at, and where its record goes."""
-
-    task: LookTask
-    key: str
-    path: Path
+        return self.task.memory
 
 
 @dataclass(frozen=True)
 class PhotoJob:
-    """A task and where its files go."""
+    """A photo to be prepared, and the folder its files go to."""
 
     task: PhotoTask
-    key: str
-    look_key: str
     folder: Path
 
+    @property
+    def measure(self) -> MeasureTask:
+        """What reading and cutting out depends on."""
+        return self.task.measure
 
-def look_at_photo(job: LookJob) -> PhotoRecord | PackshotError:
-    """Read, cut out and measure one photo, and keep what was found but for its pictures: `packshot check`'s work.
+    @property
+    def record_path(self) -> Path:
+        """Where its record goes."""
+        return self.folder / RECORDS / f"{self.task.name}.json"
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all its examples."""
+        return self.task.settings.variants * self.task.settings.size**2
+
+    @property
+    def memory(self) -> int:
+        """Bytes the work is expected to need."""
+        return self.measure.memory + EXAMPLE_BYTES * self.task.settings.size**2
+
+
+def check_photo(job: MeasureJob) -> PhotoRecord | UnusablePhoto:
+    """Read, cut out and measure one photo; its pictures are not kept.
 
     Returns:
-        Its record, written too; or what is wrong with the photo or its mask.
+        Its record, written too; or why the photo is unusable.
     """
     task = job.task
     try:
         if task.config.kind == "brand":
-            made = _seen(_read(task), task, "", job.key)
+            made = _picture_record(_read(task), task)
         else:
-            made = _looked(cut_photo(task.photo, task.config), task, "", job.key)
+            made = _cutout_record(cut_photo(task.photo, task.config), task)
     except PackshotError as error:
-        return error
-    write_record(made, job.path)
+        return unusable(task.photo, error)
+    write_record(made, job.record_path)
     return made
 
 
-def prepare_photo(job: PhotoJob) -> PhotoRecord | PackshotError:
-    """Do the work on one photo.
+def prepare_photo(job: PhotoJob) -> PhotoRecord | UnusablePhoto:
+    """Do all the work on one photo.
 
     Returns:
-        Its record, written too; or what is wrong with the photo or its mask.
+        Its record, written too; or why the photo is unusable.
 
     Raises:
-        PackshotError: what is wrong lies elsewhere (a picture for backdrops cannot be read).
+        PackshotError: the fault is not the photo's (a picture for backdrops cannot be read).
     """
-    make = _brand_picture if job.task.look.config.kind == "brand" else _product_photo
+    make = _brand_picture if job.measure.config.kind == "brand" else _product_photo
     made = make(job)
     if isinstance(made, PhotoRecord):
-        write_record(made, job.folder / RECORDS / f"{job.task.name}.json")
+        write_record(made, job.record_path)
     return made
 
 
-def _looked(cut: Cut, task: LookTask, key: str, look_key: str) -> PhotoRecord:
-    """The record of a cut-out photo, without examples."""
+def _cutout_record(cut: CutPhoto, task: MeasureTask) -> PhotoRecord:
+    """The record of a cut-out photo without files."""
     box = cut.cutout.box
-    facts = {"source": cut.cutout.source, "width": box.width, "height": box.height}
-    pictures = figures(task.photo.path.name, cut.picture, cut.cutout.rgba)
-    return PhotoRecord(key, look_key, facts, look_at(cut, task.content).as_json(), pictures, [], [])
+    return PhotoRecord(
+        key="",
+        cutout_key=task.key,
+        cutout=CutoutSize(source=cut.cutout.source, width=box.width, height=box.height),
+        facts=measure_photo(cut, task.content),
+        figures=figures(task.photo.path.name, cut.picture, cut.cutout.rgba),
+        examples=(),
+        files=(),
+    )
 
 
-def _seen(picture: Image.Image, task: LookTask, key: str, look_key: str) -> PhotoRecord:
-    """The record of a brand set's picture, without its example."""
-    facts = {"source": "picture", "width": picture.width, "height": picture.height}
-    return PhotoRecord(key, look_key, facts, None, figures(task.photo.path.name, picture, None), [], [])
+def _picture_record(picture: Image.Image, task: MeasureTask) -> PhotoRecord:
+    """The record of a brand set's picture without files."""
+    return PhotoRecord(
+        key="",
+        cutout_key=task.key,
+        cutout=CutoutSize(source="picture", width=picture.width, height=picture.height),
+        facts=None,
+        figures=figures(task.photo.path.name, picture, None),
+        examples=(),
+        files=(),
+    )
 
 
-def _read(task: LookTask) -> Image.Image:
+def _read(task: MeasureTask) -> Image.Image:
     return read_picture(task.photo.path, max_pixels=int(task.config.max_megapixels * 1e6)).picture
 
 
-def _product_photo(job: PhotoJob) -> PhotoRecord | PackshotError:
-    task, options = job.task, job.task.settings
+def _product_photo(job: PhotoJob) -> PhotoRecord | UnusablePhoto:
+    task = job.task
     try:
-        cut = cut_photo(task.photo, task.look.config)
+        cut = cut_photo(task.photo, job.measure.config)
     except PackshotError as error:
-        return error
-    record = _looked(cut, task.look, job.key, job.look_key)
-    layers = {"cutout": cut.cutout.rgba, "glass": cut.cutout.glass, "shadow": cut.cutout.shadow}
-    for layer, picture in layers.items():
-        if picture is not None:
-            write_png(picture, job.folder / LAYERS[layer] / f"{task.name}.png")
-            record.files.append([LAYERS[layer], ".png"])
-    plans = plan_variants(
+        return unusable(task.photo, error)
+    files = _write_layers(job, cut)
+    examples = []
+    for example in _examples(task, cut):
+        files += _write_example(job, example)
+        examples.append(example.facts)
+    return _with_files(_cutout_record(cut, job.measure), task, examples, files)
+
+
+def _examples(task: PhotoTask, cut: CutPhoto) -> Iterator[Example]:
+    """Make the examples of a cut-out photo."""
+    options = task.settings
+    buckets = bucket_sizes(options.size, aspect=options.buckets)
+    side = max(max(bucket) for bucket in buckets)
+    small = shrunk(cut.cutout, side)
+    photographs = Photographs([path for _, path in task.photographs], side)
+    variants = plan_variants(
         f"{task.sku}/{task.photo.stem}",
         seed=options.seed,
         variants=options.variants,
         keep_original=options.keep_original,
         mask_shares=options.mask_shares,
     )
-    choice = frames(options.size, buckets=options.buckets)
-    side = max(max(frame) for frame in choice)
-    small = shrunk(cut.cutout, side)
-    photographs = Photographs([path for _, path in task.photographs], side)
-    for plan in plans:
-        example = make_example(
-            cut.picture, small, plan, frames=choice, mirror=task.look.config.mirror, photographs=photographs
-        )
-        record.examples.append(_write_example(job, example, record.files))
-    return record
+    mirror = task.measure.config.mirror
+    for variant in variants:
+        yield make_example(cut.picture, small, variant, buckets=buckets, mirror=mirror, photographs=photographs)
 
 
-def _brand_picture(job: PhotoJob) -> PhotoRecord | PackshotError:
-    """A brand set's picture: whole, letterboxed, one example, painted in full."""
+def _brand_picture(job: PhotoJob) -> PhotoRecord | UnusablePhoto:
+    """A brand set's picture: one example, the whole picture letterboxed, painted in full."""
     task, options = job.task, job.task.settings
     try:
-        picture = _read(task.look)
+        picture = _read(job.measure)
     except PackshotError as error:
-        return error
-    record = _seen(picture, task.look, job.key, job.look_key)
-    frame = nearest(picture.width / picture.height, frames(options.size, buckets=options.buckets))
-    image, _, box = letterboxed(picture, frame)
-    nothing = np.zeros((frame[1], frame[0]), dtype=np.float32)
-    plan = Plan(0, True, "full", derive_seed(options.seed, f"{task.sku}/{task.photo.stem}", 0))
-    whole = at_photo_scale(frame, box.width / picture.width)
-    example = Example(image, nothing > 0, nothing, "", "", plan, whole, (0, 0))
-    record.examples.append(_write_example(job, example, record.files))
-    return record
+        return unusable(task.photo, error)
+    bucket = nearest(picture.width / picture.height, bucket_sizes(options.size, aspect=options.buckets))
+    image, _, box = letterboxed(picture, bucket)
+    variant = Variant(0, True, "full", derive_seed(options.seed, f"{task.sku}/{task.photo.stem}", 0))
+    no_product = np.zeros((image.height, image.width), dtype=np.float32)
+    example = example_of(variant, image, no_product, box.width / picture.width)
+    files = _write_example(job, example)
+    return _with_files(_picture_record(picture, job.measure), task, [example.facts], files)
 
 
-def _write_example(job: PhotoJob, example: Example, files: list[list[str]]) -> dict[str, Any]:
-    """Write an example's three pictures and return what its row says; `files` grows by them."""
-    ending = f"-{example.plan.variant:02d}.png"
+def _with_files(
+    record: PhotoRecord, task: PhotoTask, examples: Sequence[ExampleFacts], files: Sequence[tuple[str, str]]
+) -> PhotoRecord:
+    return record.model_copy(update={"key": task.key, "examples": tuple(examples), "files": tuple(files)})
+
+
+def _write_layers(job: PhotoJob, cut: CutPhoto) -> list[tuple[str, str]]:
+    """Write the pictures a cutout consists of; returns their folders and endings."""
+    layers = {"cutout": cut.cutout.rgba, "glass": cut.cutout.glass, "shadow": cut.cutout.shadow}
+    files = []
+    for layer, picture in layers.items():
+        if picture is not None:
+            write_png(picture, job.folder / LAYERS[layer] / f"{job.task.name}.png")
+            files.append((LAYERS[layer], ".png"))
+    return files
+
+
+def _write_example(job: PhotoJob, example: Example) -> list[tuple[str, str]]:
+    """Write an example's three pictures; returns their folders and endings."""
+    ending = f"-{example.facts.variant:02d}.png"
     pictures = {
         "images": example.image,
         "masks": Image.fromarray(example.product.astype(np.uint8) * 255),
@@ -280,19 +338,4 @@ def _write_example(job: PhotoJob, example: Example, files: list[list[str]]) -> d
     }
     for folder, picture in pictures.items():
         picture.save(job.folder / folder / f"{job.task.name}{ending}", compress_level=1)
-        files.append([folder, ending])
-    return {
-        "variant": example.plan.variant,
-        "original": example.plan.original,
-        "mask_kind": example.plan.mask_kind,
-        "seed": example.plan.seed,
-        "words": example.words,
-        "light": example.light,
-        "close_up": example.close_up,
-        "original_width": example.original_size[0],
-        "original_height": example.original_size[1],
-        "crop_top": example.crop_top_left[0],
-        "crop_left": example.crop_top_left[1],
-        "target_width": example.image.width,
-        "target_height": example.image.height,
-    }
+    return [(folder, ending) for folder in pictures]

@@ -1,106 +1,147 @@
-"""What came of the work on one photo, as a JSON file beside its pictures: the record of what was made, or why not.
+"""The record of the work on one photo, as a JSON file: what was made of it, or why it is unusable.
 
-Written by `finetune.dataset.photo_task` and the recipes `prepare` and `check`, which take unchanged photos over by it. Makes
-and judges nothing.
+An unchanged photo is taken over by its record instead of being worked on again. Aliases are the keys in the files:
+they stay what they were in earlier versions.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from finetune.checks.photo_facts import PhotoFacts
 from finetune.core import errors
+from finetune.core.products.set_files import Stage, UnusablePhoto
 from finetune.core.storage.durable import write_text
+from finetune.examples.facts import ExampleFacts
 
 PREPARE_FORMAT = 7
-"""Raised when the same input would give other files; joins every key."""
+"""Raise it when the same input would give other files; it is part of every key."""
 RECORDS = "records"
+"""Folder of the records in a prepared set."""
 LAYERS = {"cutout": "cutouts", "glass": "glass", "shadow": "shadows"}
-"""Folder of every picture a cutout may consist of."""
+"""Folder of each picture that a cutout may consist of."""
 
 
-@dataclass(frozen=True)
-class PhotoRecord:
-    """What came of the work on one photo: enough to describe it, judge it and show it without opening it again."""
+class Record(BaseModel):
+    """What all records have in common."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    def as_json(self) -> str:
+        """The file's content."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), ensure_ascii=False)
+
+
+class CutoutSize(Record):
+    """The cutout as `prepared.json` describes it: its source, and its size in pixels."""
+
+    source: str
+    """`mask`, `alpha`, `plain ground` or `learned model <name>`; `picture` in a brand set."""
+    width: int
+    height: int
+
+
+class PhotoRecord(Record):
+    """What was made of one photo: enough to describe it, check it and show it without opening it again."""
 
     key: str
-    """Fingerprint of all that its files depend on; empty where it was only looked at."""
-    look_key: str
+    """Fingerprint of all that its files depend on; empty if it was only checked."""
+    cutout_key: str = Field(validation_alias="look_key", serialization_alias="look_key")
     """Fingerprint of all that its cutout depends on."""
-    cutout: dict[str, Any]
-    """Fields of `finetune.core.products.prepared.PreparedPhoto` but its name, split and paths."""
-    look: dict[str, Any] | None
-    """`finetune.checks.photo_facts.Look` as JSON; None in a brand set."""
+    cutout: CutoutSize
+    facts: PhotoFacts | None = Field(validation_alias="look", serialization_alias="look")
+    """What was measured on it; None in a brand set."""
     figures: str
-    """Its pictures on the report's page."""
-    examples: list[dict[str, Any]]
-    """One entry a variant: what its row says, but for names, split and caption."""
-    files: list[list[str]]
-    """[folder, ending] of every file: `<folder>/<name><ending>`."""
+    """Its pictures on the report's page, as HTML."""
+    examples: tuple[ExampleFacts, ...]
+    """One per variant."""
+    files: tuple[tuple[str, str], ...]
+    """(folder, ending) of every file: `<folder>/<name><ending>`."""
 
     def layers(self, name: str) -> dict[str, str]:
-        """The cutout's pictures of a photo of that name by kind, relative to the prepared folder; empty for none."""
+        """The cutout's pictures by kind, relative to the prepared folder; empty where there is none.
+
+        Args:
+            name: of the photo in that folder.
+        """
         there = {folder for folder, _ in self.files}
         return {layer: f"{folder}/{name}.png" if folder in there else "" for layer, folder in LAYERS.items()}
 
     def paths(self, name: str) -> list[str]:
-        """Every file of a photo of that name, relative to the prepared folder; the record is the last."""
+        """Every file of the photo, relative to the prepared folder; the record is the last.
+
+        Args:
+            name: of the photo in that folder.
+        """
         return [*(f"{folder}/{name}{ending}" for folder, ending in self.files), f"{RECORDS}/{name}.json"]
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A photo that cannot be used, and under which circumstances that was found."""
+class UnusableRecord(Record):
+    """Why a photo is unusable, and the circumstances of that."""
 
-    mark: str
-    """Fingerprint of all that its cutout depends on and of what is installed to read and cut it with."""
+    failure_key: str = Field(validation_alias="mark", serialization_alias="mark")
+    """Fingerprint of all that its cutout depends on, and of what is installed to read and cut it with."""
     error: str
-    """Class of the error, of `finetune.core.errors`."""
+    """Name of the error's class in `finetune.core.errors`."""
     message: str
     hint: str
+    stage: Stage = "cutting"
 
     @classmethod
-    def of(cls, mark: str, error: errors.PackshotError) -> LeftOut:
-        """The record of an error."""
-        return cls(mark, type(error).__name__, error.message, error.hint)
+    def of(cls, failure_key: str, photo: UnusablePhoto) -> UnusableRecord:
+        """The record of an unusable photo."""
+        error = photo.error
+        return cls(
+            failure_key=failure_key,
+            error=type(error).__name__,
+            message=error.message,
+            hint=error.hint,
+            stage=photo.stage,
+        )
 
-    def as_error(self) -> errors.PackshotError:
-        """The error again."""
+    def photo(self, path: Path) -> UnusablePhoto:
+        """The unusable photo again.
+
+        Args:
+            path: of the picture.
+        """
         kind = getattr(errors, self.error, None)
         if not (isinstance(kind, type) and issubclass(kind, errors.PackshotError)):
             kind = errors.PackshotError
-        return kind(self.message, self.hint)
+        return UnusablePhoto(path, self.stage, kind(self.message, self.hint))
 
 
-def write_record(record: PhotoRecord | LeftOut, path: Path) -> None:
-    """Write a record; its folder is made where it is missing."""
-    write_text(path, json.dumps(asdict(record), ensure_ascii=False))
+def write_record(record: PhotoRecord | UnusableRecord, path: Path) -> None:
+    """Write a record; its folder is created if it is missing."""
+    write_text(path, record.as_json())
 
 
-def read_record(path: Path) -> PhotoRecord | LeftOut | None:
-    """Read a record; None where there is none, or it is damaged or of another form."""
+def read_record(path: Path) -> PhotoRecord | UnusableRecord | None:
+    """Read a record; None if there is none, or it is damaged or of another form."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return LeftOut(**data) if "mark" in data else PhotoRecord(**data)
+        return UnusableRecord(**data) if "mark" in data else PhotoRecord(**data)
     except (OSError, ValueError, TypeError):
         return None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Known:
     """The records of earlier prepared sets."""
 
     made: dict[str, tuple[Path, str, PhotoRecord]] = field(default_factory=dict)
     """key -> (prepared folder, the photo's name there, its record)."""
-    left_out: dict[str, LeftOut] = field(default_factory=dict)
-    """By mark."""
+    unusable: dict[str, UnusableRecord] = field(default_factory=dict)
+    """By failure key."""
 
 
 def known_records(folders: Iterable[Path]) -> Known:
-    """Every record of some prepared folders; of equal ones the first."""
+    """Every record of some prepared folders; of several with one key the first."""
     known = Known()
     for folder in folders:
         root = folder / RECORDS
@@ -109,5 +150,5 @@ def known_records(folders: Iterable[Path]) -> Known:
             if isinstance(record, PhotoRecord):
                 known.made.setdefault(record.key, (folder, path.relative_to(root).with_suffix("").as_posix(), record))
             elif record is not None:
-                known.left_out.setdefault(record.mark, record)
+                known.unusable.setdefault(record.failure_key, record)
     return known

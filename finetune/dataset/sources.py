@@ -1,7 +1,7 @@
-"""What a prepared set is made from: its photos (of a category: its members'), each with its task and its own words.
+"""What a prepared set is made from: its photos (in a category set its members'), each with its task and its own words.
 
-Decides by content alone what the prepared set would be; reads set.yaml files, sidecars and fingerprints, decodes no
-picture and writes nothing but the memory of fingerprints. Called by the recipes `prepare` and `check`.
+The fingerprint of a prepared set is decided here, by content alone: set.yaml files, captions and file fingerprints are
+read, no picture is decoded.
 """
 
 from __future__ import annotations
@@ -9,20 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from finetune.core import fingerprint
 from finetune.core.errors import CatalogError, ConfigError
 from finetune.core.pictures.images import SUFFIXES
-from finetune.core.products.catalog import Photo, ProductSet, Workspace, load_set
+from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.set_files import Photo
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.dataset.files import plain_name
-from finetune.dataset.photo_task import ExampleSettings, LookTask, PhotoTask
+from finetune.dataset.photo_task import ExampleSettings, MeasureTask, PhotoTask
+from finetune.dataset.records import PREPARE_FORMAT
 from finetune.examples.captioner import captioner_fingerprint
-from finetune.examples.captions import brand_caption, caption, described
-from finetune.matting.photo import sidecar
+from finetune.examples.captions import brand_caption, caption, own_caption
+from finetune.examples.facts import ExampleFacts
 from finetune.matting.sources import model_fingerprint
-from finetune.settings import DataSection
+
+HashOf = Callable[[Path], str]
+"""Gives a file's fingerprint."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The settings a set is prepared with: the config's section `data`, as plain values."""
+
+    examples: ExampleSettings
+    backdrops: str
+    """Folder of the user's own pictures for backdrops, relative to the workspace; empty for none."""
+    captioner: str
+    """Folder of a captioner, relative to the workspace; empty for none."""
+    recorded: Mapping[str, object]
+    """All settings of the section, as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -31,157 +47,168 @@ class Source:
 
     task: PhotoTask
     member: ProductSet
-    """The set the photo stands in: the prepared one itself, or a member of the category."""
+    """The set that the photo is in: the prepared one itself, or a member of the category."""
     photo: str
-    """How rows and `prepared.json` call it: its stem; in a category `<sku>/<stem>`."""
-    description: str
-    """The user's own words for it; empty without any."""
+    """Its name in rows and `prepared.json`: its stem; in a category set `<sku>/<stem>`."""
 
     @property
     def file_name(self) -> str:
-        """How reports call it: its file's name, in a category after its SKU."""
+        """Its name in reports: the file's name, in a category set after its SKU."""
         return self.photo.removesuffix(self.task.photo.stem) + self.task.photo.path.name
 
-    def wants_scene(self, examples: Sequence[dict[str, Any]]) -> bool:
-        """Would a captioner's words be used: does an example show the photo itself, on a ground nobody has named?"""
-        return not self.description and any(e["original"] and not e["words"] for e in examples)
+    @property
+    def description(self) -> str:
+        """The user's own words for it; empty without any."""
+        return self.task.photo.caption
 
-    def text(self, product: ProductSet, example: dict[str, Any], scene: str = "") -> str:
+    def wants_scene(self, examples: Sequence[ExampleFacts]) -> bool:
+        """True if any unmodified example lacks a background description, so that a captioner's words would be used."""
+        return not self.description and any(facts.original and not facts.words for facts in examples)
+
+    def text(self, product: ProductSet, facts: ExampleFacts, scene: str = "") -> str:
         """The caption of one of its examples.
 
         Args:
-            product: the set that is prepared. example: the entry of `PhotoRecord.examples`.
-            scene: a captioner's words for the photo's surroundings.
+            product: the set that is prepared.
+            facts: of the example.
+            scene: a captioner's words for the photo's surroundings; empty without any.
         """
         noun = product.config.class_noun
         if product.config.kind == "brand":
             return brand_caption(product.token, self.description or noun)
-        if example["original"] and self.description:
+        if facts.original and self.description:
             own = self.description
             if self.member is not product:  # a category has its own trigger word
                 own = " ".join(product.token if w == self.member.token else w for w in own.split())
-            return described(product.token, noun, own)
-        words, light = example["words"] or (scene if example["original"] else ""), example["light"]
-        return caption(product.token, noun, words, light, example["seed"], close_up=example["close_up"])
+            return own_caption(product.token, noun, own)
+        words = facts.words or (scene if facts.original else "")
+        return caption(product.token, noun, words, facts.light, facts.seed, close_up=facts.close_up)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """All that a prepared set is made from."""
 
     product: ProductSet
     members: tuple[ProductSet, ...]
-    """The sets the photos stand in."""
+    """The sets that the photos are in."""
     photos: tuple[Source, ...]
-    keys: tuple[str, ...]
-    """Fingerprint of each photo's task."""
-    look_keys: tuple[str, ...]
-    """Fingerprint of what each photo's cutout depends on."""
     content: str
     """Fingerprint of the sets alone, without settings: `ProductSet.fingerprint`, and that of each member."""
-    whole: str
-    """Fingerprint of all of it."""
-    captioner: str
-    """Fingerprint of the captioner; empty for none."""
-    left_out: frozenset[str]
-    """Photos that could not be used when they were last tried, if that would be no different now."""
     contents: dict[str, str]
     """Fingerprints of the set's own files (`ProductSet.contents`)."""
+    captioner: str
+    """Fingerprint of the captioner; empty for none."""
+    everything: str
+    """Fingerprint of photos, settings and captioner together."""
+    unusable: frozenset[str]
+    """Photos that could not be used when they were last tried, and would fail again now."""
 
-    def fingerprint(self, left_out: Collection[str]) -> str:
-        """The prepared set's fingerprint, by the names of the photos that cannot be used."""
-        return fingerprint.of_value([self.whole, sorted(left_out)])
+    def fingerprint(self, unusable: Collection[str]) -> str:
+        """The prepared set's fingerprint.
+
+        Args:
+            unusable: names of the photos that cannot be used.
+        """
+        return fingerprint.of_value([self.everything, sorted(unusable)])
 
 
 def gather(
     workspace: Workspace,
     product: ProductSet,
-    data: DataSection,
+    data: DataSettings,
     hashes: FileHashes,
-    format: int,
     *,
-    left_out: Mapping[str, str],
+    unusable: Mapping[str, str],
 ) -> Sources:
-    """Everything the prepared set of a product, brand or category is made from.
+    """Gather everything the prepared set of a product, brand or category is made from.
 
     Args:
-        format: of the prepared files; joins every fingerprint.
-        left_out: photos that could not be used when the set was last prepared, with `LookTask.mark` of then.
+        workspace: that the settings' paths are relative to.
+        product: the set to prepare.
+        data: its settings.
+        hashes: gives fingerprints of files.
+        unusable: photos that could not be used when the set was last prepared, with their failure keys of then.
 
     Raises:
-        CatalogError: a category without members, or with photos of its own.
-        ConfigError: `data.backdrops` names no folder with pictures, `data.captioner` none with a captioner.
+        CatalogError: a category set has no members, or photos of its own.
+        ConfigError: `data.backdrops` names no folder with pictures, or `data.captioner` none with a captioner.
     """
-    describer = captioner_fingerprint(workspace.root / data.captioner, hashes.of_file) if data.captioner else ""
+    hash_of = hashes.of_file
+    captioner = captioner_fingerprint(workspace.root / data.captioner, hash_of) if data.captioner else ""
     members = members_of(workspace, product)
-    settings = ExampleSettings(
-        data.size, data.buckets, data.variants, data.keep_original, dict(data.mask_shares), data.seed
-    )
     folder = _backdrops_folder(workspace, data.backdrops) if product.config.kind != "brand" else ()
     photos = []
     for member in members:
         around = (*_brand_photographs(workspace, member), *folder)
-        model = model_fingerprint(member.config.cutout, member.config.cutout_model, member.folder)
-        photographs = tuple(sorted((hashes.of_file(path), path) for path in around))
-        photos += [
-            _source(product, member, photo, settings, model, photographs, hashes.of_file) for photo in member.photos
-        ]
-    content = product.fingerprint(hashes.of_file)
+        photographs = tuple(sorted((hash_of(path), path) for path in around))
+        tasks = measure_tasks(member, hash_of)
+        photos += [_source(product, member, task, data.examples, photographs) for task in tasks]
+    content = product.fingerprint(hash_of)
     if product.config.kind == "category":
-        content = fingerprint.of_value([content, {m.sku: m.fingerprint(hashes.of_file) for m in members}])
-    keys = tuple(source.task.key(format) for source in photos)
-    look_keys = tuple(source.task.look.key(format) for source in photos)
-    lost = {s.photo for s in photos if s.photo in left_out and left_out[s.photo] == s.task.look.mark(format)}
-    whole = {
-        "format": format,
+        content = fingerprint.of_value([content, {member.sku: member.fingerprint(hash_of) for member in members}])
+    everything = {
+        "format": PREPARE_FORMAT,
         "set": content,
         "token": product.token,
-        "photos": {source.photo: [key, source.description] for source, key in zip(photos, keys, strict=True)},
-        "data": data.model_dump(mode="json", exclude={"captioner"}),
-        "captioner": describer,
+        "photos": {source.photo: [source.task.key, source.description] for source in photos},
+        "data": {name: value for name, value in data.recorded.items() if name != "captioner"},
+        "captioner": captioner,
     }
     return Sources(
-        product,
-        members,
-        tuple(photos),
-        keys,
-        look_keys,
-        content,
-        fingerprint.of_value(whole),
-        describer,
-        frozenset(lost),
-        product.contents(hashes.of_file),
+        product=product,
+        members=members,
+        photos=tuple(photos),
+        content=content,
+        contents=product.contents(hash_of),
+        captioner=captioner,
+        everything=fingerprint.of_value(everything),
+        unusable=frozenset(
+            source.photo
+            for source in photos
+            if source.photo in unusable and unusable[source.photo] == source.task.measure.failure_key
+        ),
     )
 
 
-def look_tasks(product: ProductSet, hash_of: Callable[[Path], str]) -> tuple[LookTask, ...]:
-    """The work of looking at each photo of a set."""
+def measure_tasks(product: ProductSet, hash_of: HashOf) -> tuple[MeasureTask, ...]:
+    """What measuring each photo of a set depends on.
+
+    Args:
+        product: the set.
+        hash_of: gives a file's fingerprint.
+    """
     model = model_fingerprint(product.config.cutout, product.config.cutout_model, product.folder)
-    return tuple(_look_task(product, photo, model, hash_of) for photo in product.photos)
+    return tuple(_measure_task(product, photo, model, hash_of) for photo in product.photos)
 
 
-def _look_task(member: ProductSet, photo: Photo, model: str, hash_of: Callable[[Path], str]) -> LookTask:
-    return LookTask(photo, hash_of(photo.path), hash_of(photo.mask) if photo.mask else "", member.config, model)
+def _measure_task(product: ProductSet, photo: Photo, model: str, hash_of: HashOf) -> MeasureTask:
+    return MeasureTask(photo, hash_of(photo.path), hash_of(photo.mask) if photo.mask else "", product.config, model)
 
 
 def members_of(workspace: Workspace, product: ProductSet) -> tuple[ProductSet, ...]:
     """The sets whose photos a prepared set shows: the set itself, or the SKUs that name the category.
 
+    Args:
+        workspace: with all product sets.
+        product: the set to prepare.
+
     Raises:
-        CatalogError: a category without members, or with photos of its own; a set.yaml that cannot be read.
+        CatalogError: a category set has no members, or photos of its own; a set.yaml cannot be read.
     """
     if product.config.kind != "category":
         return (product,)
     if product.photos:
         raise CatalogError(
-            f"'{product.sku}' is a category set and has photos of its own",
-            "give them a set of their own that names the category",
+            f"the category set '{product.sku}' has photos of its own",
+            "move them to a set of their own whose set.yaml names the category",
         )
     every = (load_set(workspace, sku) for sku in workspace.skus() if sku != product.sku)
     members = tuple(s for s in every if s.config.kind == "sku" and s.config.category == product.sku)
     if not members:
         raise CatalogError(
-            f"no SKU names the category '{product.sku}'", f"write `category: {product.sku}` into the set.yaml of some"
+            f"no SKU names the category '{product.sku}'",
+            f"add `category: {product.sku}` to the set.yaml of its SKUs",
         )
     return members
 
@@ -189,25 +216,18 @@ def members_of(workspace: Workspace, product: ProductSet) -> tuple[ProductSet, .
 def _source(
     product: ProductSet,
     member: ProductSet,
-    photo: Photo,
-    settings: ExampleSettings,
-    model: str,
+    task: MeasureTask,
+    examples: ExampleSettings,
     photographs: tuple[tuple[str, Path], ...],
-    hash_of: Callable[[Path], str],
 ) -> Source:
-    alone = member is product
-    task = PhotoTask(
-        sku=member.sku,
-        look=_look_task(member, photo, model, hash_of),
-        settings=settings,
-        photographs=photographs,
-        name=plain_name(photo.stem) if alone else f"{plain_name(member.sku)}/{plain_name(photo.stem)}",
-    )
-    return Source(task, member, photo.stem if alone else f"{member.sku}/{photo.stem}", sidecar(photo))
+    alone, stem = member is product, task.photo.stem
+    name = plain_name(stem) if alone else f"{plain_name(member.sku)}/{plain_name(stem)}"
+    whole = PhotoTask(sku=member.sku, measure=task, settings=examples, photographs=photographs, name=name)
+    return Source(whole, member, stem if alone else f"{member.sku}/{stem}")
 
 
 def _brand_photographs(workspace: Workspace, member: ProductSet) -> tuple[Path, ...]:
-    """Pictures of the brand set this SKU names: they serve as blurred backdrops."""
+    """Pictures of the brand set that this SKU names: they serve as blurred backdrops."""
     brand = member.config.brand
     if member.config.kind != "sku" or not brand or not (workspace.datasets / brand / "set.yaml").is_file():
         return ()
@@ -215,7 +235,7 @@ def _brand_photographs(workspace: Workspace, member: ProductSet) -> tuple[Path, 
 
 
 def _backdrops_folder(workspace: Workspace, folder: str) -> tuple[Path, ...]:
-    """The user's own pictures for backdrops; none where no folder is set."""
+    """The user's own pictures for backdrops; none if no folder is set."""
     if not folder:
         return ()
     place = workspace.root / folder
@@ -225,5 +245,6 @@ def _backdrops_folder(workspace: Workspace, folder: str) -> tuple[Path, ...]:
         p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
     )
     if not found:
-        raise ConfigError(f"data.backdrops: {place} holds no picture", f"put photographs there ({' '.join(SUFFIXES)})")
+        hint = f"put photographs into it ({' '.join(SUFFIXES)})"
+        raise ConfigError(f"data.backdrops: {place} holds no picture", hint)
     return tuple(found)

@@ -1,15 +1,16 @@
-"""Work shared out to processes: many small jobs, one process a core, within the machine's memory.
+"""A pool of processes for many small jobs, one process per core, within the machine's memory.
 
-Processes are spawned (no state is inherited), compute with one thread each, and ignore Ctrl-C: the caller gets it, ends
-them, and goes on to clean up. Which process does what makes no difference to what comes out. Called by the recipe
-`prepare`; knows nothing of photos.
+Processes are spawned (they inherit no state), compute with one thread each, and ignore Ctrl-C: the caller gets it, ends
+them, and cleans up. The results do not depend on which process does what.
+
+Why not `concurrent.futures.ProcessPoolExecutor`: when a process dies it fails every pending job alike, so that the
+photo at which memory ran out could not be named; and it starts jobs without regard to their memory.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,9 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 MEMORY_SHARE = 0.7
-"""Share of the free memory that all jobs together may be expected to need."""
+"""Share of the free memory that all running jobs together may be expected to need."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables by which numerical libraries limit their threads."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Job(Generic[Given]):
     """One piece of work."""
 
     name: str
-    """How it is called where it fails."""
+    """Its name in errors."""
     given: Given
-    """What the function gets; it must pickle where there are several processes."""
+    """Argument of the function; it must be picklable if there are several processes."""
     memory: int = 0
     """Bytes it is expected to need."""
 
@@ -48,7 +50,7 @@ def usable_cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had: the machine's, or what the container (cgroup v2) leaves, if less."""
+    """Bytes of free memory: the machine's, or what the container (cgroup v2) still allows, if less."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
@@ -63,35 +65,37 @@ def free_memory() -> int:
 def run_jobs(
     function: Callable[[Given], Made], jobs: Sequence[Job[Given]], *, processes: int, memory: int
 ) -> Iterator[tuple[int, Made]]:
-    """Carry out every job and yield (its index, its result) as they end, in any order.
+    """Do every job, and yield its index and its result as it ends, in any order.
 
     Args:
-        function: of the top level of a module. processes: at most; with 1 the work is done in this process.
-        memory: bytes that the jobs running at once may need together by their own account; one always runs.
+        function: does a job; it stands at the top level of a module.
+        jobs: to do.
+        processes: at most; with 1 the work is done in this process.
+        memory: bytes that the jobs running at once are expected to need together at most; one always runs.
 
     Raises:
         PackshotError: a job raised it.
-        RunError: a job failed otherwise, or its process died; the job is named.
+        RunError: a job failed otherwise, or its process died; the message names the job.
     """
     if min(processes, len(jobs)) <= 1:
         for index, job in enumerate(jobs):
             yield index, function(job.given)
         return
-    crew = _Crew(function, min(processes, len(jobs)))
+    pool = _Pool(function, min(processes, len(jobs)))
     try:
-        yield from crew.work(jobs, memory)
+        yield from pool.work(jobs, memory)
     finally:
-        crew.end()
+        pool.end()
 
 
-class _Crew(Generic[Given, Made]):
-    """The processes and what each is at."""
+class _Pool(Generic[Given, Made]):
+    """The processes, and which job each of them is doing."""
 
     def __init__(self, function: Callable[[Given], Made], size: int) -> None:
         context = get_context("spawn")
         self._idle: list[tuple[SpawnProcess, Connection]] = []
         self._busy: dict[Connection, tuple[SpawnProcess, int]] = {}
-        with _unheard_interrupts(), _environment(dict.fromkeys(THREAD_VARIABLES, "1")):
+        with _interrupts_blocked(), _environment(dict.fromkeys(THREAD_VARIABLES, "1")):
             for _ in range(size):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, function), daemon=True)
@@ -130,15 +134,15 @@ class _Crew(Generic[Given, Made]):
             raise _died(process, name) from error
         if kind == "error":
             raise value
-        if kind == "trouble":
-            trouble = RunError(f"{name}: {value.strip().splitlines()[-1]}", "--debug shows where; report it")
-            trouble.add_note(value)
-            raise trouble
+        if kind == "traceback":
+            failed = RunError(f"{name}: {value.strip().splitlines()[-1]}", "report what --debug prints")
+            failed.add_note(value)
+            raise failed
         made: Made = value
         return made
 
     def end(self) -> None:
-        """End every process; those at work are stopped."""
+        """End every process; those that are working are terminated."""
         every = [*self._idle, *((process, connection) for connection, (process, _) in self._busy.items())]
         for process, connection in every:
             connection.close()
@@ -154,13 +158,13 @@ class _Crew(Generic[Given, Made]):
 def _died(process: SpawnProcess, name: str) -> RunError:
     process.join(5)
     code = process.exitcode
-    reason = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
-    hint = "most often memory ran out: try --jobs 1, or a smaller photo"
-    return RunError(f"{name}: the process at work on it {reason}", hint)
+    reason = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+    hint = "memory most likely ran out: use --jobs 1, or a smaller photo"
+    return RunError(f"{name}: the process working on it {reason}", hint)
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
-    """A process's life: take a job, do it, send what came of it, until the other end closes."""
+    """The loop of a process: receive a job, do it, send the result, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
@@ -172,7 +176,7 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
         except (PackshotError, OSError) as error:
             answer = ("error", error)
         except Exception:
-            answer = ("trouble", traceback.format_exc())
+            answer = ("traceback", traceback.format_exc())
         try:
             connection.send(answer)
         except BrokenPipeError:
@@ -180,11 +184,8 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
 
 
 @contextmanager
-def _unheard_interrupts() -> Iterator[None]:
-    """Processes started here never hear Ctrl-C, not even while they start; this one hears it right after."""
-    if sys.platform == "win32":
-        yield
-        return
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes started here never receive Ctrl-C, not even while they start; this one receives it right after."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -194,7 +195,7 @@ def _unheard_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for processes started here."""
+    """Set environment variables for processes started here."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,1 +1,1 @@
-"""From a cutout to training examples: backdrops, frames, inpainting masks, captions."""
+"""From a cutout to training examples: backdrops, aspect buckets, inpainting masks, captions."""

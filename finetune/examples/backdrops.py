@@ -1,9 +1,7 @@
-"""Grounds to show a cutout on: a sweep, plain or gradient; a surface before a wall, bokeh or a blurred photograph.
+"""Grounds to show a cutout on: a plain or gradient sweep; a surface before a wall, bokeh or a blurred photograph.
 
-Every ground can be stood on: a product that floats before a gradient teaches floating.
-
-Called by `finetune.examples.composite`. A backdrop says in words what it really shows, for the caption. All randomness comes from
-the generator; nothing is read but the photographs given.
+A product can stand on every ground: one that floats before a gradient would teach floating. A backdrop describes in
+words what it really shows, for the caption. All randomness comes from the generator.
 """
 
 from __future__ import annotations
@@ -23,9 +21,10 @@ from finetune.examples.textures import TEXTURES, cloud
 KINDS = ("plain", "gradient", "surface", "bokeh")
 SHARES = (0.2, 0.15, 0.5, 0.15)
 SWEEP_HORIZON = (0.55, 0.75)
-"""Where the floor of a sweep without an edge may begin, share of the height: a foot higher up seems to float."""
+"""Range of the height at which the floor of a seamless sweep begins, as a share from the top: a product whose foot is
+higher up seems to float."""
 PHOTOGRAPH_SHARE = 0.3
-"""Share of backdrops made of photographs where some are given."""
+"""Share of backdrops made of photographs, if some are given."""
 LIGHTS: dict[str, tuple[float, float, float]] = {
     "soft daylight": (1.0, 1.0, 1.0),
     "soft light": (1.0, 0.99, 0.97),
@@ -36,10 +35,10 @@ LIGHTS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A ground and its words."""
+    """A ground and the words for it."""
 
     picture: Array
-    """(H, W, 3) uint8 sRGB; square as it is made."""
+    """(H, W, 3) uint8 sRGB; square when it is made."""
     words: str
     """What it shows, to follow the subject: `on white marble in front of a grey wall`."""
     light: str
@@ -50,7 +49,7 @@ class Backdrop:
 
 @dataclass
 class Photographs:
-    """Pictures that may serve as blurred grounds; each is read once, and kept no larger than blurring needs."""
+    """Pictures that may serve as blurred grounds; each is read once and kept no larger than blurring needs."""
 
     paths: Sequence[Path] = ()
     size: int = 256
@@ -59,6 +58,9 @@ class Photographs:
 
     def picture(self, number: int) -> Image.Image:
         """One of them, RGB, its shorter side at most 1.7 `size`.
+
+        Args:
+            number: its index in `paths`.
 
         Raises:
             ImageError: it cannot be read.
@@ -92,10 +94,12 @@ def make_backdrop(size: int, rng: np.random.Generator, photographs: Photographs 
 
 
 def framed(backdrop: Backdrop, width: int, height: int) -> Backdrop:
-    """A piece of a square ground, one side whole, with the horizon at the same share of the height.
+    """Crop a square ground along one side, with the horizon at the same share of the height.
 
     Args:
-        width, height: of the piece; the larger is the ground's side.
+        backdrop: a square one.
+        width: of the piece in pixels.
+        height: of the piece in pixels; the larger of the two is the ground's side.
     """
     side = backdrop.picture.shape[0]
     left, top = (side - width) // 2, round(backdrop.horizon * (side - height))
@@ -164,11 +168,13 @@ def photograph(size: int, rng: np.random.Generator, picture: Image.Image) -> Bac
 
 
 def _before(behind: Floats, words: str, rng: np.random.Generator, edge: tuple[float, float]) -> Backdrop:
-    """A surface in perspective before something: marble, wood, concrete, sand, linen, or painted plain.
+    """A surface in perspective before something else: marble, wood, concrete, sand, linen, or painted plain.
 
     Args:
-        behind: (size, size, 3) linear light. words: what it is. edge: range of the softness of the surface's far edge,
-            shares of the size: what lies far out of focus begins softly.
+        behind: what is behind the surface, (size, size, 3) linear light.
+        words: for what is behind it.
+        rng: the only source of randomness.
+        edge: range of the softness of the surface's far edge, as shares of the size: out of focus it begins softly.
     """
     size = behind.shape[0]
     horizon = float(rng.uniform(0.42, 0.68))
@@ -208,7 +214,7 @@ def _plainly(name: str) -> str:
 
 
 def _lit(linear: Floats, tint: Floats, rng: np.random.Generator, depth: float = 0.3) -> Array:
-    """Apply a light: its tint, a soft bright spot falling off by up to `depth`, and faint sensor noise."""
+    """Light a (size, size, 3) linear picture: tint, a bright spot falling off by up to `depth`, faint noise."""
     size = linear.shape[0]
     y, x = np.mgrid[0:size, 0:size] / size
     spot = (y - rng.uniform(0.1, 0.6)) ** 2 + (x - rng.uniform(0.1, 0.9)) ** 2
@@ -218,7 +224,7 @@ def _lit(linear: Floats, tint: Floats, rng: np.random.Generator, depth: float = 
 
 
 def _in_perspective(tile: Floats, size: int, horizon: float, rng: np.random.Generator) -> Floats:
-    """A tile laid on the floor: rows below the horizon see it nearer and larger; rows above are filler."""
+    """Lay a tile on the floor: rows further below the horizon show it nearer and larger; rows above it are filler."""
     row = np.maximum((np.arange(size) / size - horizon) / (1 - horizon), 0) + 0.35
     depth = (1.35 / row)[:, None]
     across = (np.arange(size)[None, :] / size - 0.5) * depth

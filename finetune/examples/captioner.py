@@ -1,9 +1,8 @@
-"""Words for the surroundings of a photo by a captioner from local weights (BLIP; optional, off by default).
+"""Words for the surroundings of a photo, by a captioner from local weights (BLIP; optional, off by default).
 
-Used where Packshot cannot tell the ground by itself: an original photo that stands on no plain ground and has no
-caption of its own. Nothing is downloaded and no code of the folder is run: transformers' own classes, safetensors
-weights. Works on the CPU, without chance, so that the same photo gets the same words everywhere. Called by the recipe
-`prepare`.
+For photos whose ground Packshot cannot name itself: those on no plain ground and without a caption of their own.
+Nothing is downloaded and no code of the folder is run: transformers' own classes, safetensors weights. It runs on the
+CPU and deterministically, so that the same photo gets the same words everywhere.
 
 BLIP: Li et al. 2022, "Bootstrapping Language-Image Pre-training", arXiv 2201.12086.
 """
@@ -23,7 +22,7 @@ from finetune.core import fingerprint
 from finetune.core.errors import ConfigError
 
 FORMAT = 1
-"""Raised when the same photo and weights would give other words."""
+"""Raise it when the same photo and weights would give other words."""
 WEIGHTS = "model.safetensors"
 NEEDED = (
     ("config.json",),
@@ -31,33 +30,37 @@ NEEDED = (
     ("preprocessor_config.json", "processor_config.json"),
     ("tokenizer.json", "vocab.txt"),
 )
-"""Of each of these one is needed: transformers has written them under both names."""
+"""One file of each group is needed: transformers has written them under both names."""
 LONGEST = 24
-"""Tokens a description may have."""
+"""Most tokens of a description."""
 PLACE = re.compile(
     r"\b(on|in|at|against|by|near|next to|beside|under|among|before|in front of|surrounded by|outside|inside|"
     r"sitting|standing|lying|laying|leaning|hanging|placed|resting)\b.*"
 )
-"""Where the words for a place begin; what BLIP says before them is of the product."""
+"""Where the words for a place begin; what BLIP writes before them describes the product."""
 LEAST_WORDS = 2
+"""Words under which a description of the place is dropped."""
 BACK_TO_THE_PRODUCT = re.compile(r"\b(it|its|with|that|which|and)\b.*")
-"""Where the words leave the place again: `on a table with a gold cap`, `on it`."""
+"""Where the words return to the product: `on a table with a gold cap`, `on it`."""
 
 
 def captioner_files(folder: Path) -> tuple[Path, ...]:
     """The files of a captioner that its words depend on.
 
+    Args:
+        folder: with the model and its processor.
+
     Raises:
-        ConfigError: the folder is not there, lacks a file, or holds another kind of model.
+        ConfigError: the folder does not exist, lacks a file, or holds another kind of model.
     """
     if not folder.is_dir():
         raise ConfigError(
-            f"data.captioner: there is no folder {folder}", "name a folder with a BLIP model, or leave it out"
+            f"data.captioner: there is no folder {folder}", "name a folder with a BLIP model, or remove the setting"
         )
     there = [[name for name in names if (folder / name).is_file()] for names in NEEDED]
     if missing := [names[0] for names, found in zip(NEEDED, there, strict=True) if not found]:
         raise ConfigError(
-            f"data.captioner: {folder} holds no {missing[0]}",
+            f"data.captioner: {folder} has no {missing[0]}",
             "save a BLIP model and its processor there with transformers' save_pretrained (safetensors)",
         )
     try:
@@ -65,9 +68,9 @@ def captioner_files(folder: Path) -> tuple[Path, ...]:
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"data.captioner: {folder}/config.json cannot be read", "copy the model again") from error
     if kind != "blip":
-        raise ConfigError(f"data.captioner: {folder} is a model of type '{kind}'", "only BLIP (`blip`) is known")
+        raise ConfigError(f"data.captioner: {folder} is a model of type '{kind}'", "only BLIP (`blip`) is supported")
     try:
-        with safe_open(folder / WEIGHTS, framework="np"):  # the header, held against the file's size
+        with safe_open(folder / WEIGHTS, framework="np"):  # checks the header against the file's size
             pass
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"data.captioner: {folder / WEIGHTS} is damaged", "copy the file again") from error
@@ -78,16 +81,19 @@ def captioner_fingerprint(folder: Path, hash_of: Callable[[Path], str] = fingerp
     """Fingerprint of a captioner's weights, words and settings.
 
     Args:
-        hash_of: gives a file's fingerprint, for a caller that remembers them.
+        folder: with the model and its processor.
+        hash_of: gives a file's fingerprint; pass one that remembers, so that files are not read twice.
 
     Raises:
-        ConfigError: as `captioner_files`; or a file may not be read.
+        ConfigError: as `captioner_files`; or a file cannot be read.
     """
     files = captioner_files(folder)
     try:
         return fingerprint.of_value([FORMAT, fingerprint.of_files(files, folder, hash_of)])
     except PermissionError as error:
-        raise ConfigError(f"data.captioner: {error.filename} may not be read", "give yourself permission") from error
+        raise ConfigError(
+            f"data.captioner: {error.filename} cannot be read: permission denied", "grant read permission"
+        ) from error
 
 
 class Captioner:
@@ -96,8 +102,11 @@ class Captioner:
     def __init__(self, folder: Path) -> None:
         """Load it.
 
+        Args:
+            folder: with the model and its processor.
+
         Raises:
-            ConfigError: the folder's files are damaged or don't belong together.
+            ConfigError: the folder's files are damaged or do not fit together.
         """
         from transformers import BertTokenizer, BlipForConditionalGeneration
         from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil  # needs no torchvision
@@ -115,12 +124,13 @@ class Captioner:
             ) from error
 
     def surroundings(self, picture: Image.Image, class_noun: str) -> str:
-        """Words for where the product is: `on a wooden table`; empty where it says nothing of the kind.
+        """Words for where the product is: `on a wooden table`; empty if BLIP names no place.
 
-        BLIP goes on from "a photo of a perfume bottle" (conditional captioning), so its words follow the noun.
+        BLIP continues the text "a photo of a perfume bottle" (conditional captioning), so its words follow the noun.
 
         Args:
             picture: RGB or RGBA, upright sRGB.
+            class_noun: what the product is.
         """
         import torch
 
@@ -136,12 +146,12 @@ class Captioner:
                 do_sample=False,
                 no_repeat_ngram_size=2,
             )
-        before = asked["input_ids"].shape[1] - 1  # the closing token is not given to the decoder
+        before = asked["input_ids"].shape[1] - 1  # the decoder does not get the closing token
         return place_words(str(self._words.decode(tokens[0, before:], skip_special_tokens=True)))
 
 
 def place_words(text: str) -> str:
-    """What of a description names the place: `with a gold cap on a wooden table` -> `on a wooden table`."""
+    """The part of a description that names the place: `with a gold cap on a wooden table` -> `on a wooden table`."""
     place = PLACE.search(" ".join(text.lower().split()))
     if place is None:
         return ""

@@ -1,7 +1,7 @@
-"""Procedural surfaces: marble, wood, concrete, sand, linen as square tiles. Called by `finetune.examples.backdrops`.
+"""Procedural surfaces: marble, wood, concrete, sand and linen as square tiles.
 
 Every function takes a generator and a side and returns (side, side, 3) float32 sRGB in 0..1 that wraps around at its
-edges, so that a surface can repeat. Deterministic from the generator; reads and writes nothing.
+edges, so that a surface can repeat. Deterministic from the generator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ Texture = Callable[[np.random.Generator, int], Floats]
 
 
 def cloud(rng: np.random.Generator, side: int, cells: tuple[int, int], octaves: int = 4) -> Floats:
-    """Fractal value noise (side, side) in about 0..1 that wraps; `cells` is its coarsest grid (rows, columns)."""
+    """Fractal value noise that wraps, (side, side) in about 0..1.
+
+    Args:
+        rng: the only source of randomness.
+        side: in pixels.
+        cells: rows and columns of its coarsest grid.
+        octaves: grids added, each twice as fine and half as strong.
+    """
     total = np.zeros((side, side), dtype=np.float32)
     weight = 0.0
     for octave in range(octaves):
@@ -31,7 +38,7 @@ def cloud(rng: np.random.Generator, side: int, cells: tuple[int, int], octaves: 
 def _spread(grid: Floats, side: int) -> Floats:
     """(cells, n) -> (side, n): neighbouring cells blended smoothly, the last with the first.
 
-    No matrix product: its sums may depend on the number of threads, and examples are to be the same on any machine.
+    Not by a matrix product: its sums may depend on the number of threads, and examples are the same on any machine.
     """
     cells = grid.shape[0]
     place = np.arange(side) * cells / side

@@ -1,6 +1,6 @@
 """Which examples, noise and timesteps a step sees: pure functions of (seed, step), so a resumed run is the same run.
 
-Nothing here keeps state. The k-th sample of a run is the k-th of an endless sequence of permutations of the set;
+There is no state. The k-th sample of a run is the k-th of an endless sequence of permutations of the set;
 several processes and accumulation take disjoint samples of the same sequence. Where examples come in frames of several
 shapes each batch is of one shape: in every N batches (N examples) a shape of n examples has n, in a random order, and
 its batches go through endless permutations of those n. So every example is seen as often as any other.
@@ -57,7 +57,11 @@ def sample_indices(first: int, count: int, examples: int, seed: int, *, bucket: 
     """Indices of samples first .. first + count - 1 of an endless sequence: each epoch is a permutation of its own.
 
     Args:
-        examples: how many there are. bucket: number of the sequence.
+        first: number of the first sample.
+        count: how many samples.
+        examples: size of the set.
+        seed: of the permutations.
+        bucket: number of the sequence; each bucket has its own.
     """
     indices = []
     for k in range(first, first + count):
@@ -71,7 +75,10 @@ def batch_indices(number: int, size: int, buckets: Sequence[Sequence[int]], seed
     """Indices of the examples of the run's batch `number` (0 is the first), all of one bucket.
 
     Args:
-        size: examples a batch. buckets: the examples of each frame.
+        number: of the batch.
+        size: examples per batch.
+        buckets: the examples of each frame shape.
+        seed: of the order.
     """
     shares = [len(members) for members in buckets]
     cycle, position = divmod(number, sum(shares))
@@ -98,11 +105,17 @@ def make_batch(
     the batch size where all examples are of one shape.
 
     Args:
-        first: a multiple of `count`.
+        examples: the set.
+        first: number of the first sample; a multiple of `count`.
+        count: samples of the batch.
+        seed: of order, noise, timesteps and dropout.
+        caption_dropout: share of samples with the base's null embedding.
+        timesteps_total: length of the noise schedule.
+        device: where the batch goes.
     """
     number, rest = divmod(first, count)
     if rest:
-        raise ValueError(f"sample {first} begins no batch of {count}")
+        raise ValueError(f"sample {first} is not the first of a batch of {count}")
     indices = batch_indices(number, count, examples.buckets(), seed)
     chosen = torch.tensor(indices)
     shape = examples.latents[indices[0]].shape

@@ -1,9 +1,9 @@
-"""Latents and text embeddings on disk, keyed by the content of everything that made them. They can't go stale.
+"""Latents and text embeddings on disk, keyed by the content of everything they depend on, so they cannot go stale.
 
 A latent entry is keyed by the pixels of picture and mask (so by crop, backdrop and all that made them), the inpainting
 mask's recipe, the ring's width, the autoencoder and the dtype; a text entry by the prompt, both tokenizers, both text
-encoders and the dtype. Change one byte and exactly those entries are made again, as are entries that are damaged.
-Training reads nothing but this cache, by memory map; the VAE and the text encoders leave memory first.
+encoders and the dtype. Change one byte and exactly those entries are encoded again, as are damaged entries.
+Training reads only this cache, by memory map; the VAE and the text encoders are freed first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 NO_VAE = tuple(part for part in PARTS if part != "vae")
 DTYPE = "float32"
-"""In which VAE and text encoders compute and entries are kept, whatever the run's own precision."""
+"""Precision of VAE and text encoders and of the entries, whatever the run's own precision."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CachedExamples:
     time_ids: Tensor
     """(N, 6)."""
     made: int
-    """Its entries that were not in the cache."""
+    """How many entries were not in the cache."""
     captions: tuple[str, ...] = ()
     """The K captions of `embeds`."""
 
@@ -107,11 +107,16 @@ def build_caches(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[CachedExamples]:
-    """Read every entry of all sets from `folder`, making those that are missing, in one load of the text encoders and
-    one of the VAE; both are gone after.
+    """Read every entry of all sets from the cache, and encode those that are missing.
+
+    Text encoders and VAE are loaded once each, and freed.
 
     Args:
-        progress: Called with (done, total) as entries are made.
+        folder: the workspace's cache folder.
+        base: whose VAE and text encoders encode.
+        sets: the rows of each set.
+        device: where encoding runs.
+        progress: called with (done, total) as entries are encoded.
     """
     hashes = FileHashes(folder / "hashes" / "bases.json")
     vae = part_fingerprint(base, "vae", hash_of=hashes.of_file)
@@ -133,7 +138,7 @@ def build_caches(
     }
     total = len(texts) + len(rows)
     if damaged := sum(file.is_file() for file in (*texts, *rows)):
-        say(f"  {damaged} entries of the cache are damaged, or of before they had a checksum: they are made again")
+        say(f"  re-encoding {damaged} cache entries (damaged, or without a checksum)")
     _make_texts(base, texts, device, lambda done: progress(done, total))
     _make_latents(base, rows, device, lambda done: progress(len(texts) + done, total))
     new = texts.keys() | rows.keys()
@@ -184,7 +189,7 @@ def _joined(
     whole: dict[Path, dict[str, Tensor]],
     new: Set[Path],
 ) -> CachedExamples:
-    """The examples of one set from the entries of its files; `new` are those that were not in the cache."""
+    """The examples of one set from its entries; `new` are the files that were not in the cache."""
     import torch
 
     captions = sorted({row.text for row in each.rows})
@@ -299,8 +304,7 @@ def row_from_dataset(item: dict[str, Any]) -> Row:
         time_ids=(
             int(item["original_height"]),
             int(item["original_width"]),
-            int(item["crop_top"]),
-            int(item["crop_left"]),
+            *(0, 0),  # the crop: products are never cropped
             int(item["target_height"]),
             int(item["target_width"]),
         ),

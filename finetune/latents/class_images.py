@@ -1,14 +1,13 @@
 """Pictures of the class, drawn by the base itself, for classic prior preservation (DreamBooth, arXiv 2208.12242).
 
-Trained beside the product with their own noise, they hold the adapter to what the base already draws for the class
-noun. Called by the training session. Each is kept under a key of all that decides it (base, prompt, seed, sampler,
-size), so none is drawn twice, by whatever run or product asks for it. It knows nothing of the product.
+Trained beside the product with their own noise, they keep what the base already draws for the class noun. Each is
+cached under a key of everything it depends on (base, prompt, seed, sampler, size), so no run or product draws it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,51 +29,65 @@ PROMPT = "a photo of {class_noun}"
 SAMPLING = Sampling()
 
 
+@dataclass(frozen=True)
+class ClassImages:
+    """Pictures of the class that the base draws for prior preservation."""
+
+    count: int
+    weight: float
+    """Weight of their loss; only printed here."""
+    size: int
+    """Side in pixels."""
+    precision: str
+    """The base's precision as it draws: `auto`, `fp32`, `bf16` or `fp16`."""
+
+
 def class_rows(
     folder: Path,
     base: ResolvedBase,
-    *,
     class_noun: str,
-    count: int,
-    size: int,
-    precision: str,
+    wanted: ClassImages,
+    *,
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Row]:
-    """The first `count` pictures of a class as rows for the latent cache; missing and damaged ones are drawn first.
+    """The first pictures of a class as rows for the latent cache; missing and damaged ones are drawn first.
 
     The base paints its whole frame, at its own size, so 4- and 9-channel bases draw alike. As training examples every
-    second one has a box for its inpainting mask and the others the full frame, which only 9-channel bases look at.
+    second one has a box for its inpainting mask and the others the full frame; only 9-channel bases use the mask.
 
     Args:
         folder: where the pictures are kept, as `<key>.png`.
-        size: side of the training examples in pixels; pictures are scaled to it.
+        base: draws them.
+        class_noun: goes into the prompt.
+        wanted: how many pictures, and their size.
+        device: where the base draws.
         progress: called with (done, total) as pictures are drawn.
 
     Raises:
-        OutOfMemory: the device's memory does not suffice for the base's parts, or to draw with them.
+        OutOfMemory: the device has too little memory for the base, or to draw with it.
     """
     prompt = PROMPT.format(class_noun=class_noun)
-    wanted = missing_pictures(folder, base, class_noun, count)
-    if wanted:
+    missing = missing_pictures(folder, base, class_noun, wanted.count)
+    if missing:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            _draw(base, prompt, wanted, precision=precision, device=device, progress=progress)
+            _draw(base, prompt, missing, precision=wanted.precision, device=device, progress=progress)
         except (RuntimeError, MemoryError, OutOfMemory) as error:
             if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
                 raise
             forget_frames(error)
             raise OutOfMemory(
-                f"the device's memory does not suffice for the base to draw pictures of '{class_noun}'",
-                "close other programs; objective.prior_weight=0 needs none, and what is drawn already is kept",
+                f"the device has too little memory for the base to draw pictures of '{class_noun}'",
+                "close other programs (pictures drawn so far are kept), or train without: objective.prior_weight=0",
             ) from error
         finally:
             release_memory(device)
-    return [_row(_file(folder, base, prompt, seed), prompt, seed, size) for seed in range(count)]
+    return [_row(_file(folder, base, prompt, seed), prompt, seed, wanted.size) for seed in range(wanted.count)]
 
 
 def missing_pictures(folder: Path, base: ResolvedBase, class_noun: str, count: int) -> dict[int, Path]:
-    """Seeds and files of those of the first `count` pictures of a class that are missing or damaged."""
+    """Seeds and files of the missing or damaged ones among the first `count` pictures of a class."""
     files = {seed: _file(folder, base, PROMPT.format(class_noun=class_noun), seed) for seed in range(count)}
     return {seed: file for seed, file in files.items() if not _is_whole(file)}
 
@@ -88,7 +101,7 @@ def _draw(
     device: str,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Draw a picture for each seed into its file; the base is in memory only meanwhile."""
+    """Draw a picture for each seed into its file; the base is freed afterwards."""
     inpainter = load_inpainter(base, None, precision=precision, device=device)
     blank = Image.new("RGB", (base.size, base.size), (128, 128, 128))
     everything = np.ones((base.size, base.size), dtype=bool)
@@ -126,7 +139,7 @@ def _row(file: Path, prompt: str, seed: int, size: int) -> Row:
 
 
 def _somewhere(size: int, seed: int) -> Mask:
-    """A box of a third to two thirds of each side; nobody knows where in a drawn picture the product is."""
+    """A box of a third to two thirds of each side, since the product's place in a drawn picture is unknown."""
     rng: Any = np.random.default_rng([seed, 1])
     width, height = (int(size * share) for share in rng.uniform(1 / 3, 2 / 3, 2))
     left, top = int(rng.uniform(0, size - width)), int(rng.uniform(0, size - height))

@@ -1,8 +1,7 @@
-"""An entry of the cache as a file: it carries a checksum of its numbers and counts only while that holds.
+"""A cache entry as a file with a checksum of its numbers.
 
-A file that was cut short, that a failing disk changed, or that comes from before entries had a checksum is no entry:
-it reads as missing, and the cache makes it again instead of training on it. Called by `finetune.latents.cache`; it knows
-nothing of what the tensors mean.
+A file that was cut short, changed by a failing disk, or written before entries had a checksum reads as missing, so it
+is encoded again and never trained on.
 """
 
 from __future__ import annotations
@@ -18,17 +17,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKSUM = "packshot_checksum"
-"""In the file's header."""
+"""Key in the file's header."""
 
 
 def write_entry(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write an entry, whole or not at all; two processes that make the same one at once do not meet.
+    """Write an entry, whole or not at all; two processes may write the same one at once.
 
     Args:
+        path: of the entry.
         tensors: contiguous, fp32, on the CPU.
 
     Raises:
-        StateWriteError: the disk did not take it.
+        StateWriteError: the disk refused it.
     """
     from safetensors.torch import save_file
 
@@ -37,9 +37,9 @@ def write_entry(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def read_entry(path: Path) -> dict[str, Tensor] | None:
-    """An entry by memory map; None where it is missing or not what was written.
+    """An entry by memory map; None where it is missing or differs from what was written.
 
-    Checking reads the file once; its pages stay the system's, which can take them back.
+    Checking reads the file once; its pages stay in the system's page cache, which can be reclaimed.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
@@ -54,14 +54,16 @@ def read_entry(path: Path) -> dict[str, Tensor] | None:
 
 
 def read_back(path: Path) -> dict[str, Tensor]:
-    """An entry that was written just now.
+    """Read back an entry that was just written.
 
     Raises:
-        StateWriteError: it is not what was written.
+        StateWriteError: it differs from what was written.
     """
     tensors = read_entry(path)
     if tensors is None:
-        raise StateWriteError(f"{path.name} in the cache does not read as it was written", "is the disk sound?")
+        raise StateWriteError(
+            f"cache entry {path.name} does not read back as written", f"check the disk that holds {path.parent}"
+        )
     return tensors
 
 

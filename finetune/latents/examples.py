@@ -1,6 +1,6 @@
-"""The prepared set as the UNet wants it: opened with Hugging Face `datasets`, encoded through the latent cache.
+"""From a prepared set to cached latents: opened with Hugging Face `datasets`, encoded through the latent cache.
 
-Called by the training session. It changes nothing in the prepared set.
+The prepared set itself is never changed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import shutil
 import struct
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,64 +20,86 @@ from PIL import Image
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.core.errors import RunError
-from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import state_errors
-from finetune.settings import TrainConfig
-from finetune.training.summary import mask_line
 
 if TYPE_CHECKING:
     from finetune.latents.cache import CachedExamples, Row
+    from finetune.latents.class_images import ClassImages
+
+
+@dataclass(frozen=True)
+class WantedExamples:
+    """Which examples a run encodes."""
+
+    ring_px: int
+    """Width in pixels of the ring around the product that has a weight of its own in the loss."""
+    held_out: int | None
+    """At most this many held-out examples (0: all of them); None for no validation."""
+    class_images: ClassImages | None
+    """None without prior preservation."""
 
 
 @dataclass(frozen=True)
 class TrainingExamples:
-    """All that a run encodes before the UNet loads."""
+    """The encoded examples of a run."""
 
     training: CachedExamples
     held_out: CachedExamples | None
-    """Examples whose loss is watched; None where that is switched off, or the set is too small to hold some out."""
+    """For the validation loss; None where validation is off or the set is too small to hold examples out."""
     of_class: CachedExamples | None
-    """Class pictures drawn by the base; None where `objective.prior_weight` is 0."""
+    """Class pictures drawn by the base; None without prior preservation."""
 
 
 def load_examples(
-    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
+    cache: Path, prepared: PreparedSet, base: ResolvedBase, wanted: WantedExamples, device: str
 ) -> TrainingExamples:
-    """The examples of a run, ready for the UNet: class pictures are drawn first, then all is encoded in one pass.
+    """Encode the examples of a run: class pictures are drawn first, then everything is encoded in one pass.
+
+    Args:
+        cache: the workspace's cache folder.
+        prepared: the prepared set.
+        base: whose VAE and text encoders encode.
+        wanted: which examples.
+        device: where encoding runs.
 
     Raises:
         RunError: the prepared set has no training examples.
     """
     from finetune.latents.cache import RowSet, build_caches
 
-    ring = config.objective.ring_px
-    wanted = {"training": RowSet(split_rows(workspace, prepared, base, "train"), ring)}
-    if config.validation.every and (held_out := _held_out_rows(workspace, prepared, base, config.validation.examples)):
-        wanted["held_out"] = RowSet(held_out, ring)
-    if config.objective.prior_weight:
-        wanted["of_class"] = RowSet(_class_rows(workspace, prepared, base, config, device), 0)
+    ring = wanted.ring_px
+    sets = {"training": RowSet(split_rows(cache, prepared, base, "train"), ring)}
+    if wanted.held_out is not None and (held_out := _held_out_rows(cache, prepared, base, wanted.held_out)):
+        sets["held_out"] = RowSet(held_out, ring)
+    if wanted.class_images:
+        sets["of_class"] = RowSet(_class_rows(cache, prepared, base, wanted.class_images, device), 0)
     progress = _progress("caching latents and text embeddings")
-    made = build_caches(workspace.cache, base, list(wanted.values()), device=device, progress=progress)
-    found = dict(zip(wanted, made, strict=True))
+    made = build_caches(cache, base, list(sets.values()), device=device, progress=progress)
+    found = dict(zip(sets, made, strict=True))
     return TrainingExamples(found["training"], found.get("held_out"), found.get("of_class"))
 
 
-def split_rows(
-    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, split: str, limit: int = 0
-) -> list[Row]:
-    """The rows of one split, with what they are said.
+def split_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, split: str, limit: int = 0) -> list[Row]:
+    """The rows of one split; prints how many there are and what they show.
 
     Args:
-        split: `train`, or `validation` for those held out. limit: at most as many, spread over all; 0 takes all.
+        cache: the workspace's cache folder.
+        prepared: the prepared set.
+        base: whose channel count decides whether inpainting masks are used.
+        split: `train`, or `validation` for those held out.
+        limit: at most this many, spread evenly over all; 0 takes all.
 
     Raises:
         RunError: the split is empty.
     """
-    rows = _rows(workspace, prepared, split, limit)
+    rows = _rows(cache, prepared, split, limit)
     if not rows:
-        raise RunError(f"the prepared set of '{prepared.sku}' has no {split} examples", "prepare it again with --force")
-    if prepared.kind == "brand":  # a style: the whole picture is what is to be learned
+        raise RunError(
+            f"the prepared set of '{prepared.sku}' has no {split} examples",
+            f"run: packshot prepare {prepared.sku} --force",
+        )
+    if prepared.kind == "brand":  # a style is learned from the whole picture
         rows = [replace(row, product=np.ones_like(row.product)) for row in rows]
     shapes = len({row.product.shape for row in rows})
     covered = sum(float(row.product.mean()) for row in rows) / len(rows)
@@ -88,34 +111,36 @@ def split_rows(
     return rows
 
 
-def _held_out_rows(workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, limit: int) -> list[Row]:
-    if not _rows(workspace, prepared, "validation", 1):
-        say("  no held-out examples: no validation loss, the last step's adapter is taken")
+def mask_line(kinds: Sequence[str]) -> str:
+    """One line with the share of each kind of inpainting mask, most frequent first."""
+    counts = Counter(kinds).most_common()
+    return "inpainting masks: " + ", ".join(f"{kind} {count / len(kinds):.0%}" for kind, count in counts)
+
+
+def _held_out_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, limit: int) -> list[Row]:
+    if not _rows(cache, prepared, "validation", 1):
+        say("  no held-out examples: there is no validation loss, and the last step's adapter is kept")
         return []
-    return split_rows(workspace, prepared, base, "validation", limit)
+    return split_rows(cache, prepared, base, "validation", limit)
 
 
-def _class_rows(
-    workspace: Workspace, prepared: PreparedSet, base: ResolvedBase, config: TrainConfig, device: str
-) -> list[Row]:
+def _class_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, wanted: ClassImages, device: str) -> list[Row]:
     from finetune.latents.class_images import class_rows
 
     rows = class_rows(
-        workspace.cache / "class",
+        cache / "class",
         base,
-        class_noun=prepared.class_noun,
-        count=config.objective.prior_pictures,
-        size=config.data.size,
-        precision=config.memory.precision,
+        prepared.class_noun,
+        wanted,
         device=device,
         progress=_progress(f"the base draws pictures of '{prepared.class_noun}'"),
     )
-    say(f"  {len(rows)} class pictures for prior preservation, weight {config.objective.prior_weight:g}")
+    say(f"  {len(rows)} class pictures for prior preservation, weight {wanted.weight:g}")
     return rows
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
-    """Says how far something is, every ten seconds and at its end."""
+    """A callback (done, total) that prints progress every ten seconds and at the end."""
     last = 0.0
 
     def progress(done: int, total: int) -> None:
@@ -127,8 +152,8 @@ def _progress(what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -> list[Row]:
-    """Rows of a split with their pictures.
+def _rows(cache: Path, prepared: PreparedSet, split: str, limit: int) -> list[Row]:
+    """Rows of a split with their pictures; at most `limit` of them, 0 for all.
 
     Raises:
         RunError: a file of the prepared set is missing or damaged.
@@ -137,11 +162,11 @@ def _rows(workspace: Workspace, prepared: PreparedSet, split: str, limit: int) -
 
     from finetune.latents.cache import row_from_dataset
 
-    folder = workspace.cache / "datasets" / prepared.fingerprint
+    folder = cache / "datasets" / prepared.fingerprint
     try:
         try:
             table = _table(prepared.folder, folder)
-        except (ValueError, DatasetsError):  # the table is damaged, or what it is made of: made once more
+        except (ValueError, DatasetsError):  # a damaged table is rebuilt once; damaged pictures fail again
             shutil.rmtree(folder, ignore_errors=True)
             table = _table(prepared.folder, folder)
         chosen = [index for index, name in enumerate(table["split"]) if name == split]
@@ -180,6 +205,7 @@ def _table(pictures: Path, cache: Path) -> Any:
         return load_dataset(
             "imagefolder",
             data_dir=str(pictures),
-            split="train",  # the name imagefolder gives to all of it
+            data_files={"train": "**"},  # else `datasets` first tries sixty patterns of names that hold a split
+            split="train",
             cache_dir=str(cache),
         )

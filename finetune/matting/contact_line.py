@@ -1,11 +1,9 @@
-"""The thin dark line where a product meets its ground: shadow, though as sharp as an outline.
+"""The thin dark line where a product meets its ground: a shadow, though as sharp as an outline.
 
-Called by `finetune.matting.ground`, after the soft shadow has been taken off.
-
-A soft shadow is told from the product by its lack of edges (`finetune.matting.soft_shadow`). The contact shadow under a foot
-is a few pixels wide and ends at the product, so it has an edge on both sides. What gives it away is its outer flank:
-going up from the ground it darkens, all channels alike, over more pixels than an outline of this picture's sharpness
-takes. Packshots are upright, so only the lower contour is looked at. Reads arrays, writes nothing.
+A soft shadow differs from the product by its lack of edges (`finetune.matting.soft_shadow`). The contact shadow under a
+foot is a few pixels wide and ends at the product, so it has an edge on both sides. Its outer flank gives it away: going
+up from the ground it darkens, all channels alike, over more pixels than an outline of this picture's sharpness takes.
+Packshots are upright, so only the lower contour is examined. T is transmittance: linear light over the ground's.
 """
 
 from __future__ import annotations
@@ -18,35 +16,39 @@ from finetune.core.pictures.images import Floats
 from finetune.core.pictures.masks import Mask, bounding_box
 
 FOOT = 0.3
-"""Columns whose lowest pixel is within this share of the product's height above its foot may touch the ground."""
+"""Share of the product's height above its foot within which a column's lowest pixel may touch the ground."""
 REACH_SHARE, LEAST_REACH = 0.02, 12
-"""Pixels looked at above the lower contour: share of the product's height, and at least."""
+"""Pixels examined above the lower contour: share of the product's height, and the least number."""
 NEUTRAL = (0.015, 0.06)
-"""Largest spread of the channels' T in the shadow, at least and at most; between them the ground's own decides."""
+"""Lower and upper limit of the spread of the channels' T up to which a pixel may be shadow."""
 SLACK = 3.0
-"""Times the spread just outside the product."""
+"""Between these limits: this many times the spread just outside the product."""
 DARKEST = 0.12
-"""Darkest T a contact shadow is followed into."""
+"""Darkest T into which a contact shadow is followed."""
 FLANK, FLANK_OF_BLUR = 0.75, 0.5
-"""Width (px) of the outer flank from which on it is no outline: a constant, and per pixel of the picture's blur."""
+"""Width (px) of the outer flank from which it is no outline: a constant, plus this much per pixel of blur."""
 COLOURED = 1.5
-"""Times the spread a shadow may have, from which on a pixel is clearly the product's."""
+"""Multiple of a shadow's largest spread from which a pixel clearly belongs to the product."""
 PLATEAU = 0.65
-"""Mean darkness of the flank, over that of its end, from which on it is no flank but an even part behind a step."""
+"""Mean darkness of the flank over that of its end from which it is not a flank but an even part behind a step."""
 VALLEY_SHARE, LEAST_VALLEY = 0.006, 3
-"""How far above the flank's steepest step its dark end may lie: share of the product's height, and pixels at least."""
+"""Height of the flank's dark end above its steepest step: share of the product's height at most, and least pixels."""
 AGREEING_SHARE, LEAST_AGREEING = 0.01, 4
-"""Columns to each side that are asked: share of the product's width, and at least."""
+"""Neighbouring columns to each side that have to agree: share of the product's width, and the least number."""
 STEEPEST = 1.5
-"""Slope (rows per column) of the lower contour up to which a column crosses it well enough."""
+"""Slope (rows per column) of the lower contour up to which a column crosses it steeply enough."""
 
 
 def without_contact_shadow(product: Mask, transmittance: Floats, blur: float) -> Mask:
-    """The product without the contact shadow that sticks to its foot.
+    """The product without the contact shadow at its foot.
 
     Args:
-        product: (H, W). transmittance: (H, W, 3) linear light over the ground's.
-        blur: softness of the picture's outlines, standard deviation in pixels.
+        product: (H, W), without its soft shadow.
+        transmittance: (H, W, 3) linear light over the ground's.
+        blur: of the picture's outlines, standard deviation in pixels.
+
+    Returns:
+        (H, W).
     """
     box = bounding_box(product)
     if box is None:
@@ -67,24 +69,29 @@ def without_contact_shadow(product: Mask, transmittance: Floats, blur: float) ->
 
 
 def _neutral_within(profile: Floats, standing: Mask) -> float:
-    """Spread of the channels' T up to which a pixel may be shadow: some times what just outside has."""
+    """Spread of the channels' T up to which a pixel may be shadow: a multiple of that just outside the product."""
     outside = profile[:2, standing]
     spread = outside.max(axis=-1) - outside.min(axis=-1)
     return float(np.clip(SLACK * np.percentile(spread, 90), *NEUTRAL)) if spread.size else NEUTRAL[1]
 
 
 def _flanks(profile: Floats, tolerance: float, valley_reach: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Per column how many pixels of its profile (ground first) are ground or shadow, and how wide the flank is.
+    """Per column the number of pixels of its profile that are ground or shadow, and the width of the flank.
 
-    The product begins where it stops getting darker, if that is near the steepest step, or where it is coloured;
-    otherwise at that step. The flank is as wide as the light taken away outside, in units of that taken at its end.
+    The product begins where the profile stops getting darker, if that is near the steepest step, or where it is
+    coloured; otherwise at that step. The flank's width is the light missing outside over that missing at its end.
+
+    Args:
+        profile: (rows, columns, 3) T, from the ground upwards.
+        tolerance: largest spread of a shadow's channels.
+        valley_reach: largest distance in pixels of the dark end from the steepest step.
     """
     level = profile.mean(axis=-1)
     spread = profile.max(axis=-1) - profile.min(axis=-1)
     neutral = spread < tolerance
     follows = neutral & (level > DARKEST)
     follows[1:] &= level[1:] <= level[:-1] + 0.005
-    follows[:3] = neutral[:3] & (level[:3] > DARKEST)  # two pixels of ground come first
+    follows[:3] = neutral[:3] & (level[:3] > DARKEST)  # the first two pixels are ground
     run = np.where(follows.all(axis=0), len(level), np.argmin(follows, axis=0))
     step = np.vstack([level[:-1] - level[1:], np.zeros((1, level.shape[1]))])
     count = np.arange(len(level))[:, None]
@@ -108,7 +115,7 @@ def _flanks(profile: Floats, tolerance: float, valley_reach: int) -> tuple[NDArr
 def _agreed(
     depth: NDArray[np.int64], flank: NDArray[np.float64], fit: Mask, least: float, neighbours: int
 ) -> NDArray[np.int64]:
-    """Pixels to peel, per column: where columns around agree, by their median; 0 where the flank is an outline's."""
+    """Pixels to remove per column: the median where neighbouring columns agree; 0 where the flank is an outline's."""
     size = 2 * neighbours + 1
     votes = ndimage.uniform_filter1d((fit & (flank > least)).astype(np.float64), size, mode="nearest")
     steady = ndimage.median_filter(np.where(fit, depth, 0), size, mode="nearest")

@@ -1,9 +1,9 @@
-"""What of a product lets its ground through, and how much: the glass layer. Called by `finetune.matting.photo`.
+"""Which parts of a product let its ground through, and how much: the glass layer.
 
 On a plain ground of known light B a transparent part shows T B, so its transmittance is T = C / B, per channel, in
-linear light. Whether a light, even area is glass or white matter no single pixel says. Glass tells by its outline: it
-bends the ground's light away there, so that a dark line runs between the bright inside and the ground, and it is as
-even as the ground behind it. Reads pictures, writes nothing.
+linear light. No single pixel tells whether a light, even area is glass or white material. Glass is recognised by its
+outline: it bends the ground's light away there, so that a dark line runs between the bright inside and the ground, and
+by being as even as the ground behind it.
 """
 
 from __future__ import annotations
@@ -27,44 +27,53 @@ GlassMode = Literal["auto", "yes", "no"]
 GLASS_NOUNS = re.compile(
     r"glass|bottle|jar|vase|vial|flask|decanter|carafe|tumbler|goblet|perfume|fragrance|parfum", re.IGNORECASE
 )
-"""Class nouns that make glass likely: then less evidence is asked of the picture."""
-LIGHT, DARKEST = 0.75, 0.3
-"""T of a part that can prove to be glass: its largest channel at least, and the smallest of any part."""
+"""Class nouns that make glass likely: less evidence is then required of the picture."""
+LIGHT = 0.75
+"""Least T, in its largest channel, of a part that can prove to be glass."""
+DARKEST = 0.3
+"""Least T, in its smallest channel, of any transmitting part."""
 DEEPER = 0.55
-"""Largest channel's T, at least, of parts beside proven glass."""
-TINTED, SAME_TINT = 0.08, 0.9
-"""Spread of T's channels from which on glass is tinted; cosine between the absorbances of one tint."""
+"""Least T, in its largest channel, of parts beside proven glass."""
+TINTED = 0.08
+"""Spread of T's channels from which glass is tinted."""
+SAME_TINT = 0.9
+"""Cosine between two absorbances from which their tint is the same."""
 EVEN = 0.02
-"""Largest slope of T (a pixel) in a transmitting part."""
+"""Largest slope of T per pixel in a transmitting part."""
 LINE = 0.7
-"""A line at the outline is dark below this share of the part's T."""
+"""Share of the part's T below which a line at the outline is dark."""
 STREAK = 0.93
-"""A streak between two parts of one glass is darker than this share of the darker one."""
+"""Share of the darker part's T below which a streak between two parts shows that they are one glass."""
 LEAST_PART, PRINT = 0.002, 0.04
-"""Smallest part looked at, and largest print on glass, as shares of the product's area."""
+"""Smallest part examined, and largest print on glass, as shares of the product's area."""
 SAME_COLOUR = 0.12
-"""Largest spread of the channels' T over the glass's, of what lies beside clear glass and is to be glass as well."""
+"""Largest spread of T's channels, relative to the glass's, at which pixels beside clear glass count as glass."""
 DARK = 0.06
-"""Below this T nobody sees whether a part transmits."""
+"""T below which nobody sees whether a part transmits."""
 STREAKED = 0.12
-"""How far beside glass its uneven parts may lie, as a share of the product's size."""
+"""Distance from glass within which its uneven parts lie, as a share of the product's size."""
 NEAR, GAP = 0.05, 0.03
-"""How near the outline a part must come, and how near each other parts of one glass lie; shares of the product's size
-(the root of its area)."""
+"""Distance from the outline that a part must reach, and distance between parts of one glass, as shares of the product's
+size (the square root of its area)."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for glass, at least (`spread`: at most)."""
+    """Evidence for glass, measured or demanded (at least; `spread` at most)."""
 
     area: float
-    """Share of the product."""
+    """Area as a share of the product's."""
     outline: float
-    """Share of the product's outline the part lies at."""
+    """Share of the product's outline that the part lies at."""
     lined: float
     """Share of that outline with a dark line."""
     spread: float
     """5th to 95th percentile of the part's T."""
+
+    def suffices(self, asked: Evidence) -> bool:
+        """Whether this evidence is as strong as what is asked."""
+        enough = self.area >= asked.area and self.outline >= asked.outline and self.lined >= asked.lined
+        return enough and self.spread <= asked.spread
 
 
 DEMANDED = {
@@ -72,18 +81,20 @@ DEMANDED = {
     "glass noun": Evidence(0.03, 0.15, 0.5, 0.12),
     "forced": Evidence(0.01, 0.03, 0.0, 1.0),
 }
-"""Either of the first two suffices where both apply."""
+"""Where both of the first two apply, either suffices."""
 
 
 def with_glass(cutout: Cutout, picture: Image.Image, mode: GlassMode, class_noun: str) -> Cutout:
     """The cutout with its glass layer, if the product has one.
 
     Args:
-        picture: the photo it was cut out of. mode: `set.yaml`'s `glass`.
+        cutout: the product.
+        picture: the photo it was cut out of.
+        mode: `glass` of set.yaml.
         class_noun: what the product is.
 
     Raises:
-        CutoutError: glass is forced, but the ground is not plain or nothing lets it through.
+        CutoutError: glass is forced, but the ground is not plain or no part transmits it.
     """
     if mode == "no" or (mode == "auto" and cutout.source != "plain ground"):
         return cutout
@@ -101,21 +112,23 @@ def with_glass(cutout: Cutout, picture: Image.Image, mode: GlassMode, class_noun
     if share is None:
         if mode == "yes":
             raise CutoutError(
-                "nothing in it lets the ground through, but set.yaml says glass: yes",
-                "light it against a plain white ground, or set glass: auto",
+                "set.yaml says `glass: yes`, but no part of the product lets the ground through",
+                "photograph it against a plain white ground, or set `glass: auto`",
             )
         return cutout
     return replace(cutout, glass=_layer(cutout, share, ground, factor))
 
 
 def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floats | None:
-    """Which share of each pixel transmits.
+    """Find the share of each pixel that transmits.
 
     Args:
-        transmittance: (H, W, 3) in 0..1. cover: (H, W), the product. demanded: any of these suffices.
+        transmittance: (H, W, 3) in 0..1.
+        cover: (H, W), the product.
+        demanded: evidence, of which any suffices.
 
     Returns:
-        (H, W) in 0..1; None where nothing does.
+        (H, W) in 0..1; None if nothing transmits.
     """
     box = bounding_box(cover)
     if box is None:
@@ -131,7 +144,7 @@ def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -
 
 
 def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floats | None:
-    """`transmitting` inside the product's box."""
+    """`transmitting`, inside the product's box."""
     area = int(cover.sum())
     size = float(np.sqrt(area))
     labels, dark = _even_parts(transmittance, cover, PRINT * area)
@@ -139,15 +152,15 @@ def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floa
         return None
     depth = ndimage.distance_transform_edt(cover)
     apart, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    owner = labels[nearest[0], nearest[1]]
     reach = max(4.0, NEAR * size)
-    glass = _proven(transmittance, labels, owner, cover, depth, apart <= reach, round(reach), demanded)
+    parts = _Parts(transmittance, labels, labels[nearest[0], nearest[1]], apart <= reach, cover, depth)
+    glass = _proven(parts, round(reach), demanded)
     if not glass.any():
         return None
     gap = round(max(4.0, GAP * size))
     glass = _with_neighbours(glass, transmittance, labels, gap, area)
     part = np.append(False, glass[1:])[labels]
-    at_rim = cover & (depth <= reach) & (apart <= reach) & glass[owner]
+    at_rim = cover & (depth <= reach) & parts.near & glass[parts.owner]
     closed = _closed(part, max(3, gap // 2))
     other = (labels > 0) & (np.bincount(labels.ravel())[labels] > PRINT * area) & ~part
     region = cover & (part | at_rim | closed) & ~other
@@ -157,11 +170,29 @@ def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floa
     return np.asarray(soft * (1 - _grazing_reflection(depth / depth[region].max())), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The light and even parts of a product; arrays are (H, W)."""
+
+    transmittance: Floats
+    """(H, W, 3)."""
+    labels: NDArray[np.int32]
+    """Number of each pixel's part, 0 outside parts."""
+    owner: NDArray[np.int32]
+    """Number of the nearest part."""
+    near: Mask
+    """Whether that part is near enough to be seen at this pixel's outline."""
+    cover: Mask
+    """The product."""
+    depth: NDArray[np.float64]
+    """Distance from the product's outline in pixels."""
+
+
 def _even_parts(transmittance: Floats, cover: Mask, large: float) -> tuple[NDArray[np.int32], Mask]:
-    """Numbered parts that are light and even enough to transmit, 0 elsewhere; even ones of some size, darker."""
+    """Label the parts that are light and even enough to transmit, 0 elsewhere; mask large even parts that are dark."""
     largest, smallest = transmittance.max(axis=-1), transmittance.min(axis=-1)
     even = ndimage.binary_erosion(cover)
-    for channel in range(3):  # a label can be as light as the glass around it, but not of its colour
+    for channel in range(3):  # a paper label can be as light as the glass around it, but not of its colour
         even &= ndimage.gaussian_gradient_magnitude(transmittance[..., channel], 1.0) < EVEN
     light = (largest > DEEPER) & (smallest > DARKEST)
     labels, _ = ndimage.label(ndimage.binary_opening(even & light, iterations=2))
@@ -172,7 +203,7 @@ def _even_parts(transmittance: Floats, cover: Mask, large: float) -> tuple[NDArr
 
 
 def _worth_a_look(transmittance: Floats, labels: NDArray[np.int32], area: int, demanded: list[Evidence]) -> bool:
-    """Is some part large, light and even enough to be proven at all? Spares most opaque products the rest."""
+    """Whether some part is large, light and even enough to be proven at all: saves time for most opaque products."""
     level = transmittance.mean(axis=-1)
     least, widest = min(asked.area for asked in demanded), max(asked.spread for asked in demanded)
     for number in np.flatnonzero(np.bincount(labels.ravel())[1:] >= max(0.01, least) * area) + 1:
@@ -193,10 +224,10 @@ def _closed(mask: Mask, radius: int) -> Mask:
 
 
 def _grown_over(region: Mask, within: Mask, transmittance: Floats, glass: Mask, reach: int) -> Mask:
-    """The region and the uneven glass beside it: refraction's bands, thick bottoms, reflections' rims.
+    """The region with the uneven glass beside it: bands of refraction, thick bottoms, rims of reflections.
 
-    What is not lighter than the glass in any channel, and of no colour the glass has not, may be glass; taken for
-    opaque it would carry the photo's ground as a white streak into every scene. Dark matter looks the same either way.
+    What is in no channel lighter than the glass, and has no colour that the glass lacks, may be glass; if it were taken
+    for opaque, it would carry the photo's ground as a white streak into scenes. Dark parts look the same either way.
     """
     colour = np.median(transmittance[glass], axis=0)
     not_lighter = (transmittance <= 1.05 * colour).all(axis=-1)
@@ -213,64 +244,50 @@ def _grown_over(region: Mask, within: Mask, transmittance: Floats, glass: Mask, 
 
 
 def _grazing_reflection(depth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of light that a round body's edge reflects instead of letting it through, beyond what its middle does.
+    """Share of light that the edge of a round body reflects instead of transmitting, beyond what its middle reflects.
 
-    Without it clear glass would vanish from a dark scene but for its caps and prints. Fresnel's law as approximated by
-    Schlick (1994), (1 - cos)^5, the body taken for a cylinder.
+    Without it clear glass would vanish from a dark scene except for its caps and prints. Schlick's approximation (1994)
+    of Fresnel's law, (1 - cos)^5, for a cylinder.
 
     Args:
-        depth: from the outline, in half widths of the body.
+        depth: distance from the outline, in half widths of the body.
     """
     cosine = np.sqrt(np.clip(1 - np.square(1 - np.clip(depth, 0, 1)), 0, 1))
     return np.asarray((1 - cosine) ** 5)
 
 
 def _small_holes(region: Mask, largest: float) -> Mask:
-    """What a region encloses, hole by hole, if it is small: print on the glass, drops, reflections."""
+    """The small holes that a region encloses: print on the glass, drops, reflections."""
     labels, _ = ndimage.label(ndimage.binary_fill_holes(region) & ~region)
     small = np.bincount(labels.ravel()) <= largest
     small[0] = False
     return np.asarray(small[labels])
 
 
-def _proven(
-    transmittance: Floats,
-    labels: NDArray[np.int32],
-    owner: NDArray[np.int32],
-    cover: Mask,
-    depth: NDArray[np.float64],
-    near: Mask,
-    reach: int,
-    demanded: list[Evidence],
-) -> Mask:
-    """Per label: is there evidence enough that this part is glass?"""
-    level = transmittance.mean(axis=-1)
-    rim = cover & (depth <= 1.5)
-    darkest = ndimage.minimum_filter(np.where(cover & (depth > 1), level, 1), size=reach | 1)
-    proven = np.zeros(labels.max() + 1, dtype=bool)
-    area, outline = cover.sum(), max(1, int(rim.sum()))
+def _proven(parts: _Parts, reach: int, demanded: list[Evidence]) -> Mask:
+    """Per label, whether there is evidence enough that this part is glass."""
+    level = parts.transmittance.mean(axis=-1)
+    rim = parts.cover & (parts.depth <= 1.5)
+    darkest = ndimage.minimum_filter(np.where(parts.cover & (parts.depth > 1), level, 1), size=reach | 1)
+    proven = np.zeros(parts.labels.max() + 1, dtype=bool)
+    area, outline = parts.cover.sum(), max(1, int(rim.sum()))
     for number in range(1, len(proven)):
-        values = level[labels == number]
-        if len(values) < 0.01 * area or np.median(transmittance[labels == number], axis=0).max() < LIGHT:
+        inside = parts.labels == number
+        values = level[inside]
+        if len(values) < 0.01 * area or np.median(parts.transmittance[inside], axis=0).max() < LIGHT:
             continue
         low, middle, high = np.percentile(values, (5, 50, 95))
-        beside = darkest[rim & near & (owner == number)]
+        beside = darkest[rim & parts.near & (parts.owner == number)]
         lined = float((beside < LINE * middle).mean()) if len(beside) else 0.0
         found = Evidence(len(values) / area, len(beside) / outline, lined, high - low)
-        proven[number] = any(
-            found.area >= asked.area
-            and found.outline >= asked.outline
-            and found.lined >= asked.lined
-            and found.spread <= asked.spread
-            for asked in demanded
-        )
+        proven[number] = any(found.suffices(asked) for asked in demanded)
     return proven
 
 
 def _with_neighbours(glass: Mask, transmittance: Floats, labels: NDArray[np.int32], gap: int, area: int) -> Mask:
-    """Parts parted from glass by a streak darker than both, or of the same tint, are glass as well.
+    """Parts separated from glass by a streak darker than both, or of the same tint, are glass as well.
 
-    A label is parted from the glass around it by a step, and is lighter than tinted glass in some channel.
+    A paper label is separated from the glass around it by a step, and is lighter than tinted glass in some channel.
     """
     chosen = glass.copy()
     level = transmittance.mean(axis=-1)
@@ -293,7 +310,7 @@ def _with_neighbours(glass: Mask, transmittance: Floats, labels: NDArray[np.int3
 
 
 def _same_tint(first: Floats, second: Floats) -> bool:
-    """Do two parts absorb the same colours, like thin and thick glass of one dye? False for clear glass."""
+    """Whether two parts absorb the same colours, like thin and thick glass of one dye; False for clear glass."""
     absorbed = [-np.log(np.clip(colour, 0.01, 1)) for colour in (first, second)]
     tinted = all(np.ptp(colour) > TINTED for colour in (first, second))
     along = float(absorbed[0] @ absorbed[1] / (np.linalg.norm(absorbed[0]) * np.linalg.norm(absorbed[1]) + 1e-6))
@@ -301,7 +318,7 @@ def _same_tint(first: Floats, second: Floats) -> bool:
 
 
 def _layer(cutout: Cutout, share: Floats, ground: Floats, factor: int) -> Image.Image:
-    """The layer at the cutout's size: RGB is T as sRGB would show it, A the share of the pixel that transmits."""
+    """The layer at the cutout's size, RGBA: T as sRGB encodes it, and the share of the pixel that transmits."""
     size, box = cutout.rgba.size, cutout.box
     left, top, right, bottom = (edge / factor for edge in box)
     planes = [share, *np.moveaxis(ground, -1, 0)]

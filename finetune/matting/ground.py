@@ -1,7 +1,7 @@
-"""The plain ground of a packshot: its colour everywhere, what is product, what is shadow. Called by `finetune.matting.matte`.
+"""The plain ground of a packshot: its colour everywhere, and which pixels are product, shadow and ground.
 
 Everything is measured as transmittance T = C / B in linear light, per channel, with B the estimated ground: ground has
-T = 1, a soft shadow lowers all channels alike and smoothly, a product does neither. Reads arrays, writes nothing.
+T = 1, a soft shadow lowers all channels alike and smoothly, a product does neither.
 """
 
 from __future__ import annotations
@@ -25,25 +25,36 @@ Decimals = TypeVar("Decimals", NDArray[np.float32], NDArray[np.float64])
 RING_SHARE = 0.015
 """Width of the border ring that must be plain, as a share of the shorter side."""
 PLAIN_SHARE = 0.75
-"""Share of the border ring that must agree with one smooth surface."""
+"""Share of the border ring that must fit one smooth surface."""
 PLAIN_TOLERANCE = 0.06
-"""How far (in T) a pixel of the ring may be from that surface."""
+"""Distance in T from that surface up to which a pixel of the ring fits it."""
 FADE_LIMIT = 0.45
-"""Darkest over brightest corner a plain ground may have."""
-STRONG, RINGING = 0.25, 0.09
-"""Beside an edge a pixel, or the median around it, must deviate by this share of the edge's contrast."""
+"""Least ratio between the darkest and the brightest level of a plain ground's border."""
+STRONG_RATIO = 0.25
+"""Share of a nearby edge's contrast from which a pixel beside it differs from the ground."""
+JPEG_RINGING_RATIO = 0.09
+"""The same for the median around the pixel, which JPEG's flickering ringing hardly raises."""
 HOLE_LEVEL = 0.02
-"""Largest median deviation of a hole from the ground."""
+"""Largest median deviation in T of a hole from the ground."""
 SPECK_SHARE = 2e-5
-"""Parts of the product under this share of the picture are dust."""
-SLIT, SLIT_WALL, SLIT_LIGHT = 3, 0.6, 0.12
-"""A slit is ground seen between two walls no more than this far (px) away, which deviate at least so much from the
-ground, and it at most so little."""
-SLIVER, SLIVER_REACH = 0.4, 3
-"""A sliver deviates less than this share of what the product within so many pixels does."""
-BURR, BURR_SIZE, BURR_AREA = 0.7, 4, 0.0005
-"""The same of a burr, on average; twice its thickness (px) at most, and its share of the product's area."""
-HINT = "photograph it on a plain ground, or give a mask in masks/ (same stem, white is product)"
+"""Share of the picture under which a part of the product is dust."""
+SLIT = 3
+"""Distance (px) within which a slit's two walls lie."""
+SLIT_WALL = 0.6
+"""Least deviation in T of these walls from the ground."""
+SLIT_LIGHT = 0.12
+"""Largest deviation in T of the ground seen in a slit."""
+SLIVER_RATIO = 0.4
+"""Share of the deviation of the product nearby under which a thin part is a sliver."""
+SLIVER_REACH = 3
+"""Distance (px) up to which the product is nearby."""
+BURR_RATIO = 0.7
+"""Share of the deviation of the product nearby under which a burr lies on average."""
+BURR_RADIUS = 4
+"""Opening radius (px) that removes burrs: they are at most twice as thick."""
+BURR_AREA = 0.0005
+"""Largest area of a burr, as a share of the product's."""
+HINT = "photograph the product on a plain ground, or add a mask in masks/ (same stem, white is product)"
 
 
 @dataclass(frozen=True)
@@ -58,20 +69,20 @@ class Ground:
 
 @dataclass(frozen=True)
 class Separation:
-    """What is where in a packshot."""
+    """Product, shadow and ground of a packshot."""
 
     product: Mask
-    """(H, W): product, holes left out, shadow left out; its rim holds every pixel the product touches."""
+    """(H, W): every pixel the product touches, without holes and shadow."""
     shadow: Floats
-    """(H, W) in 0..1: what the ground's brightness is multiplied by outside the product."""
+    """(H, W) in 0..1: factor on the ground's brightness outside the product."""
     contact: Mask
-    """(H, W): the shadow line at the product's foot, ground right up to the outline."""
+    """(H, W): the contact shadow at the product's foot."""
     blur: float
-    """How soft the product's outline is: standard deviation of a Gaussian, pixels."""
+    """Blur of the product's outline, standard deviation of a Gaussian in pixels."""
 
 
 def estimate_ground(linear: Floats) -> Ground:
-    """Estimate a plain, perhaps smoothly uneven ground from the border inwards.
+    """Estimate a plain, possibly smoothly uneven ground from the border inwards.
 
     A quadratic surface is fitted to the border ring by Tukey's biweight, then refitted (cubic) on every pixel that
     agrees with it and is connected with the border.
@@ -101,7 +112,7 @@ def estimate_ground(linear: Floats) -> Ground:
 
 
 def _some(mask: Mask, limit: int = 8_000) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row and column of at most `limit` True pixels, evenly spread."""
+    """Rows and columns of at most `limit` True pixels, evenly spread."""
     rows, columns = np.nonzero(mask)
     chosen = np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(np.intp)
     return rows[chosen], columns[chosen]
@@ -119,7 +130,17 @@ def _terms(degree: int) -> list[tuple[int, int]]:
 
 
 def _fit(y: NDArray[np.float64], x: NDArray[np.float64], values: Floats, degree: int) -> NDArray[np.float64]:
-    """Polynomial coefficients (degree + 1, degree + 1, 3), by iteratively reweighted least squares."""
+    """Fit a polynomial by iteratively reweighted least squares.
+
+    Args:
+        y: (N,) rows, 0..1.
+        x: (N,) columns, 0..1.
+        values: (N, 3).
+        degree: of the polynomial.
+
+    Returns:
+        Coefficients (degree + 1, degree + 1, 3).
+    """
     terms = _terms(degree)
     design = np.stack([(2 * y - 1) ** i * (2 * x - 1) ** j for i, j in terms], axis=1)
     target = values.astype(np.float64)
@@ -182,7 +203,7 @@ def _connected_with(mask: Mask, seed: Mask) -> Mask:
 
 
 def _joined_to(mask: Mask, seed: Mask) -> Mask:
-    """The parts of a mask that hold a seed, diagonals joining: a thin part goes with the body it hangs on."""
+    """The parts of a mask that contain a seed; diagonal neighbours connect, so that thin parts stay with their body."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     wanted = np.zeros(count + 1, dtype=bool)
     wanted[labels[seed]] = True
@@ -200,14 +221,15 @@ def _check_plain(values: Floats, fitted: Floats) -> None:
 
 
 def separate(linear: Floats, ground: Ground) -> Separation:
-    """Tell product, shadow and ground apart.
+    """Separate product, shadow and ground.
 
-    What deviates from the ground by hysteresis is product or shadow. The shadow is what can be reached from the ground
-    without crossing a sharp edge; along it the product's outline is found by a watershed on edge sharpness. Enclosed
-    regions are filled unless they look exactly like ground (a handle's hole does, a white label does not quite).
+    Whatever deviates from the ground by hysteresis is product or shadow. The shadow is what can be reached from the
+    ground without crossing a sharp edge; along it the product's outline is found by a watershed on edge sharpness.
+    Enclosed regions are filled unless they look exactly like ground: a handle's hole does, a white label does not.
 
     Args:
-        linear: (H, W, 3) linear light. ground: of the same picture.
+        linear: (H, W, 3) linear light.
+        ground: of the same picture.
 
     Raises:
         CutoutError: nothing deviates from the ground.
@@ -219,7 +241,7 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     unlike = _unlike(deviation, low)
     box = bounding_box(_joined_to(unlike, ndimage.binary_opening(unlike) & (deviation > high)))
     if box is None:
-        raise CutoutError("nothing stands out from the ground", HINT)
+        raise CutoutError("no product stands out from the ground", HINT)
     box = box.grown(round(0.1 * max(height, width)), (width, height))
     where = np.s_[box.top : box.bottom, box.left : box.right]
     unlike, deviation = unlike[where], deviation[where]
@@ -231,7 +253,7 @@ def separate(linear: Floats, ground: Ground) -> Separation:
     part = _connected_with(part, part & (deviation > high))
     part = _without_specks(_filled(part, outside | shadow))
     if not part.any():
-        raise CutoutError("nothing stands out from the ground", HINT)
+        raise CutoutError("no product stands out from the ground", HINT)
     blur = edge_blur(part, lambda rows, columns: deviation[rows, columns])
     freed = _without_slivers(without_contact_shadow(part, transmittance[where], blur), deviation)
     freed = _without_specks(freed)
@@ -242,18 +264,18 @@ def separate(linear: Floats, ground: Ground) -> Separation:
 
 
 def _unlike(deviation: Floats, low: float) -> Mask:
-    """Pixels that differ from the ground, not counting the ringing JPEG leaves within 8 px of an edge.
+    """Pixels that differ from the ground, except for JPEG's ringing within 8 px of an edge.
 
-    Ringing is weak beside its edge and flickers from pixel to pixel, so its local median is weaker still.
+    Ringing is weak compared with its edge and flickers from pixel to pixel, so its local median is weaker still.
     """
     edge = ndimage.maximum_filter(deviation, size=17)
     coarse = Image.fromarray(np.round(np.clip(deviation * 1000, 0, 255)).astype(np.uint8))
     calm = np.asarray(coarse.filter(ImageFilter.MedianFilter(5)), dtype=np.float32) / 1000
-    return np.asarray((deviation > low) & ((deviation > STRONG * edge) | (calm > RINGING * edge)))
+    return np.asarray((deviation > low) & ((deviation > STRONG_RATIO * edge) | (calm > JPEG_RINGING_RATIO * edge)))
 
 
 def _true_holes(enclosed: Mask, deviation: Floats, noise: float) -> Mask:
-    """Enclosed regions that are ground seen through the product: as bright and as flat as it, and not tiny."""
+    """Enclosed regions where the ground is seen through the product: as bright and even as it, and not tiny."""
     labels, count = ndimage.label(enclosed)
     if not count:
         return enclosed
@@ -274,7 +296,7 @@ def _true_holes(enclosed: Mask, deviation: Floats, noise: float) -> Mask:
 
 
 def _into_slits(outside: Mask, deviation: Floats) -> Mask:
-    """The outside, and the ground seen through narrow slits that open into it: too narrow to hold an unmixed pixel."""
+    """The outside, with the narrow slits that open into it: too narrow to contain an unmixed pixel of ground."""
     wall = deviation > SLIT_WALL
     candidates = np.zeros_like(outside)
     for axis in (0, 1):
@@ -290,17 +312,17 @@ def _into_slits(outside: Mask, deviation: Floats) -> Mask:
 
 
 def _without_slivers(product: Mask, deviation: Floats) -> Mask:
-    """The product without what clings to its outline, is thin, and is much lighter than what is near it.
+    """The product without thin things at its outline that are much lighter than the product nearby.
 
-    A lens's and a file's ringing leaves such slivers, and a contact shadow under a white sole such burrs. A thin part
-    proper, a chain, deviates as much as what is near it.
+    Ringing of lens and file leaves such slivers, a contact shadow under a white sole such burrs. A real thin part, such
+    as a chain, deviates as much as the product nearby.
     """
     near = ndimage.maximum_filter(np.where(product, deviation, 0), size=2 * SLIVER_REACH + 1)
-    sliver = product & (deviation < SLIVER * near) & ~opened(product, 2)
-    body = opened(product, BURR_SIZE)
+    sliver = product & (deviation < SLIVER_RATIO * near) & ~opened(product, 2)
+    body = opened(product, BURR_RADIUS)
     labels, count = ndimage.label(product & ~body, structure=np.ones((3, 3)))
     areas = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
-    light = np.bincount(labels.ravel(), (deviation / np.maximum(near, 1e-3)).ravel(), count + 1) / areas < BURR
+    light = np.bincount(labels.ravel(), (deviation / np.maximum(near, 1e-3)).ravel(), count + 1) / areas < BURR_RATIO
     stands_off = np.bincount(labels[product & ~ndimage.binary_dilation(body, iterations=2)], minlength=count + 1) > 0
     burr = light & stands_off & (areas < BURR_AREA * product.sum())
     burr[0] = False
@@ -308,7 +330,7 @@ def _without_slivers(product: Mask, deviation: Floats) -> Mask:
 
 
 def _filled(product: Mask, ground: Mask) -> Mask:
-    """Fill what the product encloses, except regions that hold known ground."""
+    """Fill what the product encloses, except regions that contain known ground."""
     enclosed = ndimage.binary_fill_holes(product) & ~product
     labels, count = ndimage.label(enclosed)
     is_open = np.zeros(count + 1, dtype=bool)

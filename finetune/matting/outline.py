@@ -1,6 +1,6 @@
-"""The product's outline at full size, from one found on a reduced picture. Called by `finetune.matting.matte`.
+"""The product's outline at full size, from one found on a reduced picture.
 
-Only cells of the reduced picture that lie on the outline are looked at again. Reads arrays, writes nothing.
+Only cells of the reduced picture that lie on the outline are examined at full size.
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ from finetune.core.pictures.masks import Mask
 from finetune.matting.unmixing import CLEAR_CONTRAST, GroundAt, Rows, grown
 
 TOUCHED = 0.06
-"""Share of the contrast between product and ground from which on a pixel holds some product."""
+"""Share of the contrast between product and ground from which a pixel contains some product."""
 LEAST_DEVIATION = 0.014
-"""Deviation from the ground (share of its light) below which a pixel holds none."""
-SAMPLES, PATCH = 600, 6
-"""Places along the outline where its blur is measured, and the radius (px) of the patch looked at."""
+"""Deviation from the ground, as a share of its light, below which a pixel contains no product."""
+SAMPLES = 600
+"""Places along the outline where its blur is measured."""
+PATCH = 6
+"""Radius (px) of the patch examined at each."""
 UNCLEAR_BLUR = 0.6
-"""Blur (px) assumed where no place of the outline is clear."""
+"""Blur (px) assumed if it cannot be measured anywhere along the outline."""
 
 
 def enlarged(small: Floats, factor: int) -> GroundAt:
-    """A reduced picture as a function of the full picture's rows and columns, bilinear between its cells."""
+    """A reduced picture as a function of the full picture's rows and columns, bilinear between its cells.
+
+    Args:
+        small: (H, W, C).
+        factor: full pixels per cell along each axis.
+    """
     if factor == 1:
         return lambda rows, columns: small[rows, columns]
 
@@ -40,14 +47,17 @@ def enlarged(small: Floats, factor: int) -> GroundAt:
 
 
 def refine_outline(pixels: Array, ground_at: GroundAt, small: Floats, product: Mask, factor: int) -> tuple[Mask, float]:
-    """The mask of all pixels the product touches, at full size, and the outline's blur there.
+    """Find all pixels the product touches, at full size, and the outline's blur.
 
     Args:
-        pixels: (H, W, 3) uint8 at full size. small: (H / factor, W / factor, 3) linear light, rounded up.
+        pixels: (H, W, 3) uint8 at full size.
+        ground_at: the ground's colour at given rows and columns of it.
+        small: the reduced picture, (H / factor, W / factor, 3) linear light, sizes rounded up.
         product: the mask on the reduced picture.
+        factor: pixels per cell of the reduced picture along each axis.
 
     Returns:
-        (H, W) bool, and a standard deviation in pixels.
+        (H, W) bool, and the blur as a standard deviation in pixels.
     """
     height, width = pixels.shape[:2]
     full = _repeated(product, factor)[:height, :width]
@@ -71,7 +81,7 @@ def refine_outline(pixels: Array, ground_at: GroundAt, small: Floats, product: M
 
 
 def _front(small: Floats, product: Mask) -> Floats:
-    """Product colour for every cell: the nearest one deep inside, the nearest one of the product in thin parts."""
+    """The product's colour for every cell: that of the nearest cell deep inside, in thin parts of any."""
     deep = _shrunk(product, 1.5)
     known = deep | (product & ~grown(deep, 4))
     rows, columns = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
@@ -87,13 +97,14 @@ def _repeated(mask: Mask, factor: int) -> Mask:
 
 
 def edge_blur(product: Mask, deviation_at: Callable[[Rows, Rows], Floats]) -> float:
-    """Blur of the outline from a step's height over its steepest slope, h / g = sqrt(2 pi (1 + blur^2)) at scale 1.
+    """Blur of the outline, from a step's height over its steepest slope: h / g = sqrt(2 pi (1 + blur^2)) at scale 1.
 
     Args:
-        product: (H, W). deviation_at: rows and columns (N, P, P) -> how far those pixels are from the ground.
+        product: (H, W).
+        deviation_at: rows and columns (N, P, P) -> how far those pixels are from the ground.
 
     Returns:
-        Standard deviation in pixels, the median of places spread along the outline; 0.6 where none is clear.
+        Standard deviation in pixels, the median of places spread along the outline; 0.6 if none is clear.
     """
     rows, columns = np.nonzero(product & ~_shrunk(product, 1))
     height, width = product.shape

@@ -1,7 +1,7 @@
-"""The soft shadow a product throws on its ground, told apart from the product. Called by `finetune.matting.ground`.
+"""Separating the soft shadow that a product casts on its ground from the product.
 
-A soft shadow darkens all channels alike and has no sharp edge towards the ground; a product has one, all around.
-Reads arrays, writes nothing.
+A soft shadow darkens all channels alike and has no sharp edge towards the ground; a product has one all around.
+T is transmittance: linear light divided by the ground's.
 """
 
 from __future__ import annotations
@@ -12,38 +12,44 @@ from scipy import ndimage
 from finetune.core.pictures.images import Floats
 from finetune.core.pictures.masks import Mask
 
-SHADOW_FLOOR, DEEP_FLOOR = 0.25, 0.08
-"""Darkest T a soft shadow may have; where it passes gently into deeper shadow."""
+SHADOW_FLOOR = 0.25
+"""Darkest T of a soft shadow."""
+DEEP_FLOOR = 0.08
+"""Darkest T of a deeper shadow that a soft one passes into gently."""
 GENTLE = 0.06
-"""Slope of log T (a pixel) up to which it passes gently: a dark product out of focus falls off more steeply."""
+"""Slope of log T per pixel up to which this is gentle: a dark product out of focus falls off more steeply."""
 SHADOW_CHROMA = 0.08
-"""Largest difference between the channels' T in a shadow."""
+"""Largest difference between the T of a shadow's channels."""
 SHARP, BLUNT = 1.0, 3.0
-"""Scales (px) at which the slope of log T is compared: a product's edge is steep at the first only."""
+"""Scales (px) at which the slope of log T is compared: a product's edge is steep only at the first."""
 WALL = 3
-"""Pixels within which the ground's shore must meet no sharp edge to be open."""
+"""Distance (px) from the boundary between shadow and ground within which a sharp edge walls it off."""
 NEAR_SHORE = 10.0
-"""Shore this near (px) to a soft region says whether it is open to the ground."""
-NECKS = (2, 1)
-"""Bridges no wider than twice this (px) don't join soft regions; what is left then gets a second chance."""
+"""Distance (px) up to which boundary pixels decide whether a soft region is open to the ground."""
+OPENING_RADII = (2, 1)
+"""Opening radii (px) that separate shadow regions, applied widest first."""
 ASCENT = 6
-"""Steps (px) a shadow may climb up the product's outline."""
+"""Distance (px) that a shadow may climb up the product's outline."""
 
 
 def soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
-    """Which of the pixels unlike the ground are its soft shadow.
+    """Find which of the pixels unlike the ground are its soft shadow.
 
-    A region without sharp edges is shadow when it passes into the ground openly; the smooth inside of a white or clear
+    A region without sharp edges is shadow if it passes into the ground openly; the smooth inside of a white or clear
     product is walled off from the ground by an outline, even if that has gaps.
 
     Args:
-        unlike: (H, W), what differs from the ground. outside: (H, W), what certainly is ground, holes too.
+        unlike: (H, W), what differs from the ground.
+        outside: (H, W), what is certainly ground, holes included.
         transmittance: (H, W, 3) linear light over the ground's.
+
+    Returns:
+        (H, W), the shadow.
     """
     level = transmittance @ np.full(3, 1 / 3, dtype=np.float32)
     darkness = np.log(np.clip(level, 1e-3, None))
     near, far = (ndimage.gaussian_gradient_magnitude(darkness, sigma) for sigma in (SHARP, BLUNT))
-    sharpness = np.maximum(near - 1.2 * far, 0)  # of a ramp wider than BLUNT nothing remains, of a step a third
+    sharpness = np.maximum(near - 1.2 * far, 0)  # zero on a ramp wider than BLUNT, a third of the slope on a step
     floor = max(0.006, 6 * float(np.median(near[outside][::17]))) if outside.any() else 0.006
     red, green, blue = transmittance[..., 0], transmittance[..., 1], transmittance[..., 2]
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
@@ -51,8 +57,8 @@ def soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
     shore = _grown(unlike, 1) & outside
     walled = shore & (ndimage.maximum_filter(sharpness, size=2 * WALL + 1) > 1.5 * floor)
     shadow = np.zeros(soft.shape, dtype=bool)
-    for neck in NECKS:
-        shadow |= _open_regions(opened(soft & ~shadow, neck), shore, walled)
+    for radius in OPENING_RADII:
+        shadow |= _open_regions(opened(soft & ~shadow, radius), shore, walled)
     if not shadow.any():
         return np.asarray(shadow)
     deep = unlike & (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level <= SHADOW_FLOOR) & (level > DEEP_FLOOR)
@@ -65,7 +71,7 @@ def soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
 
 
 def _open_regions(soft: Mask, shore: Mask, walled: Mask) -> Mask:
-    """Those regions of `soft` which pass into the ground openly: most of the shore nearest to them has no wall."""
+    """The regions of `soft` that pass into the ground openly: most of their boundary has no sharp edge."""
     labels, count = ndimage.label(soft)
     if not count:
         return soft
@@ -80,7 +86,7 @@ def _open_regions(soft: Mask, shore: Mask, walled: Mask) -> Mask:
 
 
 def opened(mask: Mask, radius: int) -> Mask:
-    """Morphological opening by a square: passages narrower than 2 radius + 1 close."""
+    """Morphological opening of a mask by a square: parts narrower than 2 radius + 1 pixels vanish."""
     shrunk = ndimage.minimum_filter(mask.astype(np.uint8), size=2 * radius + 1, mode="nearest")
     return np.asarray(ndimage.maximum_filter(shrunk, size=2 * radius + 1) > 0)
 

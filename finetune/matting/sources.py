@@ -1,7 +1,7 @@
-"""Which source cuts a photo out: given mask, alpha channel, plain ground, learned model, in this order unless set.yaml
-names one (`cutout:`). Called by `finetune.matting.photo`; `finetune.matting.matte` and `finetune.core.segmentation.learned` do the work.
+"""The choice of what cuts a photo out: its mask, its alpha channel, the plain ground, or a learned model.
 
-What was asked for and cannot be had is an error with its cures, never another source in silence.
+They are tried in this order unless set.yaml names one (`cutout:`). A source that is named but not available is an error
+with its cure, never another source in silence.
 """
 
 from __future__ import annotations
@@ -16,45 +16,47 @@ from PIL import Image
 from finetune.core.environment import version_of
 from finetune.core.errors import CutoutError
 from finetune.core.pictures.decoded import Remark
+from finetune.core.pictures.images import over
 from finetune.core.segmentation.learned import INSTALL, find_model, learned_mask, model_content
 from finetune.matting.matte import Cutout, cut_out
 
 LEARNED = "learned model"
-"""How a cutout's source begins when a model made it; the model's name follows."""
+"""First words of a cutout's source if a model made it; the model's name follows."""
 
 
 def cut_by(
     source: str, picture: Image.Image, mask: Image.Image | None, model: str, folder: Path
 ) -> tuple[Cutout, tuple[Remark, ...]]:
-    """Cut the product out by the source asked for.
+    """Cut the product out by the source that set.yaml asks for.
 
     Args:
         source: `auto`, `mask`, `alpha`, `plain` or `learned`.
-        picture: RGB or RGBA, upright sRGB. mask: L, 255 = product, of the picture's size.
+        picture: RGB or RGBA, upright sRGB.
+        mask: L, 255 = product, of the picture's size; None without one.
         model: name or path of the learned model, see `find_model`; empty for the best on disk.
-        folder: of the set: what the model's path is relative to.
+        folder: of the set, which the model's path is relative to.
 
     Returns:
-        The cutout, and what is to be known about how it was made.
+        The cutout, and remarks on how it was made.
 
     Raises:
-        CutoutError: the source is not there, or finds no product; with `auto`, when the ground is not plain and there
-            is no model either.
+        CutoutError: the source is missing or finds no product; with `auto`, if the ground is not plain and there is no
+            model either.
         ImageError: the mask's size is not the picture's.
     """
     if source == "mask":
         if mask is None:
-            raise CutoutError("there is no mask, and set.yaml asks for one", "put one in masks/, or set `cutout: auto`")
+            raise CutoutError("set.yaml asks for a mask, but there is none", "add one in masks/, or set `cutout: auto`")
         return cut_out(picture, mask), ()
     if source == "alpha":
         if picture.mode != "RGBA":
-            raise CutoutError("there is no alpha channel, and set.yaml asks for one", "set `cutout: auto`")
+            raise CutoutError("set.yaml asks for an alpha channel, but there is none", "set `cutout: auto`")
         found = cut_out(picture)
         if found.source != "alpha":
-            raise CutoutError("the alpha channel holds no silhouette", "set `cutout: auto`, or give a mask in masks/")
+            raise CutoutError("the alpha channel shows no silhouette", "set `cutout: auto`, or add a mask in masks/")
         return found, ()
     if source == "plain":
-        return cut_out(_flattened(picture)), ()
+        return cut_out(over(picture, "white")), ()
     if source == "learned":
         return _learned(picture, find_model(model, folder))
     return _first_possible(picture, mask, model, folder)
@@ -64,7 +66,7 @@ def _first_possible(
     picture: Image.Image, mask: Image.Image | None, model: str, folder: Path
 ) -> tuple[Cutout, tuple[Remark, ...]]:
     empty = picture.mode == "RGBA" and int(np.asarray(picture.getchannel("A")).max()) < 128
-    if mask is not None or empty:  # `cut_out` refuses a wholly transparent photo; a model would make something of it
+    if mask is not None or empty:  # `cut_out` rejects a fully transparent photo; a model would invent a product
         return cut_out(picture, mask), ()
     try:
         return cut_out(picture), ()
@@ -74,16 +76,20 @@ def _first_possible(
         return _learned(picture, find_model(model, folder))
     except CutoutError as error:
         raise CutoutError(
-            f"{not_plain.message}, and no learned model can step in: {error.message}",
-            f"give a mask in masks/ (white is product), or use the learned model: {_cure(error)}",
+            f"{not_plain.message}, and no learned model is available: {error.message}",
+            f"add a mask in masks/ (white is product), or use the learned model: {_cure(error)}",
         ) from error
 
 
 def model_fingerprint(source: str, model: str, folder: Path) -> str:
-    """Fingerprint of the model a set depends on by its set.yaml; empty where it names none.
+    """Fingerprint of the learned model that set.yaml makes a set depend on; empty if it names none.
 
-    With `auto` and no model named none counts: a model that someone installs must not send every set, plain grounds
-    and all, back into training.
+    With `auto` and no model named, no model counts: installing one must not make every set out of date.
+
+    Args:
+        source: `cutout` of set.yaml.
+        model: `cutout_model` of set.yaml.
+        folder: of the set.
     """
     if source != "learned" and not (source == "auto" and model):
         return ""
@@ -93,9 +99,16 @@ def model_fingerprint(source: str, model: str, folder: Path) -> str:
         return "missing"
 
 
-def circumstances(source: str, model: str, folder: Path) -> list[str]:
-    """What besides its content may decide whether a photo can be read and cut out: the learned model that would be
-    used, and the versions of the libraries. For photos that failed; see `finetune.dataset.records.LeftOut`.
+def environment(source: str, model: str, folder: Path) -> list[str]:
+    """What besides its content decides whether a photo can be read and cut out: the learned model and the libraries.
+
+    Args:
+        source: `cutout` of set.yaml.
+        model: `cutout_model` of set.yaml.
+        folder: of the set.
+
+    Returns:
+        Fingerprint of the learned model that would be used (empty if none would), then the libraries' versions.
     """
     found = ""
     if source in ("auto", "learned"):
@@ -112,7 +125,7 @@ def _versions() -> tuple[str, ...]:
 
 
 def _cure(error: CutoutError) -> str:
-    """How to get the learned model: the extra comes first, then the file."""
+    """How to get the learned model: first the extra, then the file."""
     return error.hint if INSTALL in error.hint or _installed() else f"{INSTALL}, then {error.hint}"
 
 
@@ -123,20 +136,12 @@ def _installed() -> bool:
 
 
 def _learned(picture: Image.Image, model: Path) -> tuple[Cutout, tuple[Remark, ...]]:
-    flat = _flattened(picture)
+    flat = over(picture, "white")
     cutout = cut_out(flat, learned_mask(flat, model))
     remark = Remark(
-        f"cut out by the learned model {model.stem}",
-        "it guesses what the product is, and may take what stands beside it or leave out clear parts",
-        "look at the cutout; give a mask in masks/ where it is wrong",
+        f"the product was cut out by the learned model {model.stem}",
+        "the model guesses what the product is: it may include things beside it or miss clear parts",
+        "check the cutout, and add a mask in masks/ if it is wrong",
         serious=False,
     )
     return replace(cutout, source=f"{LEARNED} {model.stem}"), (remark,)
-
-
-def _flattened(picture: Image.Image) -> Image.Image:
-    """The picture on white, without its alpha channel."""
-    if picture.mode != "RGBA":
-        return picture.convert("RGB")
-    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, picture).convert("RGB")

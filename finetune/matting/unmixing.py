@@ -1,8 +1,8 @@
-"""Alpha and true edge colours of a product on a known ground. Called by `finetune.matting.matte`.
+"""Alpha and true edge colours of a product on a known ground.
 
 An edge pixel is a mixture C = a F + (1 - a) B in linear light. With the ground B known and the product's colour F
-taken from inside the rim, alpha is solved for, then F from alpha. Only the band along the rim is computed, as lists of
-pixels: it is a few per cent of a picture. Reads arrays, writes nothing.
+taken from inside the outline, alpha is solved for, then F from alpha. Only the band along the outline is computed, as
+lists of pixels: it is a few per cent of a picture.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from finetune.core.pictures.images import Array, Floats, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask
 
 CORE_DEPTH = (1.5, 4.0)
-"""Least and greatest depth (px) inside the rim from which on alpha is exactly 1; 2.2 times the edge's blur."""
+"""Limits of the depth (px) inside the outline at which alpha becomes exactly 1."""
+BLUR_DEPTH = 2.2
+"""That depth, between its limits, in units of the edge's blur."""
 REACH = 1.5
-"""Pixels outside the rim up to which a mixture is looked for."""
+"""Pixels outside the outline in which mixtures are expected."""
 CLEAR_CONTRAST = 0.08
-"""Linear contrast between product and ground from which on a mixture can be solved; below it
-the rim's shape decides."""
+"""Linear contrast between product and ground from which a mixture is solved; below it the outline decides."""
 FAINT = 0.04
-"""Alpha below this is ground."""
+"""Alpha below this counts as ground."""
 THIN = 2
-"""Radius (px) of the neighbourhood whose least mixed pixel stands for a part too thin to have a core."""
+"""Radius (px) of the neighbourhood whose least mixed pixel gives the colour of a part too thin to have a core."""
 SEARCH = 12
-"""Pixels within which the colour of a soft matte's edge is looked for."""
+"""Distance (px) up to which the colour of a soft matte's edge is looked for."""
 SHARP_STEP = 0.9
-"""Gaussian's standard deviation (px) of an outline drawn by shape alone."""
+"""Standard deviation (px) of the Gaussian that antialiases an outline drawn by shape alone."""
 
 Rows = NDArray[np.intp]
 GroundAt = Callable[[Rows, Rows], Floats]
@@ -37,19 +38,21 @@ GroundAt = Callable[[Rows, Rows], Floats]
 
 
 def solve_alpha(pixels: Array, ground_at: GroundAt, product: Mask, blur: float) -> Array:
-    """Alpha of every pixel: 255 in the core, 0 outside, solved from C = a F + (1 - a) B in the band between.
+    """Solve for the alpha of every pixel: 255 in the core, 0 outside, from C = a F + (1 - a) B in the band between.
 
-    F is the colour of the nearest core, or of the pixel farthest from the ground where a part is too thin to have
-    one. Where F hardly differs from B the equation says nothing and the rim's shape, antialiased, stands in.
+    F is the colour of the nearest core pixel, or of the pixel farthest from the ground where a part is too thin to have
+    a core. Where F hardly differs from B the equation is ill-conditioned and the antialiased outline is used instead.
 
     Args:
-        pixels: (H, W, 3) uint8. product: (H, W), every pixel the product touches.
+        pixels: (H, W, 3) uint8.
+        ground_at: the ground's colour at given rows and columns.
+        product: (H, W), every pixel the product touches.
         blur: of the outline, standard deviation in pixels.
 
     Returns:
         (H, W) uint8.
     """
-    depth = float(np.clip(2.2 * blur, *CORE_DEPTH))
+    depth = float(np.clip(BLUR_DEPTH * blur, *CORE_DEPTH))
     core = ~grown(~product, depth)
     rows, columns = np.nonzero(grown(product, REACH) & ~core)
     mixed, behind = to_linear(pixels[rows, columns]), ground_at(rows, columns)
@@ -68,28 +71,34 @@ def solve_alpha(pixels: Array, ground_at: GroundAt, product: Mask, blur: float) 
     return alpha
 
 
-def unmix_colours(pixels: Array, alpha: Array, ground_at: GroundAt) -> None:
-    """Put the product's own colours in place of mixtures: F = (C - (1 - a) B) / a, the core's where a is small.
+def unmix_colours(pixels: Array, alpha: Array, ground_at: GroundAt) -> Array:
+    """Replace mixtures by the product's own colours: F = (C - (1 - a) B) / a, the core's colour where a is small.
 
     Args:
-        pixels: (H, W, 3) uint8, changed in place where alpha is neither 0 nor 255; other bytes stay the photo's.
+        pixels: (H, W, 3) uint8.
         alpha: (H, W) uint8.
+        ground_at: the ground's colour at given rows and columns.
+
+    Returns:
+        (H, W, 3) uint8; where alpha is 0 or 255 the bytes are those of `pixels`.
     """
     core = alpha == 255
     rows, columns = np.nonzero((alpha > 0) & ~core)
     if not len(rows):
-        return
+        return pixels
     a = (alpha[rows, columns].astype(np.float32) / np.float32(255))[:, None]
     mixed, behind = to_linear(pixels[rows, columns]), ground_at(rows, columns)
     near, found = colour_near(pixels, core, rows, columns, SEARCH)
     near[~found] = mixed[~found]
     solved = np.clip((mixed - (1 - a) * behind) / np.maximum(a, 0.05), 0, 1)
     trust = np.clip((a - 0.3) / 0.5, 0, 1)
-    pixels[rows, columns] = to_srgb8((trust * solved + (1 - trust) * near).astype(np.float32))
+    unmixed = pixels.copy()
+    unmixed[rows, columns] = to_srgb8((trust * solved + (1 - trust) * near).astype(np.float32))
+    return unmixed
 
 
 def grown(mask: Mask, radius: float) -> Mask:
-    """A mask grown by `radius` pixels (Euclidean), for small radii: what lies outside the array counts as False."""
+    """A (H, W) mask grown by `radius` pixels (Euclidean), quick for small radii; outside the array all is False."""
     result = mask.copy()
     height, width = mask.shape
     for dy, dx, _ in _offsets(radius):
@@ -99,14 +108,21 @@ def grown(mask: Mask, radius: float) -> Mask:
 
 
 def _offsets(radius: float) -> list[tuple[int, int, float]]:
-    """(dy, dx, distance) of every pixel within `radius`, nearest first, the centre left out."""
+    """(dy, dx, distance) of every pixel within `radius`, nearest first, without the centre."""
     reach = range(-int(radius), int(radius) + 1)
     pairs = ((dy, dx, float(np.hypot(dy, dx))) for dy in reach for dx in reach if dy or dx)
     return sorted((p for p in pairs if p[2] <= radius), key=lambda p: (p[2], p[0], p[1]))
 
 
 def colour_near(pixels: Array, known: Mask, rows: Rows, columns: Rows, limit: float) -> tuple[Floats, Mask]:
-    """The colour of the nearest known pixel and the known ones around it.
+    """The mean colour of the nearest known pixel and its known neighbours.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        known: (H, W).
+        rows: of the N pixels asked about.
+        columns: of these.
+        limit: greatest distance in pixels.
 
     Returns:
         (N, 3) linear light, and (N,) whether one was found within `limit` pixels.
@@ -137,7 +153,7 @@ def colour_near(pixels: Array, known: Mask, rows: Rows, columns: Rows, limit: fl
 
 
 def _blurred_at(mask: Mask, rows: Rows, columns: Rows) -> Floats:
-    """A mask blurred by a Gaussian of SHARP_STEP px, at some of its pixels."""
+    """A mask blurred by a Gaussian of SHARP_STEP px, at the given pixels: (N,) in 0..1."""
     height, width = mask.shape
     total, weights = np.zeros(len(rows), dtype=np.float32), 0.0
     for dy in (-2, -1, 0, 1, 2):
@@ -149,7 +165,7 @@ def _blurred_at(mask: Mask, rows: Rows, columns: Rows) -> Floats:
 
 
 def _least_mixed(pixels: Array, ground_at: GroundAt, rows: Rows, columns: Rows) -> Floats:
-    """For each pixel the colour of that neighbour which differs most from the ground."""
+    """For each given pixel the colour of the neighbour that differs most from the ground, (N, 3) linear light."""
     height, width = pixels.shape[:2]
     behind = ground_at(rows, columns)
     colour = to_linear(pixels[rows, columns])

@@ -1,7 +1,6 @@
-"""What one training run needs in memory, by component; computed from the model's own graph, on any machine.
+"""Memory of a training step by component, computed from the model's own graph on any machine.
 
-Called by `packshot plan` and by training before anything loads. The step is traced without data (`finetune.memory.step_trace`),
-the rest follows from sizes. It measures nothing and chooses nothing: `finetune.memory.fit` does.
+The step is traced without data (`memory.step_trace`); the rest follows from sizes. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ class Budget:
         ]
 
 
-def budget(setup: Setup, *, context: int) -> Budget:
+def trace_budget(setup: Setup, *, context: int) -> Budget:
     """Trace a step of this setup and add up; takes seconds to minutes, by the size of the UNet.
 
     The first forward and backward pass of a step that accumulates, or that trains class pictures in a pass of their
@@ -112,7 +111,7 @@ def budget(setup: Setup, *, context: int) -> Budget:
     import torch
 
     from finetune.memory import step_trace
-    from finetune.unet import nf4 as quantize
+    from finetune.unet import nf4
 
     unet = step_trace.unet_without_data(
         setup.unet,
@@ -123,14 +122,14 @@ def budget(setup: Setup, *, context: int) -> Budget:
         nf4=setup.nf4,
     )
     trained = [p for p in unet.parameters() if p.requires_grad]
-    frozen = [*(p for p in unet.parameters() if not p.requires_grad), *unet.buffers(), *quantize.scales_of(unet)]
+    frozen = [*(p for p in unet.parameters() if not p.requires_grad), *unet.buffers(), *nf4.scales_of(unet)]
     timeline = step_trace.trace_step(
         unet,
         size=setup.size,
         batch=setup.batch,
         dtype=getattr(torch, setup.dtype),
         checkpoint=setup.checkpoint,
-        elsewhere_weight=float(setup.frozen_pass),
+        frozen_pass=setup.frozen_pass,
         cuda=setup.cuda,
     )
     gradients, activations, workspace = _at_the_peak(timeline, accumulates=setup.accumulation > 1 or setup.class_pass)

@@ -1,8 +1,8 @@
-"""What drawing a picture needs in memory, by the pipeline's parts; computed without data, on any machine.
+"""Memory of drawing a picture, by the pipeline's parts; computed without data, on any machine.
 
-Called by `finetune.memory.fit`, for previews, for the choice among candidates and for class pictures: all draw through
-`core.inpaint.Inpainter`. Its pipeline encodes prompts, then the masked picture, samples with guidance (a batch of 2,
-no gradients), decodes. It measures nothing, and knows of no training: what stays beside is its caller's to add.
+Previews, candidates and class pictures are all drawn by `core.painting.inpainter.Inpainter`: it encodes prompts, then
+the masked picture, samples with guidance (a batch of 2, no gradients) and decodes. What training keeps in memory
+meanwhile is not counted here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from finetune.memory import step_trace
 from finetune.memory.budget import CUBLAS, Setup, bytes_of
@@ -26,8 +25,8 @@ GUIDED = 2
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Bytes of a pipeline's parts, and of what each needs beside its weights while it works."""
+class DrawingCost:
+    """Bytes of a pipeline's parts, and of what each part needs beside its weights while it works."""
 
     text: int
     """Weights of both text encoders; beside them a prompt needs next to nothing."""
@@ -49,12 +48,12 @@ class Drawing:
         """All parts' weights."""
         return self.text + self.unet + self.vae
 
-    def peak(self, *, turns: bool) -> int:
+    def peak(self, *, offloaded: bool) -> int:
         """Largest sum in the course of a picture.
 
         Args:
-            turns: whether the parts take turns on the device. Then the second text encoder is there until the UNet
-                comes, and the VAE, loaded before the UNet, stays with it.
+            offloaded: whether the parts take turns on the device (model CPU offload). The second text encoder then
+                stays until the UNet comes, and the VAE, loaded before the UNet, stays with it.
         """
         stages = [
             (self.text, 0),
@@ -62,11 +61,11 @@ class Drawing:
             (self.unet + self.vae, self.predicting),
             (self.vae, self.decoding),
         ]
-        most = max((weights if turns else self.weights) + use for weights, use in stages)
+        most = max((weights if offloaded else self.weights) + use for weights, use in stages)
         return most + self.pictures + self.libraries
 
 
-def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
+def trace_drawing(folder: Path, setup: Setup, size: int) -> DrawingCost:
     """Trace the parts of a base that draws; takes seconds at SDXL's size.
 
     Args:
@@ -81,7 +80,7 @@ def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
         setup.unet, dtype=kind, rank=setup.rank, targets=setup.targets, dora=setup.dora, nf4=setup.nf4
     )
     vae, encoding, decoding = _vae(folder, size, kind, cuda)
-    return Drawing(
+    return DrawingCost(
         text=text_encoders(folder, cuda) * share // 4,
         text_2=text_encoders(folder, cuda, ("text_encoder_2",)) * share // 4,
         unet=_weights(unet, cuda),
@@ -96,13 +95,13 @@ def trace_drawing(folder: Path, setup: Setup, size: int) -> Drawing:
 
 def _prediction(unet: Any, size: int, dtype: torch.dtype, cuda: bool) -> int:
     """What the UNet needs for a prediction with guidance; no autocast, as in placing."""
-    with FakeTensorMode(), torch.no_grad():
-        step_trace.fake_parameters(unet)
+    functions = step_trace.DeviceFunctions(torch.float32, cuda=cuda)
+    with torch.device("meta"), torch.no_grad():
         unet.eval()
         batch = step_trace.fake_batch(unet, size=size, batch=GUIDED)
         known = [*unet.parameters(), *unet.buffers(), *(value for value in vars(batch).values() if value is not None)]
         watch = step_trace.StorageWatch(cuda=cuda, known=known)
-        with watch:
+        with functions, watch:
             predict(unet, batch, batch.latents, dtype)
     return watch.timeline.peak()
 
@@ -116,11 +115,10 @@ def _vae(folder: Path, size: int, dtype: torch.dtype, cuda: bool) -> tuple[int, 
     uses = []
     for method, kind, shape in (("encode", upcast, (1, 3, size, size)), ("decode", torch.float32, (1, 4, side, side))):
         vae = _vae_without_data(config, kind)
-        with FakeTensorMode(), torch.no_grad():
-            step_trace.fake_parameters(vae)
+        with torch.device("meta"), torch.no_grad():
             given = torch.empty(*shape, dtype=kind)
             watch = step_trace.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers(), given])
-            with watch:
+            with step_trace.DeviceFunctions(torch.float32, cuda=cuda), watch:
                 getattr(vae, method)(given)
         uses.append(_weights(vae, cuda) - weights + (bytes_of([given], cuda) if cuda else 0) + watch.timeline.peak())
     return weights, uses[0], uses[1]

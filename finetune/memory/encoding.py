@@ -1,7 +1,7 @@
-"""What encoding a set needs in memory, before the UNet loads; computed without data, on any machine.
+"""Memory of encoding a set, before the UNet loads; computed without data, on any machine.
 
-Called by `finetune.memory.fit`. `finetune.latents.cache` encodes in two parts that never meet in memory: the text encoders, then the
-VAE; each in float32, one picture at a time.
+`latents.cache` encodes in two parts that are never in memory together: the text encoders, then the VAE; each in
+float32, one picture at a time.
 """
 
 from __future__ import annotations
@@ -41,17 +41,15 @@ def _vae(folder: Path, size: int, cuda: bool) -> int:
     """The VAE with the activations of its encoder on one picture, traced."""
     import torch
     from diffusers import AutoencoderKL
-    from torch._subclasses.fake_tensor import FakeTensorMode
 
     from finetune.memory import step_trace
 
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(folder / "vae"))).requires_grad_(False)
-    with FakeTensorMode(), torch.no_grad():
-        step_trace.fake_parameters(vae)
+    with torch.device("meta"), torch.no_grad():
         picture = torch.empty(1, 3, size, size)
         watch = step_trace.StorageWatch(cuda=cuda, known=[*vae.parameters(), *vae.buffers()])
-        with watch:
+        with step_trace.DeviceFunctions(torch.float32, cuda=cuda), watch:
             vae.encode(picture)
     return _weights(vae, cuda) + bytes_of([picture], cuda) + watch.timeline.peak()
 

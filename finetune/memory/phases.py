@@ -1,8 +1,7 @@
-"""What a run needs in memory besides its training step: encoding before it, pictures drawn before, during and after it.
+"""Memory of a run besides its training step: encoding before it, and the pictures drawn before, during and after it.
 
-A recipe beside `finetune.memory.fit`: it sees the config. Called by `packshot plan` and by training, before anything loads.
-Encoding and class pictures that do not fit are refused; previews and the choice among candidates only warn, since a
-run goes on without them. It loads no weights.
+Encoding and class pictures that do not fit are refused; previews and candidate scoring that do not fit only bring a
+warning, since a run can skip them. No weights are loaded.
 """
 
 from __future__ import annotations
@@ -10,95 +9,114 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say, warn
+from finetune.core.console import warn
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import crowds
-from finetune.memory.budget import Setup, unet_config
-from finetune.memory.fit import SPARE, Device, Verdict, cached, judge, refuse, setup_of, this_device
-from finetune.settings import TrainConfig
+from finetune.core.painting.inpainter import needs_cpu_offload
+from finetune.memory.budget import Setup
+from finetune.memory.fit import SPARE, Device, Fit, cached
 
 CLASS, STEP = "class pictures", "training step"
 ENCODERS = ("text_encoder", "text_encoder_2", "vae")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What drawing needs on a device: of the run's own UNet beside what training keeps, or of the base alone."""
+class Pictures:
+    """Which pictures a run draws."""
+
+    of_class: bool
+    """Pictures of the class by the base alone, for prior preservation."""
+    previews: bool
+    """Previews during training."""
+    scoring: bool
+    """Pictures of each candidate, to select among them."""
+
+
+@dataclass(frozen=True)
+class DrawingFit:
+    """The memory drawing needs, beside what a device has: with the training UNet, or with the base alone."""
 
     what: str
-    """`drawing` (previews, the choice among candidates) or `class pictures`."""
+    """`drawing` (previews, candidate scoring) or `class pictures`."""
     total: int
     """Peak bytes, the process itself included."""
-    turns: bool
-    """Whether text encoders, UNet and VAE take turns on the device."""
+    offloaded: bool
+    """Whether text encoders, UNet and VAE take turns on the device (model CPU offload)."""
     spare: int
     """Bytes left over with the reserve left free; negative when it does not fit."""
 
     def settings(self) -> str:
-        """The overrides that draw nothing."""
+        """The `--set` overrides that switch this drawing off."""
         if self.what == CLASS:
             return "--set objective.prior_weight=0"
         return "--set validation.choose=loss --set preview.every=0"
 
     def problem(self, device: Device) -> str:
-        """One line that says it does not fit."""
+        """One sentence: how much it needs and how much there is."""
         need, have = self.total / 2**30, device.memory / 2**30
         return f"{self.what} would need {need:.1f} GiB of the {have:.1f} GiB of {device.name}"
 
 
 @dataclass(frozen=True)
 class Phases:
-    """What a run needs in memory when it does not train."""
+    """Memory of a run outside its training step."""
 
     encoding: int
-    """Peak bytes; as all here, with the process itself."""
-    class_pictures: Drawn | None
-    drawing: Drawn | None
+    """Peak bytes, the process itself included."""
+    class_pictures: DrawingFit | None
+    drawing: DrawingFit | None
 
     def totals(self, step: int) -> dict[str, int]:
-        """Bytes of each phase by name, in the order of a run; `step` is the training step's."""
+        """Peak bytes of each phase by name, in the order of a run.
+
+        Args:
+            step: peak bytes of the training step.
+        """
         before = self.class_pictures.total if self.class_pictures else 0
         after = self.drawing.total if self.drawing else 0
         totals = {"encoding": self.encoding, CLASS: before, STEP: step, "drawing": after}
         return {name: total for name, total in totals.items() if total}
 
     def hold_against(self, device: Device) -> None:
-        """Say that previews and the choice do not fit; a run goes on without them.
+        """Warn when previews and candidate scoring do not fit; a run skips them.
 
         Raises:
-            OutOfMemory: class pictures do not fit, which it can't go on without.
+            OutOfMemory: class pictures do not fit, and training needs them.
         """
         if self.class_pictures and self.class_pictures.spare < 0:
             cure = self.class_pictures.settings()
             raise OutOfMemory(self.class_pictures.problem(device), f"close other programs, or train without: {cure}")
         if self.drawing and self.drawing.spare < 0:
-            without = "training fits, and goes on without what can't be drawn"
-            warn(f"{self.drawing.problem(device)}; {without} (to ask for nothing: {self.drawing.settings()})")
+            skipped = "training fits; previews and candidate scoring will be skipped"
+            warn(f"{self.drawing.problem(device)}; {skipped} (disable them: {self.drawing.settings()})")
 
 
-def phases_of(config: TrainConfig, verdict: Verdict, folder: Path, cache: Path, *, draw_class: bool = True) -> Phases:
-    """What a run needs besides its training step.
+def trace_phases(fit: Fit, pictures: Pictures, folder: Path, cache: Path) -> Phases:
+    """Memory of a run outside its training step.
 
     Args:
+        fit: the training step on its device.
+        pictures: what the run draws.
         folder: of the base's configuration files.
-        draw_class: whether class pictures that the config wants are still to be drawn.
+        cache: the workspace's cache folder.
 
     Raises:
         OutOfMemory: encoding does not fit the device.
     """
     return Phases(
-        encoding_peak(folder, config.data.size, verdict.device, cache),
-        class_drawing_of(config, verdict.setup, verdict.device, folder, cache) if draw_class else None,
-        drawing_of(config, verdict, folder, cache),
+        encoding_peak(folder, fit.setup.size, fit.device, cache),
+        class_drawing(fit, folder, cache) if pictures.of_class else None,
+        drawing(fit, pictures, folder, cache) if pictures.previews or pictures.scoring else None,
     )
 
 
 def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
-    """Peak bytes of caching latents and text embeddings, before the UNet loads; from the cache or traced.
+    """Peak bytes of encoding latents and text embeddings, before the UNet loads; from the cache or traced.
 
     Args:
-        folder: of the base's configuration files. size: side of the pictures in pixels.
+        folder: of the base's configuration files.
+        size: side of the pictures in pixels.
+        device: where encoding runs.
+        cache: the workspace's cache folder.
 
     Raises:
         OutOfMemory: it does not fit the device.
@@ -121,57 +139,34 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     return need
 
 
-def drawing_of(config: TrainConfig, verdict: Verdict, folder: Path, cache: Path) -> Drawn | None:
-    """Previews and the choice among candidates, beside what training keeps; None where the config asks for neither.
+def drawing(fit: Fit, pictures: Pictures, folder: Path, cache: Path) -> DrawingFit:
+    """Previews and candidate scoring, beside what training keeps in memory.
 
     Args:
+        fit: the training step on its device.
+        pictures: what the run draws.
         folder: of the base's configuration files.
+        cache: the workspace's cache folder.
     """
-    t, v = config.train, config.validation
-    if not config.preview.every and not (v.choose == "measured" and t.steps > v.every > 0):
-        return None
-    # gradients are gone after a step; the text encoders whose tokens are trained stay for its first half
-    stays = verdict.budget.optimizer + (verdict.setup.text_encoders if config.preview.every else 0)
-    return _drawn("drawing", verdict.setup, stays, verdict.device, folder, cache)
+    # gradients are gone after a step; text encoders with trained tokens stay for the first half of a run
+    stays = fit.budget.optimizer + (fit.setup.text_encoders if pictures.previews else 0)
+    return _drawing_fit("drawing", fit.setup, stays, fit.device, folder, cache)
 
 
-def class_drawing_of(config: TrainConfig, setup: Setup, device: Device, folder: Path, cache: Path) -> Drawn | None:
-    """Class pictures, drawn by the base as it is before anything of training is there; None where none are wanted."""
-    if not config.objective.prior_weight:
-        return None
-    return _drawn(CLASS, replace(setup, rank=0, nf4=False), 0, device, folder, cache)
+def class_drawing(fit: Fit, folder: Path, cache: Path) -> DrawingFit:
+    """Class pictures, drawn by the base alone before any part of training is in memory."""
+    return _drawing_fit(CLASS, replace(fit.setup, rank=0, nf4=False), 0, fit.device, folder, cache)
 
 
-def _drawn(what: str, setup: Setup, stays: int, device: Device, folder: Path, cache: Path) -> Drawn:
-    from finetune.memory.drawing import Drawing, trace_drawing
+def _drawing_fit(what: str, setup: Setup, stays: int, device: Device, folder: Path, cache: Path) -> DrawingFit:
+    from finetune.memory.drawing import DrawingCost, trace_drawing
 
     size = setup.unet["sample_size"] * 8
     parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]
     traits = [setup.unet, setup.dtype, setup.rank, setup.targets, setup.dora, setup.nf4, setup.cuda]
-    kept = cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
-    drawing = Drawing(**kept)
-    turns = device.cuda and crowds(drawing.weights, size, device.memory - device.context)
-    total = stays + drawing.peak(turns=turns) + device.context
-    return Drawn(what, total, turns, int(device.memory * (1 - SPARE)) - total)
-
-
-def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, *, draw_class: bool = True) -> None:
-    """Hold a run against this device before anything loads. That previews or the choice do not fit is only said.
-
-    Args:
-        draw_class: whether class pictures that the config wants are still to be drawn.
-
-    Raises:
-        OutOfMemory: it would not fit, or spill.
-    """
-    device = this_device()
-    encoding_peak(base.config, config.data.size, device, cache)
-    verdict = judge(setup_of(config, unet_config(base.config), device, base.config), device, cache)
-    if not verdict.fits:
-        raise refuse(verdict, cache)
-    phases = phases_of(config, verdict, base.config, cache, draw_class=draw_class)
-    phases.hold_against(device)
-    total = verdict.budget.total
-    peak = max(total, phases.drawing.total if phases.drawing and phases.drawing.spare >= 0 else 0)
-    what = STEP if peak == total else "drawing"
-    say(f"  memory: {peak / 2**30:.1f} GiB planned ({what}) of {device.memory / 2**30:.1f} GiB ({device.name})")
+    cost = DrawingCost(
+        **cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
+    )
+    offloaded = device.cuda and needs_cpu_offload(cost.weights, size, device.memory - device.context)
+    total = stays + cost.peak(offloaded=offloaded) + device.context
+    return DrawingFit(what, total, offloaded, int(device.memory * (1 - SPARE)) - total)

@@ -1,9 +1,12 @@
 """One training step on tensors without data: every allocation and release of it, in order, on any machine.
 
-The real UNet, the real adapter and the loop's own `batch_loss` run on fake tensors (shapes and dtypes, no memory); a
-dispatch mode sees every storage come and go. What CUDA does otherwise than the CPU kernels that stand in is put in:
-the casts of CUDA's autocast and the scratch of fused attention's backward; and the weights that a 4-bit layer unpacks
-inside its operation. Called by the memory planner; computes no number of any training.
+The real UNet, the real adapter and the loop's own `batch_loss` run on the meta device (shapes and dtypes, no memory);
+a dispatch mode sees every storage come and go. What a device does that the meta device does not is added: the casts of
+its autocast, fused attention and the scratch of its backward, and the weights that a 4-bit layer unpacks inside its
+operation. torch's `FakeTensorMode` gives the same bytes in two to three times the time (docs/log.md).
+
+`torch.distributed._tools.mem_tracker.MemTracker` is the same idea without these corrections, and private too. Private
+names used here (`torch.utils._python_dispatch`, `_pytree`) were seen in torch 2.13.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,18 +29,19 @@ from torch.utils._pytree import tree_leaves
 from finetune.latents.batches import Batch
 from finetune.training.loop import Objective, batch_loss
 from finetune.unet import checkpointing
-from finetune.unet import nf4 as quantize
+from finetune.unet.nf4 import BLOCK, quantize_shapes
 
 TIMESTEPS = 1000
+ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
-# CUDA's autocast, from torch's "CUDA Ops that can autocast to float16/bfloat16" and "... to float32", as far as a
+# From torch's "CUDA Ops that can autocast to float16/bfloat16" and "... to float32", and the same for CPUs, as far as a
 # UNet and its loss call them. https://docs.pytorch.org/docs/stable/amp.html
 TO_LOWER = frozenset(
     {functional.linear, functional.conv2d, functional.scaled_dot_product_attention}
     | {torch.matmul, torch.bmm, torch.baddbmm, torch.mm, torch.addmm, Tensor.matmul, Tensor.__matmul__}
 )
-TO_FLOAT32 = frozenset(
+TO_FLOAT32_ON_CUDA = frozenset(
     {functional.layer_norm, functional.group_norm, functional.softmax, Tensor.softmax, torch.softmax}
 )
 
@@ -98,7 +101,7 @@ class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if getattr(func, "namespace", "") == "bitsandbytes" and func.__name__.startswith("gemm_4bit"):
             # the weight unpacked in the dtype of the computation, and its scales twice (codes looked up, offset added)
             weights = args[2][0] * args[2][1]
-            scratch = weights * args[0].element_size() + 2 * 4 * (weights // quantize.BLOCK)
+            scratch = weights * args[0].element_size() + 2 * 4 * (weights // BLOCK)
             self.timeline.deltas += [scratch, -scratch]
         return result
 
@@ -126,23 +129,29 @@ class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.timeline.marks[name] = len(self.timeline.deltas)
 
 
-class CudaAutocast(TorchFunctionMode):
-    """CUDA's autocast on tensors that are not on CUDA: the same casts, and the same cache of cast float32 leaves."""
+class DeviceFunctions(TorchFunctionMode):
+    """What a device does and the meta device does not: autocast, with its cache of cast float32 leaves, and attention.
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    Args:
+        dtype: of the computation; float32 for no autocast.
+        cuda: whether as on a CUDA device; else as on a CPU.
+    """
+
+    def __init__(self, dtype: torch.dtype, *, cuda: bool) -> None:
         super().__init__()
         self.dtype = dtype
+        self.to_float32 = TO_FLOAT32_ON_CUDA if cuda else frozenset()
         self.depth = 0
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
 
     @contextlib.contextmanager
-    def region(self) -> Iterator[None]:
-        """What `torch.autocast` is on CUDA: inside, operations cast; on leaving, the cache is emptied."""
-        self.depth += 1
+    def autocast(self) -> Iterator[None]:
+        """What `torch.autocast` is on the device: inside, operations cast; on leaving, the cache is emptied."""
+        self.depth += self.dtype != torch.float32
         try:
             yield
         finally:
-            self.depth -= 1
+            self.depth = max(0, self.depth - 1)
             if not self.depth:
                 self.cache.clear()
 
@@ -150,10 +159,12 @@ class CudaAutocast(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.depth and (func in TO_LOWER or func in TO_FLOAT32):
+        if self.depth and (func in TO_LOWER or func in self.to_float32):
             dtype = self.dtype if func in TO_LOWER else torch.float32
             args = tuple(self._cast(a, dtype) for a in args)
             kwargs = {k: self._cast(v, dtype) for k, v in kwargs.items()}
+        if func is functional.scaled_dot_product_attention:
+            return ATTENTION(*args[:3])[0]  # the meta device would choose the kernel that writes all of the scores
         return func(*args, **kwargs)
 
     def _cast(self, value: Any, dtype: torch.dtype) -> Any:
@@ -167,47 +178,42 @@ class CudaAutocast(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def fake_run(unet: Any, *, dtype: torch.dtype, checkpoint: str, cuda: bool) -> Iterator[AbstractContextManager[Any]]:
-    """Inside, tensors have no data, and `unet` computes in `dtype` as accelerate's mixed precision makes it.
+def run_without_data(
+    unet: Any, *, dtype: torch.dtype, checkpoint: str, cuda: bool
+) -> Iterator[AbstractContextManager[Any]]:
+    """Inside, new tensors have no data, and `unet` computes in `dtype` as accelerate's mixed precision makes it.
 
     Args:
-        unet: on the meta device, with its adapter; its parameters become fake tensors.
+        unet: from `unet_without_data`.
+        dtype: of the computation.
         checkpoint: `none`, `partial` or `all`.
-        cuda: with the casts of CUDA's autocast; else with those of the CPU's.
+        cuda: as on a CUDA device; else as on a CPU.
 
     Yields:
-        A context to compute in (the function mode that casts).
+        A context to compute in (the function mode that does what the device does).
     """
-    casts = CudaAutocast(dtype)
-
-    def region() -> AbstractContextManager[Any]:
-        if dtype == torch.float32:
-            return nullcontext()
-        return casts.region() if cuda else torch.autocast("cpu", dtype)
+    functions = DeviceFunctions(dtype, cuda=cuda)
 
     @contextlib.contextmanager
-    def region_again() -> Iterator[None]:
-        with casts, region():  # the backward pass runs without function modes
+    def again() -> Iterator[None]:
+        with functions, functions.autocast():  # the backward pass runs without function modes
             yield
 
-    # torch's checkpoint takes autocast along by itself; of the casts that stand in for CUDA's it does not know
-    again = (lambda: (nullcontext(), region_again())) if cuda and dtype != torch.float32 else None
-    checkpointing.set_level(unet, checkpoint, context_fn=again)
+    checkpointing.set_level(unet, checkpoint, context_fn=lambda: (nullcontext(), again()))
     forward = unet.forward
 
     def autocast_forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        with region():
+        with functions.autocast():
             result = forward(*args, **kwargs)
         return tuple(value.float() for value in result)  # accelerate's convert_outputs_to_fp32
 
-    with FakeTensorMode():
-        fake_parameters(unet)
-        unet.forward = autocast_forward
-        unet.train()
-        try:
-            yield casts if cuda else nullcontext()
-        finally:
-            unet.forward = forward
+    unet.forward = autocast_forward
+    unet.train()
+    try:
+        with torch.device("meta"):
+            yield functions
+    finally:
+        unet.forward = forward
 
 
 def trace_step(
@@ -217,8 +223,7 @@ def trace_step(
     batch: int,
     dtype: torch.dtype,
     checkpoint: str,
-    elsewhere_weight: float,
-    prediction_type: str = "epsilon",
+    frozen_pass: bool,
     cuda: bool,
 ) -> Timeline:
     """Forward and backward of one batch, as `finetune.training.loop` does them, on tensors without data.
@@ -226,16 +231,18 @@ def trace_step(
     Args:
         unet: from `unet_without_data`.
         size: side of the pictures in pixels.
+        batch: samples of the forward pass.
+        dtype: of the computation.
         checkpoint: `none`, `partial` or `all`.
-        elsewhere_weight: above 0, the frozen base predicts first (without gradients), as in training.
-        cuda: as on a CUDA device; else as on a CPU.
+        frozen_pass: whether the frozen base predicts first, without gradients.
+        cuda: whether to trace a CUDA device, else a CPU.
 
     Returns:
         Timeline with the marks `forward` (loss computed) and `backward` (gradients there).
     """
-    with fake_run(unet, dtype=dtype, checkpoint=checkpoint, cuda=cuda) as computing:
+    with run_without_data(unet, dtype=dtype, checkpoint=checkpoint, cuda=cuda) as computing:
         parts = fake_batch(unet, size=size, batch=batch)
-        settings = Objective(torch.empty(TIMESTEPS), prediction_type, 5.0, 1.0, 0.5, elsewhere_weight)
+        settings = Objective(torch.empty(TIMESTEPS), "epsilon", 5.0, 1.0, 0.5, float(frozen_pass))
         known = [
             *unet.parameters(),
             *unet.buffers(),
@@ -268,8 +275,14 @@ def unet_without_data(
     """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory.
 
     Args:
+        config: the UNet's, as diffusers writes it.
+        dtype: of the frozen weights.
         rank: of the adapter; 0 for none.
-        nf4: its transformers' layers in 4 bits (`finetune.unet.nf4`).
+        targets: of the adapter.
+        dora: whether the adapter is a DoRA.
+        alpha: of the adapter; decides no size.
+        rslora: decides no size either.
+        nf4: whether the transformers' layers are in 4 bits (`finetune.unet.nf4`).
     """
     from diffusers import UNet2DConditionModel
 
@@ -278,24 +291,14 @@ def unet_without_data(
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
         if nf4:
-            quantize.quantize_shapes(unet, dtype=dtype)
+            quantize_shapes(unet, dtype=dtype)
         if rank:
             add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
     return unet
 
 
-def fake_parameters(unet: Any) -> None:
-    """Replace parameters on the meta device by fake ones on the CPU; inside a `FakeTensorMode`."""
-    for module in unet.modules():
-        for name, value in list(module._parameters.items()):
-            if value is not None:
-                empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
-                module._parameters[name] = torch.nn.Parameter(empty, requires_grad=value.requires_grad)
-    quantize.fake_scales(unet)
-
-
 def fake_batch(unet: Any, *, size: int, batch: int) -> Batch:
-    """A batch without data for a UNet; inside a `FakeTensorMode`."""
+    """A batch for a UNet, its numbers unset; without data where new tensors have none."""
     config = unet.config
     side = size // 8
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim

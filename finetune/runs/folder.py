@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,28 @@ class RunFolder:
         return self.path / "state"
 
     @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
     def metrics(self) -> Path:
-        """One JSON line an optimizer step."""
+        """One JSON line per optimizer step."""
         return self.path / "metrics.jsonl"
 
     @property
     def validation(self) -> Path:
-        """One JSON line a validation."""
+        """One JSON line per validation."""
         return self.path / "validation.jsonl"
 
     @property
     def candidates(self) -> Path:
-        """Adapters kept for the choice."""
+        """Adapters kept to select among."""
         return self.path / "candidates"
 
     @property
     def choice(self) -> Path:
-        """Which candidate was taken, and why."""
+        """Which candidate was selected, and why."""
         return self.path / "choice.json"
 
     @property
@@ -56,7 +62,7 @@ class RunFolder:
         return self.path / "report.html"
 
     def info(self) -> dict[str, Any]:
-        """What the run was started with."""
+        """Fingerprint and environment the run was started with."""
         data: dict[str, Any] = json.loads((self.path / INFO).read_text(encoding="utf-8"))
         return data
 
@@ -66,9 +72,25 @@ class RunFolder:
         shutil.rmtree(self.state, ignore_errors=True)
 
     def forget_unless_begun(self) -> None:
-        """Remove a run that was refused before its first step: there is nothing to go on from, nothing to look at."""
+        """Delete a run that failed before its first step: it holds nothing to resume from or to look at."""
         if not self.metrics.exists() and not any(self.state.glob("*")):
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def name_run(now: datetime, fingerprint: str) -> str:
+    """Name of a new run: when it began, and the start of its fingerprint."""
+    return f"{now:%Y%m%d-%H%M%S}-{fingerprint[:6]}"
+
+
+def find_report(runs: Path, fingerprint: str) -> Path | None:
+    """The newest page of a run with this fingerprint; None where the run's folder was deleted.
+
+    Args:
+        runs: the SKU's folder of runs.
+        fingerprint: of the training.
+    """
+    pages = sorted(runs.glob(f"*-{fingerprint[:6]}/report.html"))
+    return pages[-1] if pages else None
 
 
 def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> RunFolder:
@@ -79,7 +101,7 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
             if run.info().get("fingerprint") == fingerprint:
                 return run
     path, again = folder / run_id, 1
-    while path.exists():  # a finished run of this second, whose version was taken away
+    while path.exists():  # a finished run of this very second, whose version was deleted
         path, again = folder / f"{run_id}-{again + 1}", again + 1
     with atomic_folder(path, "the run's folder") as part:
         (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
@@ -89,7 +111,7 @@ def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> R
 
 
 def trim_metrics(path: Path, step: int) -> None:
-    """Drop metric lines after `step`, which a resumed run writes again, and one cut short by a full disk."""
+    """Drop metric lines after `step`, which a resumed run writes again, and a line cut short by a full disk."""
     if not path.is_file():
         return
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]

@@ -1,7 +1,7 @@
 """Checkpoints of a run: LoRA weights, optimizer, schedule and random state; written whole or not at all.
 
-accelerate does the writing; hooks make it store the adapter instead of the frozen base. `state/step-000100` appears
-under its name only when complete, so the newest folder is always a good one.
+accelerate writes them; hooks make it store the adapter instead of the frozen base. `state/step-000100` gets its name
+only when it is complete, so the newest folder can always be resumed from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LORA_FILE = "lora.safetensors"
 
 
 def save_only_the_adapter(accelerator: Accelerator) -> None:
-    """Make accelerate's save_state and load_state handle the LoRA weights and leave the base alone."""
+    """Make accelerate's save_state and load_state store the LoRA weights and not the base."""
     from safetensors.torch import load_file, save_file
 
     def save(models: list[Any], weights: list[Any], output_dir: str) -> None:
@@ -42,11 +42,11 @@ def save_only_the_adapter(accelerator: Accelerator) -> None:
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
     """Write the checkpoint of a step and remove all but the newest `keep`.
 
-    The main process writes it: the others hold the same weights and optimizer state, and nothing is drawn from a
-    process's own random state.
+    Only the main process writes: the others hold the same weights and optimizer state, and no random number comes from
+    a process's own generator.
 
     Raises:
-        StateWriteError: the disk did not take it; the checkpoints before are as they were.
+        StateWriteError: the disk refused it; earlier checkpoints are untouched.
     """
     return distributed.main_only(lambda: _save(accelerator, folder, step, keep))
 
@@ -62,7 +62,7 @@ def _save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
 
 
 def drop_after(folder: Path, step: int) -> Path | None:
-    """Remove the checkpoints of later steps; the newest of those left, None without any."""
+    """Delete the checkpoints after a step; return the newest one left, None if none is."""
     for path in checkpoints(folder):
         if _step(path) > step:
             shutil.rmtree(path)
@@ -99,6 +99,6 @@ def load_newest(accelerator: Accelerator, folder: Path) -> int:
     except Exception as error:
         raise RunError(
             f"checkpoint {found[-1].name} can't be read ({type(error).__name__}: {error})",
-            f"delete {found[-1]} to go on from the one before",
+            f"delete {found[-1]} to resume from the checkpoint before it",
         ) from error
     return _step(found[-1])

@@ -1,7 +1,7 @@
-"""The processes of one run, a GPU each, as `torchrun` starts them: who works first, who writes, what if one fails.
+"""Several processes of one run, one per GPU, as `torchrun` starts them: which works first, which writes.
 
-Called by the training command and recipe. One process is a run by itself, and each function here then just does its
-work. With several, only the main one writes; what it can't do ends the others too, instead of leaving them to wait.
+With a single process every function here just calls its work. With several, only the main one writes; when it fails,
+the others end too instead of waiting.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for another: the main one prepares and encodes a whole set while the others do."""
+"""How long a process waits for another: the others wait while the main one prepares and encodes a whole set."""
 
 
 def count() -> int:
-    """Processes of this run."""
+    """Number of processes of this run."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def start() -> PartialState:
-    """Bring the processes together (gloo on CPUs, NCCL on GPUs), each on its device; a second call does nothing."""
+    """Join the processes (gloo on CPUs, NCCL on GPUs), each on its device; a second call does nothing."""
     import torch
     from accelerate import PartialState
     from accelerate.utils import check_cuda_p2p_ib_support
@@ -38,7 +38,7 @@ def start() -> PartialState:
 
     cpu = pick_device() == "cpu"
     if not cpu and not check_cuda_p2p_ib_support():
-        # two GeForce RTX 40xx and an old driver: accelerate refuses to begin without these, for one process too
+        # two GeForce RTX 40xx and an old driver: accelerate refuses to start without these, with one process too
         for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
             os.environ.setdefault(name, "1")
     if not torch.distributed.is_initialized():
@@ -54,13 +54,13 @@ def _part() -> None:
 
 
 def main_only(work: Callable[[], T]) -> T:
-    """What `work` returns, done by the main process alone while the others wait.
+    """Call `work` in the main process alone and return its result in every process.
 
     Args:
-        work: its result has to be picklable.
+        work: returns something picklable.
 
     Raises:
-        RunError: in the others, where it failed in the main one.
+        RunError: in the other processes, when it failed in the main one.
     """
     if count() == 1:
         return work()
@@ -71,16 +71,16 @@ def main_only(work: Callable[[], T]) -> T:
     finally:
         _broadcast(result)
     if not result[0]:
-        raise RunError("the main process has ended", "its own message says why", of_one_process=False)
+        raise RunError("the main process has ended", "its own output says why", of_one_process=False)
     done: T = result[1]
     return done
 
 
 def main_first(work: Callable[[], T]) -> T:
-    """What `work` returns: done by the main process, then by the others, who find on disk what it made.
+    """Call `work` in the main process, then in the others, which find on disk what it made.
 
     Raises:
-        RunError: in the others, where it failed in the main one.
+        RunError: in the other processes, when it failed in the main one.
     """
     if count() == 1:
         return work()
@@ -91,7 +91,7 @@ def main_first(work: Callable[[], T]) -> T:
 
 
 def _announced(work: Callable[[], T]) -> T:
-    """Work of the main process, the others waiting in `main_only`."""
+    """The main process's work, while the others wait in `main_only`."""
     done: list[T] = []
     main_only(lambda: done.append(work()))
     return done[0]
@@ -105,7 +105,7 @@ def _broadcast(values: list[Any]) -> None:
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether an error means that another process of the run has gone."""
+    """Whether an error means that another process of the run has died."""
     import torch
 
     if count() == 1:

@@ -1,7 +1,7 @@
 """The accelerate loop: step, accumulate, clip, schedule, call observers. It reads no file and writes none.
 
-Built on three things it is handed: a prepared UNet with its optimizer and schedule, a function that makes the batch
-of a sample number, and observers. What is logged, saved or drawn is theirs.
+It gets three things: the trainee (UNet, optimizer, schedule), a function from a sample number to its batch, and
+observers. Logging, saving and drawing are the observers' work.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import torch
 from finetune.core.device import is_out_of_memory
 from finetune.latents.batches import Batch
 from finetune.training import objective
-from finetune.training.oom_backoff import BackOff
 from finetune.training.optimizers import learning_rate
+from finetune.training.trainee import Trainee
 from finetune.unet.lora import adapter_off
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import Tensor
 
 
@@ -119,107 +118,99 @@ def class_loss(unet: Any, batch: Batch, settings: Objective, dtype: torch.dtype)
     return objective.region_loss(prediction, [true], [torch.ones_like(batch.mask)], [1.0], weights)
 
 
-def _optimizer_step(
-    accelerator: Accelerator,
-    unet: Any,
-    trained: list[torch.nn.Parameter],
-    optimizer: Any,
-    step: int,
-    batch: int,
-    batch_at: Callable[[int, int], Batch],
-    settings: Objective,
-    dtype: torch.dtype,
-    max_grad_norm: float,
-    updating: list[int],
-) -> tuple[list[Tensor], float]:
-    """Forward and backward of a step's samples, then the update; (losses of the passes, gradient norm).
+def gradients(trainee: Trainee, step: int, batch_at: Callable[[int, int], Batch], settings: Objective) -> list[Tensor]:
+    """Run the forward and backward passes of one optimizer step. No weight changes.
 
     Args:
-        updating: Gets an entry before the first weight changes.
+        trainee: the UNet in training.
+        step: optimizer steps done before.
+        batch_at: (first sample number, count) -> Batch.
+        settings: of the loss.
+
+    Returns:
+        One detached scalar loss per accumulated pass.
     """
+    accelerator, batch = trainee.accelerator, trainee.memory.batch
     accumulation = accelerator.gradient_accumulation_steps
     per_step = batch * accumulation * accelerator.num_processes
     losses = []
-    grad_norm = 0.0
     for micro in range(accumulation):
         first = step * per_step + (micro * accelerator.num_processes + accelerator.process_index) * batch
-        with accelerator.accumulate(unet):
+        with accelerator.accumulate(trainee.unet):
             sample = batch_at(first, batch)
-            loss = batch_loss(unet, sample, settings, dtype)
+            loss = batch_loss(trainee.unet, sample, settings, trainee.dtype)
             accelerator.backward(loss)
             if sample.prior is not None:  # a pass of its own: the product's activations are gone, gradients add up
-                prior = settings.prior_weight * class_loss(unet, sample.prior, settings, dtype)
+                prior = settings.prior_weight * class_loss(trainee.unet, sample.prior, settings, trainee.dtype)
                 accelerator.backward(prior)
                 loss = loss.detach() + prior.detach()
-            if accelerator.sync_gradients:
-                updating.append(step)
-                grad_norm = float(accelerator.clip_grad_norm_(trained, max_grad_norm))
-            optimizer.step()
-            optimizer.zero_grad()
         losses.append(loss.detach())
-    return losses, grad_norm
+    return losses
+
+
+def update(trainee: Trainee) -> float:
+    """Clip the gradients, change the weights once, and clear the gradients.
+
+    Returns:
+        The gradient's norm before clipping.
+    """
+    trained = [p for group in trainee.optimizer.param_groups for p in group["params"]]
+    grad_norm = float(trainee.accelerator.clip_grad_norm_(trained, trainee.max_grad_norm))
+    trainee.optimizer.step()
+    trainee.optimizer.zero_grad()
+    return grad_norm
+
+
+def _gradients_that_fit(
+    trainee: Trainee, step: int, batch_at: Callable[[int, int], Batch], settings: Objective
+) -> list[Tensor]:
+    """`gradients`; out of memory, once more with settings that need less.
+
+    Raises:
+        OutOfMemory: the lower settings do not fit either, or there are none.
+    """
+    while True:
+        try:
+            return gradients(trainee, step, batch_at, settings)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # outside the handler: the error's frames hold the step's tensors, which have to go before memory is asked for
+        trainee.memory.step_down(step, trainee.optimizer)
 
 
 def run_loop(
-    accelerator: Accelerator,
-    unet: Any,
-    optimizer: Any,
-    schedule: Any,
-    *,
+    trainee: Trainee,
     batch_at: Callable[[int, int], Batch],
     settings: Objective,
-    dtype: torch.dtype,
-    memory: BackOff,
+    *,
     start: int,
     steps: int,
-    max_grad_norm: float,
     observers: Sequence[Observer],
 ) -> None:
     """Train from optimizer step `start` to `steps`.
 
     Args:
+        trainee: the UNet in training.
         batch_at: (first sample number, count) -> Batch.
-        memory: Samples a forward pass on each process (accumulation is the accelerator's), and what to do when they
-            do not fit.
-        start: Steps already done (0 for a new run).
+        settings: of the loss.
+        start: optimizer steps done before (0 for a new run).
+        steps: optimizer steps of the whole run.
+        observers: called after every step, in this order.
     """
-    unet.train()
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    accelerator = trainee.accelerator
+    trainee.unet.train()
     for step in range(start, steps):
         began = time.perf_counter()
-        done = None
-        while done is None:
-            updating: list[int] = []
-            try:
-                done = _optimizer_step(
-                    accelerator,
-                    unet,
-                    trained,
-                    optimizer,
-                    step,
-                    memory.batch,
-                    batch_at,
-                    settings,
-                    dtype,
-                    max_grad_norm,
-                    updating,
-                )
-            except (RuntimeError, MemoryError) as error:
-                # weights that are half updated can't be done again; and the error's frames hold the step's tensors,
-                # so it is dropped before memory is asked for anew
-                if updating or not is_out_of_memory(error):
-                    raise
-            if done is None:
-                memory.step_down(step, optimizer)
-        losses, grad_norm = done
+        losses = _gradients_that_fit(trainee, step, batch_at, settings)
+        grad_norm = update(trainee)
         if not accelerator.optimizer_step_was_skipped:  # as fp16's gradient scaler does with infinite gradients
-            schedule.step()  # once an optimizer step, however many processes there are
-        mean_loss = float(accelerator.gather(torch.stack(losses)).mean())
+            trainee.lr_schedule.step()  # once an optimizer step, however many processes there are
         report = StepReport(
             step=step + 1,
             steps=steps,
-            loss=mean_loss,
-            learning_rate=learning_rate(optimizer, schedule),
+            loss=float(accelerator.gather(torch.stack(losses)).mean()),
+            learning_rate=learning_rate(trainee.optimizer, trainee.lr_schedule),
             grad_norm=grad_norm,
             seconds=time.perf_counter() - began,
         )

@@ -31,7 +31,7 @@ def target(x0: Tensor, noise: Tensor, alphas: Tensor, timesteps: Tensor, predict
     if prediction_type == "v_prediction":
         a = alphas[timesteps].view(-1, 1, 1, 1)
         return a.sqrt() * noise - (1 - a).sqrt() * x0
-    raise ValueError(f"prediction type {prediction_type!r} is not known")
+    raise ValueError(f"prediction type {prediction_type!r} is unknown")
 
 
 def training_alphas(alphas: Tensor, *, zero_snr: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""What looks at a run: progress bar, metrics.jsonl and trackers, checkpoints. Each is an `Observer` of the loop."""
+"""Observers of the training loop: progress bar, metrics.jsonl and trackers, actions at given steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from finetune.core.console import is_main_process, say, span
 from finetune.core.device import peak_memory_mib
 from finetune.core.storage.durable import state_errors
-from finetune.training.loop import StepReport
+from finetune.training.loop import Observer, StepReport
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -108,7 +108,7 @@ class Metrics:
 
 
 class Every:
-    """Call something with the step number every n steps, the last one included only when it is a multiple of n."""
+    """Calls an action with the step number every n steps; the last step only if it is a multiple of n."""
 
     def __init__(self, steps: int, action: Callable[[int], object]) -> None:
         self.steps = steps
@@ -118,3 +118,15 @@ class Every:
         """Call the action when its time has come."""
         if report.step % self.steps == 0:
             self.action(report.step)
+
+
+class From:
+    """Passes steps on to another observer, from a given step on."""
+
+    def __init__(self, step: int, observer: Observer) -> None:
+        self.step, self.observer = step, observer
+
+    def after_step(self, report: StepReport) -> None:
+        """Pass the step on when it is not too early."""
+        if report.step >= self.step:
+            self.observer.after_step(report)

@@ -1,8 +1,8 @@
-"""Out of memory in the middle of a run: back off once, say so, remember it, and go on from the same step.
+"""Out of memory in the middle of a run: switch once to settings that need less, and repeat the same step.
 
-Called by the loop. Checkpointing goes up one level; a run that already recomputes everything halves its batch and
-doubles its accumulation, so each optimizer step sees as many samples: the same ones, where all have one shape. It never
-touches weights or optimizer state.
+Gradient checkpointing goes up one level; a run that already recomputes everything halves its batch and doubles its
+accumulation, so an optimizer step still sees as many samples (the same ones where all examples have one shape). Weights
+and optimizer state are untouched. The lower settings are stored in the run's folder, so a resumed run keeps them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class BackOff:
-    """The settings a run has in force for memory, and the one step down from them."""
+    """The memory settings of a run, and the one step down from them."""
 
     def __init__(
         self,
@@ -35,10 +35,12 @@ class BackOff:
         batch: int,
         save: Callable[[int], object],
     ) -> None:
-        """Put the settings in force: those given, or those an earlier part of this run backed off to.
+        """Apply the settings: those given, or the lower ones that an earlier part of this run switched to.
 
         Args:
-            file: where a step down is kept, `memory.json` of the run.
+            accelerator: whose accumulation is lowered or raised.
+            unet: in training.
+            file: where lower settings are stored, `memory.json` of the run.
             level: of gradient checkpointing.
             batch: samples a forward pass on each process; accumulation is the accelerator's.
             save: writes the checkpoint of a step, so that a resumed run never redoes a step with other settings.
@@ -53,7 +55,7 @@ class BackOff:
             kept = json.loads(file.read_text(encoding="utf-8"))
             self.level, self.batch = kept["gradient_checkpointing"], kept["batch"]
             accelerator.gradient_accumulation_steps = kept["accumulation"]
-            say(f"  as before out of memory: {self}")
+            say(f"  an earlier part of this run ran out of memory; it continues with {self}")
         checkpointing.set_level(self.unet, self.level)
 
     def __str__(self) -> str:
@@ -61,14 +63,15 @@ class BackOff:
         return f"checkpointing {self.level}, batch {self.batch} x accumulation {steps}"
 
     def step_down(self, step: int, optimizer: Any) -> None:
-        """Settings with less memory; the step is to be done again from its first sample.
+        """Switch to lower settings; the caller repeats the step from its first sample.
 
         Args:
             step: optimizer steps done.
+            optimizer: its gradients are cleared.
 
         Raises:
-            OutOfMemory: it backed off before, nothing is left to lower, or several processes share the run (one that
-                runs out cannot tell the others, who wait for its gradients).
+            OutOfMemory: the settings were lowered before, nothing is left to lower, or several processes share the
+                run (one that runs out of memory cannot tell the others, which wait for its gradients).
         """
         lower = self._lower()
         if self.backed_off or lower is None or self.accelerator.num_processes > 1:
@@ -80,12 +83,12 @@ class BackOff:
         self.backed_off = True
         self.level, self.batch, self.accelerator.gradient_accumulation_steps = lower
         checkpointing.set_level(self.unet, self.level)
-        # accelerate's own zero_grad does nothing before the last pass of a step, and a pass that ran out half-way
-        # through its backward has left gradients
+        # accelerate's own zero_grad does nothing before the last pass of a step, and a backward pass that failed
+        # half-way has left gradients
         getattr(optimizer, "optimizer", optimizer).zero_grad(set_to_none=True)
         self.accelerator.step = 0  # micro steps are counted from the start of the optimizer step
         release_memory(str(self.accelerator.device))
-        say(f"  out of memory at step {step} with {before}: going on with {self}")
+        say(f"  out of memory at step {step} with {before}: continuing with {self}")
         self._keep()
         self.save(step)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import io
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.errors import ConfigError
+from finetune.unet.nf4 import import_bitsandbytes
 
 if TYPE_CHECKING:
     import torch
@@ -20,26 +20,15 @@ BETAS = {"adamw8bit": (0.9, 0.999), "adamw": (0.9, 0.999), "prodigy": (0.9, 0.99
 
 
 def check_optimizer(name: str) -> None:
-    """Say what is missing for an optimizer, before anything loads.
+    """Refuse an optimizer whose package is not installed, before anything loads.
 
     Raises:
         ConfigError: its package is not installed.
     """
     if name == "prodigy" and importlib.util.find_spec("prodigyopt") is None:
-        raise ConfigError("prodigyopt is not installed", "pip install 'packshot[optimizers]', or train.optimizer=adamw")
-
-
-def import_bitsandbytes(part: str) -> Any:
-    """bitsandbytes' module `optim` or `nn`; it brings a library built for one kind of machine, so it may fail.
-
-    Raises:
-        ConfigError: it can't be imported on this machine.
-    """
-    cures = {"optim": "train.optimizer=adamw", "nn": "memory.quantize=none"}
-    try:
-        return importlib.import_module(f"bitsandbytes.{part}")
-    except (ImportError, RuntimeError, OSError) as error:
-        raise ConfigError(f"bitsandbytes does not load here ({error})", f"use --set {cures[part]}") from error
+        raise ConfigError(
+            "prodigyopt is not installed", "run: pip install 'packshot[optimizers]'; or set train.optimizer=adamw"
+        )
 
 
 def make_optimizer(
@@ -54,7 +43,12 @@ def make_optimizer(
     """`adamw8bit` (bitsandbytes, block-wise 8-bit state, arXiv 2110.02861), `adamw` (torch) or `prodigy` (prodigyopt).
 
     Args:
+        name: one of `BETAS`.
+        parameters: to optimize.
+        learning_rate: peak rate.
+        weight_decay: decoupled weight decay.
         betas: decay rates of the moments; None for those usual with this optimizer (`BETAS`).
+        min_8bit_size: tensors with fewer elements keep 32-bit moments.
 
     Raises:
         ConfigError: an unknown name, or its package can't be imported on this machine.
@@ -62,7 +56,7 @@ def make_optimizer(
     import torch
 
     if name not in BETAS:
-        raise ConfigError(f"unknown optimizer '{name}'", f"there are {', '.join(BETAS)}")
+        raise ConfigError(f"unknown optimizer '{name}'", f"choose one of {', '.join(BETAS)}")
     betas = betas or BETAS[name]
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
@@ -98,14 +92,14 @@ def _prodigy(
 
 
 def learning_rate(optimizer: Any, schedule: Any) -> float:
-    """The rate in force: the schedule's, for Prodigy times its own estimate of the step size."""
+    """The current learning rate: the schedule's; for Prodigy times its own estimate of the step size."""
     return float(schedule.get_last_lr()[0]) * float(optimizer.param_groups[0].get("d", 1.0))
 
 
 def eight_bit_share(optimizer: Any) -> float:
     """Share of the optimizer's moment elements held in 8 bits, 0..1, after at least one step.
 
-    bitsandbytes keeps small tensors in 32 bits without a word; this is how a run says what it really did.
+    bitsandbytes silently keeps small tensors in 32 bits; a run prints this share.
     """
     import torch
 

@@ -2,15 +2,14 @@
 
 The text encoders stay in memory for that half, frozen themselves: every caption is encoded with the tokens as they are,
 and only their rows get gradients. At the pivot the captions are encoded once more, kept, and the encoders leave.
-Source: Replicate's cog-sdxl; the idea is Roich et al., arXiv 2106.05744. Called by the training session and recipe; it
-writes no file.
+Source: Replicate's cog-sdxl; the idea is Roich et al., arXiv 2106.05744.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,14 +19,24 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
 from finetune.latents.batches import Batch
-from finetune.training.loop import Observer, StepReport
+from finetune.training.loop import StepReport
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLInpaintPipeline
     from torch import Tensor
 
-    from finetune.latents.cache import CachedExamples
-    from finetune.validation.loss import Validator
+    from finetune.latents.examples import TrainingExamples
+
+
+@dataclass(frozen=True)
+class NewTokens:
+    """The tokens that are added to the base's vocabulary."""
+
+    token: str
+    """The trigger word they stand for."""
+    class_noun: str
+    """Whose embeddings they start from."""
+    count: int
 
 
 class TokenTraining:
@@ -36,42 +45,42 @@ class TokenTraining:
     def __init__(
         self,
         base: ResolvedBase,
-        examples: CachedExamples,
-        held_out: CachedExamples | None,
+        examples: TrainingExamples,
+        new: NewTokens,
         *,
-        token: str,
-        class_noun: str,
-        count: int,
         until: int,
         dtype: torch.dtype,
         device: str,
         begin: dict[str, Tensor] | None = None,
     ) -> None:
-        """Load the text encoders and add the tokens; each begins as a token of the class noun, or as it is told.
+        """Load the text encoders and add the tokens.
 
         Args:
-            examples: their captions are those trained on.
-            held_out: examples whose loss is watched from the pivot on.
-            until: steps after which the tokens are frozen.
+            base: the base whose text encoders are used.
+            examples: their captions; the held-out ones are encoded with the tokens from the pivot on.
+            new: the tokens; each starts from a token of the class noun.
+            until: optimizer steps after which the tokens are frozen (the pivot).
             dtype: of the text encoders; the tokens are fp32.
-            begin: `clip_l` and `clip_g` (count, D) of another adapter's tokens, to start from.
+            device: where the text encoders run.
+            begin: `clip_l` and `clip_g` (count, D) of another adapter's tokens, to start from instead.
         """
-        self.token, self.until, self.device = token, until, device
-        self.held_out = held_out
-        self.null = {"embeds": examples.embeds[-1:], "pooled": examples.pooled[-1:]}
+        training = examples.training
+        self.token, self.until, self.device = new.token, until, device
+        self.held_out = examples.held_out
+        self.null = {"embeds": training.embeds[-1:], "pooled": training.pooled[-1:]}
         self.kept: dict[str, Tensor] = {}
         pipeline = load_pipeline(base, dtype=dtype, device=device, without=("unet", "vae", "scheduler"))
-        rows = begin or {key: _rows_of(pipeline, names, class_noun, count) for key, names in ENCODERS.items()}
+        rows = begin or {key: _rows_of(pipeline, names, new.class_noun, new.count) for key, names in ENCODERS.items()}
         self.rows = torch.nn.ParameterDict(
             {key: torch.nn.Parameter(rows[key].to(device).float().clone()) for key in ENCODERS}
         )
         self.pipeline: StableDiffusionXLInpaintPipeline | None = pipeline
-        tokens = add_tokens(pipeline, token, self.tensors())
+        tokens = add_tokens(pipeline, new.token, self.tensors())
         self.expand = tokens.expand
-        self.captions = [tokens.expand(caption) for caption in examples.captions]
+        self.captions = [tokens.expand(caption) for caption in training.captions]
         for key, (tokenizer, encoder) in ENCODERS.items():
             module = getattr(pipeline, encoder).requires_grad_(False).eval()
-            first = getattr(pipeline, tokenizer).convert_tokens_to_ids(token_names(token, count)[0])
+            first = getattr(pipeline, tokenizer).convert_tokens_to_ids(token_names(new.token, new.count)[0])
             module.get_input_embeddings().register_forward_hook(_put_in(self.rows[key], first))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -79,28 +88,23 @@ class TokenTraining:
         return {key: row.detach().float().cpu().clone() for key, row in self.rows.items()}
 
     def put_into(self, pipeline: StableDiffusionXLInpaintPipeline) -> Tokens:
-        """Teach another pipeline the tokens as they are (previews)."""
+        """Add the tokens, as they are now, to another pipeline."""
         return add_tokens(pipeline, self.token, self.tensors())
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """What is trained."""
+        """The parameters to optimize."""
         return list(self.rows.values())
 
     def begin(self, start: int) -> None:
-        """Go on from step `start`, the rows being restored."""
+        """Resume at step `start`; the rows have been restored from the checkpoint."""
         if start >= self.until:
             self._freeze()
 
     def after_step(self, report: StepReport) -> None:
-        """Observer: at the pivot the tokens are frozen and the text encoders leave memory."""
+        """Observer: at the pivot the tokens are frozen and the text encoders are freed."""
         if report.step == self.until:
             self._freeze()
-            say(f"  step {report.step}: the tokens of '{self.token}' are frozen, the text encoders leave memory")
-
-    def after_pivot(self, validator: Validator | None) -> list[Observer]:
-        """The validator, from the pivot on, with captions as they are then trained on: before, every candidate would
-        have tokens of its own."""
-        return [_AfterPivot(self, validator)] if validator else []
+            say(f"  step {report.step}: froze the tokens of '{self.token}' and freed the text encoders")
 
     def fill(self, batch_at: Callable[[int, int], Batch]) -> Callable[[int, int], Batch]:
         """The same batches with captions encoded by the tokens, with gradients as long as they are trained."""
@@ -147,20 +151,6 @@ class TokenTraining:
             name: torch.cat([*(pair[number].cpu() for pair in found), self.null[name]])
             for number, name in enumerate(("embeds", "pooled"))
         }
-
-
-class _AfterPivot:
-    """The validator as an observer that sleeps until the tokens are frozen."""
-
-    def __init__(self, tokens: TokenTraining, validator: Validator) -> None:
-        self.tokens, self.validator = tokens, validator
-
-    def after_step(self, report: StepReport) -> None:
-        """Validate from the pivot on."""
-        if report.step >= self.tokens.until:
-            assert self.tokens.held_out is not None
-            self.validator.examples = self.tokens.held_out
-            self.validator.after_step(report)
 
 
 def _rows_of(pipeline: Any, names: tuple[str, str], class_noun: str, count: int) -> Tensor:

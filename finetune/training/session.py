@@ -1,7 +1,7 @@
-"""What a training run holds in memory: accelerator, adapted UNet, optimizer, schedule, examples. Called by the recipe.
+"""What a training run holds in memory: the trainee (UNet, optimizer, schedule), examples, run folder.
 
-`open_session` puts the parts together in the one order that works: examples first, since encoding them needs the VAE
-and the text encoders, which leave memory before the UNet comes; checkpoints last, when all they restore is there.
+The order of `open_session` matters: encode the examples before the UNet loads, since encoding needs the VAE and the
+text encoders, which are freed then; restore the checkpoint last, when everything it restores exists.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import state_errors
-from finetune.latents.examples import TrainingExamples, load_examples
-from finetune.runs import folder as rundir
+from finetune.latents.class_images import ClassImages
+from finetune.latents.examples import TrainingExamples, WantedExamples, load_examples
+from finetune.runs.folder import RunFolder, trim_metrics
 from finetune.settings import TrainConfig
 from finetune.training import checkpoints, distributed, summary
 from finetune.training.oom_backoff import BackOff
-from finetune.training.optimizers import import_bitsandbytes, make_optimizer, make_schedule
+from finetune.training.optimizers import make_optimizer, make_schedule
 from finetune.training.trackers import end_trackers, start_trackers
+from finetune.training.trainee import Trainee
 from finetune.unet import execution, lora
-from finetune.unet.nf4 import load_frozen_unet
+from finetune.unet.nf4 import import_bitsandbytes, load_frozen_unet
 
 if TYPE_CHECKING:
     import torch
@@ -37,68 +39,59 @@ if TYPE_CHECKING:
     from finetune.training.pivotal_tuning import TokenTraining
 
 
-@dataclass
+@dataclass(frozen=True)
+class AdaptedUnet:
+    """A frozen UNet with a new adapter."""
+
+    unet: Any
+    peft_config: dict[str, Any]
+    """PEFT's LoraConfig as plain values."""
+    size: lora.AdapterSize
+
+
+@dataclass(frozen=True)
 class Session:
     """A run in memory, ready for its next step."""
 
     config: TrainConfig
     prepared: PreparedSet
     base: ResolvedBase
-    run: rundir.RunFolder
-    accelerator: Accelerator
-    dtype: torch.dtype
-    """Of the frozen base and the computation."""
-    examples: CachedExamples
-    held_out: CachedExamples | None
-    """Examples whose loss is watched; None without validation."""
-    unet: Any
-    """With its adapter, as accelerate prepared it."""
-    scheduler: Any
-    """The base's noise schedule."""
-    optimizer: Any
-    schedule: Any
-    """Of the learning rate."""
-    memory: BackOff
-    lora_config: dict[str, Any]
-    """PEFT's."""
-    size: lora.AdapterSize
-    class_examples: CachedExamples | None = None
-    """Class pictures for prior preservation; None without it."""
+    run: RunFolder
+    trainee: Trainee
+    examples: TrainingExamples
+    noise_scheduler: Any
+    """diffusers' scheduler of the base: the noise added to latents at each timestep."""
+    adapted: AdaptedUnet
     tokens: TokenTraining | None = None
-    """The trigger word's new tokens, where they are trained."""
+    """New tokens for the trigger word, where they are trained."""
     start: int = 0
     """Optimizer steps done before."""
 
     @property
-    def device(self) -> str:
-        """Where it computes."""
-        return str(self.accelerator.device)
-
-    @property
-    def bare_unet(self) -> Any:
-        """The UNet without what accelerate wraps it in."""
-        return self.accelerator.unwrap_model(self.unet)
+    def accelerator(self) -> Accelerator:
+        """accelerate's Accelerator of this process."""
+        return self.trainee.accelerator
 
     def close_trackers(self) -> None:
-        """Finish what accelerate logs to; the processes stay together, since the main one has a version to write."""
+        """Close the trackers; every process goes on, since the main one still has to write the version."""
         with state_errors("the trackers' logs", near=self.run.path):
             end_trackers(self.accelerator)
 
     def last_good(self, step: int) -> str:
-        """The newest checkpoint up to a step, in words, once the later ones, which are no good, are gone."""
+        """Delete the checkpoints after a step; return a sentence that names the newest one left."""
         newest = distributed.main_only(lambda: checkpoints.drop_after(self.run.state, step))
         if newest is None:
-            return "there is no good state from before"
-        return f"the last good state is {newest.name} in {self.run.path.name}"
+            return "there is no earlier checkpoint"
+        return f"the last good checkpoint is {newest.name} of run {self.run.path.name}"
 
     def objective(self) -> Objective:
         """The settings of the loss."""
         from finetune.training.loop import Objective
         from finetune.training.objective import training_alphas
 
-        o = self.config.objective
+        o, alphas = self.config.objective, self.noise_scheduler.alphas_cumprod
         return Objective(
-            alphas=training_alphas(self.scheduler.alphas_cumprod, zero_snr=self.base.zero_snr).to(self.device),
+            alphas=training_alphas(alphas, zero_snr=self.base.zero_snr).to(self.trainee.device),
             prediction_type=self.base.prediction_type,
             snr_gamma=o.snr_gamma,
             product_weight=o.product_weight,
@@ -117,13 +110,18 @@ def open_session(
     prepared: PreparedSet,
     config: TrainConfig,
     base: ResolvedBase,
-    run: rundir.RunFolder,
+    run: RunFolder,
     *,
     parent: Parent | None = None,
 ) -> Session:
-    """Load everything a run needs, and go back to its newest checkpoint.
+    """Load everything a run needs, and restore its newest checkpoint.
 
     Args:
+        workspace: holds the caches.
+        prepared: the examples to train on.
+        config: every setting of the run.
+        base: the base, found on disk.
+        run: the run's folder.
         parent: the adapter whose weights a new run starts from.
 
     Raises:
@@ -133,15 +131,60 @@ def open_session(
     _need_bitsandbytes(config)
     accelerator, dtype = _accelerator(config, run)
     device = str(accelerator.device)
-    loaded = distributed.main_first(lambda: load_examples(workspace, prepared, base, config, device))
-    examples, held_out = loaded.training, loaded.held_out
+    wanted = _wanted_examples(config)
+    examples = distributed.main_first(lambda: load_examples(workspace.cache, prepared, base, wanted, device))
     execution.allow_tf32(device)
-    unet, scheduler, lora_config, size = _adapted_unet(base, config, dtype, device, parent)
+    adapted, noise_scheduler = _adapted_unet(base, config, dtype, device, parent)
+    wants_tokens = bool(config.adapter.token_embeddings)
+    tokens = _tokens(config, prepared, base, examples, device, dtype, parent) if wants_tokens else None
+    trainee = _trainee(config, accelerator, dtype, adapted, tokens, run)
+    start = checkpoints.load_newest(accelerator, run.state)
+    if tokens:
+        tokens.begin(start)
+    distributed.main_only(lambda: trim_metrics(run.metrics, start))
+    _say_facts(config, examples.training, adapted.size, accelerator)
+    forget_peak_memory(device)  # the peak so far is of encoding; the run's peak is that of its steps
+    if start:
+        say(f"  resuming from step {start} of run {run.path.name}")
+    return Session(config, prepared, base, run, trainee, examples, noise_scheduler, adapted, tokens, start)
+
+
+def _wanted_examples(config: TrainConfig) -> WantedExamples:
+    o = config.objective
+    prior = ClassImages(o.prior_pictures, o.prior_weight, config.data.size, config.memory.precision)
+    held_out = config.validation.examples if config.validation.every else None
+    return WantedExamples(ring_px=o.ring_px, held_out=held_out, class_images=prior if o.prior_weight else None)
+
+
+def _adapted_unet(
+    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, parent: Parent | None
+) -> tuple[AdaptedUnet, Any]:
+    """The frozen UNet with its adapter, new or with the weights it starts from; and the base's noise scheduler."""
+    unet, noise_scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
+    execution.set_layout(unet, channels_last=config.memory.channels_last)
+    a, seed = config.adapter, config.train.seed
+    lora_config, size = lora.add_lora(
+        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=seed
+    )
+    if parent is not None:
+        lora.load_lora_state(unet, read_weights(parent))
+        say(f"  starting from the adapter of '{parent.name}', version {parent.version}")
+    return AdaptedUnet(unet, lora_config, size), noise_scheduler
+
+
+def _trainee(
+    config: TrainConfig,
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+    adapted: AdaptedUnet,
+    tokens: TokenTraining | None,
+    run: RunFolder,
+) -> Trainee:
+    """Optimizer and schedule, prepared by accelerate; what a checkpoint holds; the memory settings in force."""
     t = config.train
-    tokens = _tokens(config, prepared, base, loaded, device, dtype, parent) if config.adapter.token_embeddings else None
-    optimizer, schedule = _optimizer(config, unet, tokens)
-    unet, optimizer = accelerator.prepare(unet, optimizer)
-    accelerator.register_for_checkpointing(schedule)
+    optimizer, lr_schedule = _optimizer(config, adapted.unet, tokens)
+    unet, optimizer = accelerator.prepare(adapted.unet, optimizer)
+    accelerator.register_for_checkpointing(lr_schedule)
     if tokens:
         accelerator.register_for_checkpointing(tokens.rows)
     checkpoints.save_only_the_adapter(accelerator)
@@ -155,53 +198,7 @@ def open_session(
     )
     if t.compile:
         execution.compile_blocks(accelerator.unwrap_model(unet))
-    start = checkpoints.load_newest(accelerator, run.state)
-    if tokens:
-        tokens.begin(start)
-    distributed.main_only(lambda: rundir.trim_metrics(run.metrics, start))
-    rank = config.adapter.rank
-    say(f"  {size.modules} modules, {size.parameters:,} parameters, rank {rank}; {len(examples)} examples on {device}")
-    _say_facts(config, examples, accelerator.num_processes)
-    forget_peak_memory(device)  # encoding's is over; the run's is that of its steps
-    if start:
-        say(f"  going on from step {start} of {run.path.name}")
-    return Session(
-        config=config,
-        prepared=prepared,
-        base=base,
-        run=run,
-        accelerator=accelerator,
-        dtype=dtype,
-        examples=examples,
-        held_out=held_out,
-        unet=unet,
-        scheduler=scheduler,
-        optimizer=optimizer,
-        schedule=schedule,
-        memory=memory,
-        lora_config=lora_config,
-        size=size,
-        class_examples=loaded.of_class,
-        tokens=tokens,
-        start=start,
-    )
-
-
-def _adapted_unet(
-    base: ResolvedBase, config: TrainConfig, dtype: torch.dtype, device: str, parent: Parent | None
-) -> tuple[Any, Any, dict[str, Any], lora.AdapterSize]:
-    """The frozen UNet with its adapter, new or with the weights it starts from; the base's noise schedule; PEFT's
-    configuration and the adapter's size."""
-    unet, scheduler = load_frozen_unet(base, config.memory.quantize, dtype=dtype, device=device)
-    execution.set_layout(unet, channels_last=config.memory.channels_last)
-    a, seed = config.adapter, config.train.seed
-    lora_config, size = lora.add_lora(
-        unet, rank=a.rank, alpha=a.effective_alpha, rslora=a.rslora, dora=a.dora, targets=a.targets, seed=seed
-    )
-    if parent is not None:
-        lora.load_lora_state(unet, read_weights(parent))
-        say(f"  starts from the adapter of '{parent.name}', version {parent.version}")
-    return unet, scheduler, lora_config, size
+    return Trainee(accelerator, unet, optimizer, lr_schedule, dtype, memory, t.max_grad_norm)
 
 
 def _optimizer(config: TrainConfig, unet: Any, tokens: TokenTraining | None) -> tuple[Any, Any]:
@@ -221,9 +218,13 @@ def _optimizer(config: TrainConfig, unet: Any, tokens: TokenTraining | None) -> 
     return optimizer, make_schedule(t.schedule, optimizer, warmup=t.warmup, steps=t.steps)
 
 
-def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> None:
-    """Say what will be trained, as it came out; `count` processes."""
+def _say_facts(config: TrainConfig, examples: CachedExamples, size: lora.AdapterSize, accelerator: Accelerator) -> None:
+    """Print what will be trained: the adapter's size, the regions of the loss, samples and learning rate per step."""
     a, o, t = config.adapter, config.objective, config.train
+    say(
+        f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; "
+        f"{len(examples)} examples on {accelerator.device}"
+    )
     weights = {
         "product_weight": o.product_weight,
         "ring_weight": o.ring_weight,
@@ -234,7 +235,7 @@ def _say_facts(config: TrainConfig, examples: CachedExamples, count: int) -> Non
     line = summary.step_line(
         batch=t.batch,
         accumulation=t.accumulation,
-        processes=count,
+        processes=accelerator.num_processes,
         learning_rate=t.learning_rate,
         rank=a.rank,
         alpha=a.effective_alpha,
@@ -252,20 +253,22 @@ def _tokens(
     dtype: torch.dtype,
     parent: Parent | None,
 ) -> TokenTraining:
-    """The trigger word's new tokens; they begin as those of the adapter it starts from, where that has some."""
-    from finetune.training.pivotal_tuning import TokenTraining
+    """New tokens for the trigger word; they start from the parent adapter's tokens where it has some."""
+    from finetune.training.pivotal_tuning import NewTokens, TokenTraining
 
     count = config.adapter.token_embeddings
     begin = parent.tokens if parent else None
     if parent:
-        say(f"  its {count} tokens too" if begin else f"  it has no tokens: the {count} begin as the class noun's")
+        new = f"{count} new tokens start" if count > 1 else "the new token starts"
+        say(
+            f"  the {count} trigger tokens start from the parent adapter's"
+            if begin
+            else f"  the parent adapter has no trigger tokens; {new} from the class noun's embedding"
+        )
     return TokenTraining(
         base,
-        examples.training,
-        examples.held_out,
-        token=prepared.token,
-        class_noun=prepared.class_noun,
-        count=count,
+        examples,
+        NewTokens(prepared.token, prepared.class_noun, count),
         until=(config.train.steps + 1) // 2,
         dtype=dtype,
         device=device,
@@ -274,14 +277,14 @@ def _tokens(
 
 
 def _need_bitsandbytes(config: TrainConfig) -> None:
-    """Import it where it is wanted, before what may take an hour."""
+    """Import bitsandbytes where it is needed, before the encoding that may take an hour."""
     if config.train.optimizer == "adamw8bit":
         import_bitsandbytes("optim")
     if config.memory.quantize != "none":
         import_bitsandbytes("nn")
 
 
-def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerator, torch.dtype]:
+def _accelerator(config: TrainConfig, run: RunFolder) -> tuple[Accelerator, torch.dtype]:
     """accelerate's Accelerator with its trackers, and the dtype of the frozen base."""
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
@@ -299,6 +302,9 @@ def _accelerator(config: TrainConfig, run: rundir.RunFolder) -> tuple[Accelerato
     )
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     if accelerator.num_processes != distributed.count():
-        raise RunError(f"accelerate sees {accelerator.num_processes} processes", "start several by torchrun")
+        raise RunError(
+            f"accelerate started {accelerator.num_processes} processes, the environment names {distributed.count()}",
+            "start several processes with torchrun",
+        )
     start_trackers(accelerator, run.path, config.model_dump(mode="json"))
     return accelerator, dtype

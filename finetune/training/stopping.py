@@ -1,7 +1,7 @@
-"""What ends a run before its last step: a loss that runs away, and a request to stop.
+"""Observers that end a run before its last step: divergence, and a request to stop.
 
-Both are observers of the loop. `Divergence` comes before the checkpoint of its step, so that no bad state is ever kept;
-`StopRequest` after it, so that nothing is saved twice.
+`Divergence` comes before the checkpoint of its step, so that no bad state is ever kept; `StopRequest` after it, so that
+nothing is saved twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from finetune.core.errors import RunError
 from finetune.training.loop import StepReport
 
 WINDOW = 20
-"""Steps whose losses are averaged before they are compared: single steps scatter with their timesteps."""
+"""Steps whose losses are averaged before they are compared: the loss of a single step varies with its timesteps."""
 EXPLODED = 3.0
 """How many times the run's first losses count as an explosion. An adapter starts as identity, so these are the frozen
 base's own; one that has come to predict three times worse than no adapter at all will not come back."""
@@ -32,14 +32,15 @@ each: by then it is below 1e-7, and gradients that are still infinite are so wit
 
 
 class Divergence:
-    """Stops a run whose loss is no number, or has grown far beyond what the base alone reaches."""
+    """Stops a run whose loss is NaN, or has grown far beyond the base's own."""
 
     def __init__(self, *, scaled: bool, last_good: Callable[[int], str]) -> None:
-        """Start watching.
+        """Begin without any loss seen.
 
         Args:
-            scaled: is there a gradient scaler (fp16)? It skips steps with infinite gradients by itself.
-            last_good: given the last step whose weights can be trusted, drops what was kept later, says what is left.
+            scaled: whether a gradient scaler (fp16) skips steps with infinite gradients by itself.
+            last_good: called with the last step whose weights can be trusted; deletes later checkpoints and returns
+                a sentence that names the newest one left.
         """
         self.scaled, self.last_good = scaled, last_good
         self.skipped = 0
@@ -47,7 +48,7 @@ class Divergence:
         self.last: deque[float] = deque(maxlen=WINDOW)
 
     def after_step(self, report: StepReport) -> None:
-        """Look at the step.
+        """Check the step.
 
         Raises:
             RunError: the run has diverged.
@@ -58,7 +59,7 @@ class Divergence:
         if self.skipped and not self.scaled:
             self._stop(report, f"the gradient's norm is {report.grad_norm}", trusted=report.step - 1)
         if self.skipped == SKIPPED:
-            why = f"for {SKIPPED} steps no gradient has been finite in fp16, however small its scale"
+            why = f"gradients overflowed in fp16 for {SKIPPED} steps in a row"
             self._stop(report, why, trusted=report.step - SKIPPED)
         if len(self.first) < WINDOW:
             self.first.append(report.loss)
@@ -74,29 +75,29 @@ class Divergence:
             f"training has diverged at step {report.step}: {why}; {self.last_good(max(trusted, 0))}",
             f"lower train.learning_rate (it was {report.learning_rate:.1e})"
             + (", or set memory.precision=bf16" if self.scaled else "")
-            + ": changed settings start a new run; the same ones would diverge again. No adapter was written",
+            + ". Changed settings start a new run; the same ones would diverge again. No adapter was written",
             of_one_process=False,  # the loss is the mean over all of them
         )
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM: the step at hand is finished and saved, then the run ends; a second Ctrl-C ends it at once."""
+    """Ctrl-C or SIGTERM: the current step is finished and saved, then the run ends; a second Ctrl-C ends it at once."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, save: Callable[[int], object], agree: Callable[[bool], bool]) -> None:
-        """Remember what to do.
+        """Begin without a request.
 
         Args:
             save: writes a checkpoint of a step.
-            agree: whether any process of the run was asked; they leave together or they wait for each other for ever.
+            agree: whether any process of the run was asked to stop; all have to leave together.
         """
         self.save, self.agree = save, agree
         self.asked = False
         self.before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take over the signals; only a program's main thread may."""
+        """Install the signal handlers; only a program's main thread may."""
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
         return self
@@ -104,7 +105,7 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
@@ -112,16 +113,16 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        with suppress(RuntimeError):  # it came in the middle of another line being written
-            say("  stopping: the step at hand is finished and saved (Ctrl-C again: at once, without saving it)")
+        with suppress(RuntimeError):  # the signal came while another line was being written
+            say("  stopping after the current step, which is saved (Ctrl-C again: stop at once, without saving)")
 
     def after_step(self, report: StepReport) -> None:
-        """End the run here if that was asked; a run that is through anyway just ends.
+        """End the run here if that was asked; a run that has reached its last step just ends.
 
         Raises:
             KeyboardInterrupt: after the checkpoint is written.
         """
         if report.step < report.steps and self.agree(self.asked):
             self.save(report.step)
-            say(f"  saved at step {report.step} of {report.steps}")
+            say(f"  saved a checkpoint at step {report.step} of {report.steps}")
             raise KeyboardInterrupt

@@ -1,12 +1,10 @@
-"""What a run is told to do as it really comes out, in a few lines at its start: regions, masks, batch, rates.
+"""Start-of-run summary: effective region shares, batch and learning rate.
 
-Pure functions of what the session holds; called by the training session, which says the lines. Shares are those of the
-examples that will be trained, not those that were asked for, so a mask that does not apply is seen.
+Shares are those of the examples that will be trained, not those asked for, so a mask that does not apply shows up.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,10 @@ def region_lines(
     """Share of the latents and weight of each region of the loss, and how many examples lack a product.
 
     Args:
-        product, ring: for each example, (1, h, w) in 0..1: how much of each latent belongs to it.
+        product: for each example (1, h, w) in 0..1, how much of each latent belongs to the product.
+        ring: the same for the ring around it.
+        product_weight: weight of the product's loss.
+        ring_weight: weight of the ring's loss.
         elsewhere: weight of everything else.
     """
     latents = sum(part.numel() for part in product)
@@ -34,20 +35,14 @@ def region_lines(
     ]
     empty = sum(not bool(part.any()) for part in product)
     if empty:
-        lines.append(f"{empty} of {len(product)} examples show no product: only the other regions train on them")
+        lines.append(f"{empty} of {len(product)} examples show no product; only the other regions are trained on them")
     return lines
-
-
-def mask_line(kinds: Sequence[str]) -> str:
-    """Inpainting masks of the examples with their shares, most frequent first."""
-    counts = Counter(kinds).most_common()
-    return "inpainting masks: " + ", ".join(f"{kind} {count / len(kinds):.0%}" for kind, count in counts)
 
 
 def step_line(
     *, batch: int, accumulation: int, processes: int, learning_rate: float, rank: int, alpha: float, rslora: bool
 ) -> str:
-    """Samples an optimizer step, and how fast the adapter's contribution moves.
+    """Samples per optimizer step, and the learning rate times the adapter's scale.
 
     Under Adam each weight moves by about the learning rate, and what the adapter adds to a layer is scaled by
     alpha / rank (rsLoRA: alpha / sqrt(rank)); their product is what has to be compared between recipes.

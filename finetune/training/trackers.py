@@ -1,8 +1,8 @@
 """Where a run is logged besides its own folder: TensorBoard, wandb, trackio, each through accelerate.
 
-`check_trackers` says before anything loads what is not installed: accelerate drops such a tracker without a word.
-wandb sends what it is given to its service, unless told otherwise (WANDB_MODE=offline); trackio and TensorBoard write
-files. Packshot itself sends nothing.
+`check_trackers` refuses what is not installed before anything loads: accelerate drops such a tracker silently.
+wandb sends data to its service unless WANDB_MODE=offline is set; trackio and TensorBoard write files. Packshot
+itself sends nothing.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ PROJECT = "packshot"
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Complain about trackers that are not installed.
+    """Refuse trackers that are not installed.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: a tracker is not installed.
     """
     for name in names:
         if not version_of(name):
-            raise ConfigError(f"{name} is not installed", f"pip install {name}, or leave it out of train.trackers")
+            raise ConfigError(f"{name} is not installed", f"run: pip install {name}; or remove it from train.trackers")
 
 
 def start_trackers(accelerator: Accelerator, run: Path, config: Mapping[str, Mapping[str, Any]]) -> None:
-    """Start what the Accelerator was made with, under the run's name, so that a resumed run goes on in the same one.
+    """Start the Accelerator's trackers under the run's name, so that a resumed run continues in the same one.
 
     Args:
-        run: the run's folder. config: the resolved configuration by section.
+        accelerator: made with `log_with`.
+        run: the run's folder.
+        config: the resolved configuration by section.
 
     Raises:
         RunError: a tracker does not start.
@@ -62,10 +64,11 @@ def start_trackers(accelerator: Accelerator, run: Path, config: Mapping[str, Map
     except Exception as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(
-            f"a tracker could not be started: {first}", "wandb wants a login, or WANDB_MODE=offline; see train.trackers"
+            f"a tracker could not be started: {first}",
+            "wandb needs a login or WANDB_MODE=offline; or remove it from train.trackers",
         ) from error
     if accelerator.is_main_process and len(accelerator.trackers) != wanted:
-        raise RunError("a tracker could not be started", "see train.trackers; accelerate drops those not installed")
+        raise RunError("a tracker could not be started", "check that every tracker in train.trackers is installed")
 
 
 def _plain(value: Any) -> Any:
@@ -73,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def end_trackers(accelerator: Accelerator) -> None:
-    """Close them."""
+    """Close every tracker."""
     with redirect_stdout(sys.stderr):
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -84,7 +87,7 @@ def end_trackers(accelerator: Accelerator) -> None:
 
 
 def log_pictures(accelerator: Accelerator, pictures: Mapping[str, Image.Image], step: int) -> None:
-    """Give every tracker the pictures of a step, by name."""
+    """Log the pictures of a step, by name, to every tracker that takes pictures."""
     for tracker in accelerator.trackers:
         named = {f"preview/{name}": picture for name, picture in pictures.items()}
         if tracker.name == "tensorboard":

@@ -1,7 +1,7 @@
 """Gradient checkpointing of a UNet in three levels; `partial` recomputes only where a byte saved costs least.
 
-Called by training, the memory planner and the out-of-memory back-off. diffusers keeps a flag on every block: that of a
-down, middle or up block recomputes its ResNets, that of a transformer its layers one by one.
+diffusers keeps a flag on every block: the flag of a down, middle or up block recomputes its ResNets, the flag of a
+transformer its layers one by one.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 LEVELS = ("none", "partial", "all")
-"""From fastest to smallest."""
+"""From the fastest to the one that needs least memory."""
 
 
 def set_level(unet: Any, level: str, *, context_fn: Callable[[], Any] | None = None) -> int:
     """Turn checkpointing on or off, block by block.
 
     Args:
+        unet: changed in place.
         level: `none`, `partial` or `all`.
         context_fn: contexts of the first and the second computation, as torch's `checkpoint` takes them.
 
     Returns:
-        How many blocks and transformers recompute.
+        The number of blocks and transformers that recompute.
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -46,12 +47,12 @@ def flagged(unet: Any) -> list[tuple[str, Any]]:
 
 
 def recomputed_in_part(unet: Any) -> set[str]:
-    """Names of what `partial` recomputes, chosen by bytes kept per FLOP to compute them again (docs/memory.md).
+    """Names of the blocks that `partial` recomputes, chosen by bytes freed per FLOP recomputed (docs/memory.md).
 
     The transformers at the higher resolution (the last up block that has any, and its mirror on the way down), the
     ResNets at full resolution on the way up, and of the transformers at the lower resolution those on the way down:
-    together half of the bytes. What lies on the way down is recomputed when the backward pass has freed the rest
-    already, so it adds nothing to the peak.
+    together half of the bytes. Blocks on the way down are recomputed after the backward pass has freed the rest, so
+    they add nothing to the peak.
     """
     blocks = list(unet.up_blocks)
     with_attention = [i for i, block in enumerate(blocks) if getattr(block, "attentions", None)]

@@ -1,6 +1,6 @@
-"""How the UNet's arithmetic is carried out: memory format, TF32, regional compilation. Never what is computed.
+"""How the UNet's arithmetic is carried out: determinism, memory format, TF32, regional compilation.
 
-Called by the training session: first of all `set_deterministic`, `set_layout` before the adapter is added, and
+Order matters: `set_deterministic` before anything is computed, `set_layout` before the adapter is added,
 `compile_blocks` after it.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from typing import Any
 
 from finetune.core.console import say
@@ -16,9 +15,9 @@ from finetune.core.errors import ConfigError
 
 
 def allow_tf32(device: str) -> None:
-    """Let a CUDA device round the inputs of fp32 matrix products to TF32 (19 bits); elsewhere it changes nothing.
+    """Let a CUDA device round the inputs of fp32 matrix products to TF32 (19 bits); no effect elsewhere.
 
-    The base computes in 16 bits already; what is left in fp32 are the adapter's small products and an fp32 run.
+    The base computes in 16 bits already; only the adapter's small products and fp32 runs are in fp32.
     """
     if device.startswith("cuda"):
         import torch
@@ -28,17 +27,17 @@ def allow_tf32(device: str) -> None:
 
 
 def set_deterministic(wanted: bool, device: str) -> None:
-    """Have torch take only algorithms that give the same bits every time, or, as by default, the fastest ones.
+    """Restrict torch to deterministic algorithms, or allow the fastest ones (the default).
 
-    On a GPU sums are otherwise made in the order in which they come in, and a resumed run is not bit-equal to one never
-    interrupted. On a CPU, with one number of threads, torch gives the same bits anyway: there it changes nothing.
-    To be called before anything is computed on the device: cuBLAS reads its setting once.
+    On a GPU sums are otherwise taken in varying order, and a resumed run is not bit-equal to an uninterrupted one. On a
+    CPU with a fixed number of threads the bits are the same anyway. Call it before anything is computed on the device:
+    cuBLAS reads its setting once.
     """
     import torch
 
     if wanted and device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        say("  deterministic algorithms only: bit-equal on this GPU, and slower")
+        say("  using deterministic algorithms only: slower, and bit-equal when repeated on this GPU")
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.deterministic = wanted
     if wanted:
@@ -54,25 +53,22 @@ def set_layout(unet: Any, *, channels_last: bool) -> None:
 
 
 def check_compiler() -> None:
-    """See that regional compilation can work here.
+    """Check that this machine can compile blocks.
 
     Raises:
-        ConfigError: no C++ compiler, or a system for which torch has no code generator.
+        ConfigError: there is no C++ compiler.
     """
-    if sys.platform == "win32":
-        import importlib.util
-
-        if importlib.util.find_spec("triton") is None:
-            raise ConfigError("train.compile needs triton", "pip install triton-windows, or train.compile=false")
-    elif not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        raise ConfigError("train.compile needs a C++ compiler", "apt install g++, or train.compile=false")
+    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        raise ConfigError(
+            "train.compile needs a C++ compiler", "install one (apt install g++), or set train.compile=false"
+        )
 
 
 def compile_blocks(unet: Any) -> None:
     """Compile each kind of transformer block once instead of the whole UNet (regional compilation, diffusers).
 
-    SDXL's 70 transformer blocks are of one class in two widths: two graphs to compile, not seventy. Compiled with
-    the adapter on and again with it off, when the frozen base's prediction is asked for.
+    SDXL's 70 transformer blocks are of one class in two widths: two graphs to compile, not seventy. Each is compiled
+    with the adapter on, and again with it off when the frozen base predicts.
     """
     import torch
 

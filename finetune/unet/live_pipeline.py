@@ -1,8 +1,8 @@
-"""The UNet that is being trained, lent to a pipeline for drawing, and afterwards as training had it.
+"""The training UNet in an inpainting pipeline, without accelerate's autocast wrapper; restored on exit.
 
-Called by previews and by the choice among candidates. accelerate wraps the UNet's forward in autocast and turns what
-comes out to fp32; a pipeline in bf16 would hand that to its autoencoder, which refuses it. Placing knows no wrapper.
-The VAE and the text encoders are in memory only meanwhile; on a GPU that can't hold them all, parts take turns.
+accelerate wraps the UNet's forward in autocast and casts its output to fp32; a bf16 pipeline would pass that to its
+autoencoder, which refuses it. `_original_forward` is accelerate's name for the unwrapped method (seen in 1.14). VAE and
+text encoders are loaded on entry and freed on exit; on a GPU that can't hold them all, parts take turns.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ def live_inpainter(
     """An inpainter around the UNet with its adapter.
 
     Args:
-        unet: unwrapped from what accelerate puts around it for several processes. dtype: of VAE and text encoders.
+        base: whose VAE and text encoders are loaded.
+        unet: without accelerate's wrapper for several processes.
+        dtype: of VAE and text encoders.
         tokens: puts the trigger word's own tokens into a pipeline, where they are trained.
 
     Raises:
         BaseModelError: the base's other parts can't be loaded.
-        OutOfMemory: memory did not suffice, for a part or in what was done with the inpainter. As after any error the
-            UNet is as training had it, and the other parts and what the error's frames held have left memory.
+        OutOfMemory: there is too little memory for a part, or for what the caller did with the inpainter. As after any
+            error the UNet is restored, and the other parts and what the error's frames held are freed.
     """
     device = str(unet.device)
     pipeline = load_pipeline(base, dtype=dtype, device="cpu", without=("unet",))
@@ -50,18 +52,20 @@ def live_inpainter(
         bring_to_device(pipeline, device)
         yield painter
     except Exception as error:
-        painter.set_adapter_scale(1.0)  # it may have been off: the base alone was drawing
+        painter.set_adapter_scale(1.0)  # the base alone may have been drawing
         if not isinstance(error, OutOfMemory) and not is_out_of_memory(error):
             raise
         forget_frames(error)
         if isinstance(error, OutOfMemory):
             raise
-        raise OutOfMemory("the device's memory does not suffice to draw", "close other programs") from error
+        raise OutOfMemory("the device has too little memory to draw", "close other programs") from error
     finally:
         pipeline.remove_all_hooks()
-        pipeline.vae = pipeline.text_encoder = pipeline.text_encoder_2 = None  # who holds the inpainter holds no more
+        pipeline.vae = pipeline.text_encoder = pipeline.text_encoder_2 = (
+            None  # a caller that keeps the inpainter keeps no weights
+        )
         release_memory(device)
-        unet.to(device)  # whole: a move that memory did not suffice for stopped half-way
+        unet.to(device)  # the whole UNet: a move that ran out of memory stopped half-way
         unet.train(training)
         if wrapped is not None:
             unet.forward = wrapped

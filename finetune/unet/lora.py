@@ -1,4 +1,4 @@
-"""Puts a LoRA on a UNet through PEFT: which modules, which scale, how many parameters. Knows nothing of data."""
+"""A LoRA on a UNet through PEFT: which modules, which scale, how many parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGETS = {"attention": ATTENTION, "attention+feedforward": ATTENTION + FEEDFORW
 
 @dataclass(frozen=True)
 class AdapterSize:
-    """What was added to the UNet."""
+    """Size of an adapter."""
 
     modules: int
     parameters: int
@@ -52,7 +52,13 @@ def add_lora(
     """Add a trainable LoRA named `packshot`; its weights are fp32 whatever the base's dtype.
 
     Args:
-        seed: Of the random half of the initialisation (A Kaiming-uniform, B zero: the adapter starts as identity).
+        unet: changed in place.
+        rank: of every LoRA matrix.
+        alpha: scale numerator.
+        rslora: whether the scale is alpha / sqrt(rank) instead of alpha / rank.
+        dora: whether magnitudes are learned too (arXiv 2402.09353).
+        targets: see `target_modules`.
+        seed: of the random half of the initialisation (A Kaiming-uniform, B zero: the adapter starts as identity).
 
     Returns:
         PEFT's configuration as plain values (what goes into the adapter file), and the adapter's size.
@@ -66,7 +72,7 @@ def add_lora(
 
     names = target_modules(unet, targets)
     if not names:
-        raise BaseModelError("the base has no attention layers a LoRA could adapt", "is it an SDXL model?")
+        raise BaseModelError("the base's UNet has no attention layers a LoRA could adapt", "use an SDXL base")
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -92,10 +98,10 @@ def lora_parameters(unet: UNet2DConditionModel) -> list[torch.nn.Parameter]:
 
 @contextmanager
 def adapter_off(unet: UNet2DConditionModel) -> Iterator[None]:
-    """The bare base for as long as it lasts, an error included; no gradients may be asked for meanwhile.
+    """Switch the adapter off inside the context; no gradients may be taken there.
 
-    diffusers' `disable_adapters` and `enable_adapters` switch the gradients of every weight off and on as well: on SDXL
-    0.3 to 0.7 s of each pass, in which a GPU has nothing to do (docs/log.md).
+    diffusers' `disable_adapters` and `enable_adapters` also switch the gradients of every weight off and on, which
+    on SDXL leaves a GPU idle for 0.3 to 0.7 s of each pass (docs/log.md). `_disable_adapters` is PEFT's (seen in 0.19).
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -119,7 +125,7 @@ def lora_state(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
 
 
 def load_lora_state(unet: UNet2DConditionModel, state: dict[str, torch.Tensor]) -> None:
-    """Put saved weights into an adapter of the same shape that is already there (resume, `adapter.init_from`)."""
+    """Load saved weights into an existing adapter of the same shape (resume, `adapter.init_from`)."""
     from peft import set_peft_model_state_dict
 
     result = set_peft_model_state_dict(unet, state, adapter_name=ADAPTER_NAME)

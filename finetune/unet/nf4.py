@@ -3,20 +3,19 @@
 NF4 with double quantisation (Dettmers et al., arXiv 2305.14314): blocks of 64 weights share a scale, blocks of 256
 scales share one of their own. Convolutions, norms, embeddings and the layers outside the transformers keep the run's
 dtype. diffusers' own loader of quantised models wants a GPU, so the layers are swapped here; that works on the CPU too.
-Called by training, and by the memory planner on tensors without data. It never writes a quantised base to disk: what
-is trained on one is used on the base as it is.
+A quantised base is never written to disk: an adapter trained on it is used on the unquantised base.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.basemodel.load import load_unet
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say
-from finetune.core.errors import BaseModelError
-from finetune.training.optimizers import import_bitsandbytes
+from finetune.core.errors import BaseModelError, ConfigError
 from finetune.unet.lora import target_modules
 
 if TYPE_CHECKING:
@@ -28,8 +27,33 @@ BLOCK, SCALES_BLOCK = 64, 256
 """Weights that share a scale, and scales that share one: bitsandbytes' own (and its kernels') sizes."""
 
 
+def import_bitsandbytes(part: str) -> Any:
+    """Import bitsandbytes' module `optim` or `nn`; its compiled library may not fit the machine.
+
+    Args:
+        part: `optim` or `nn`.
+
+    Raises:
+        ConfigError: it can't be imported on this machine.
+    """
+    cures = {"optim": "train.optimizer=adamw", "nn": "memory.quantize=none"}
+    try:
+        return importlib.import_module(f"bitsandbytes.{part}")
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"bitsandbytes does not load on this machine ({error})", f"use --set {cures[part]}"
+        ) from error
+
+
 def load_frozen_unet(base: ResolvedBase, kind: str, *, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
-    """The frozen UNet and the scheduler of a base; with kind `nf4` quantised, and its size said."""
+    """The frozen UNet and the scheduler of a base; with kind `nf4` quantised, and its size printed.
+
+    Args:
+        base: the base on disk.
+        kind: `none` or `nf4`.
+        dtype: of weights and computation.
+        device: where the UNet goes.
+    """
     if kind != KIND:
         return load_unet(base, dtype=dtype, device=device)
     unet, scheduler = load_unet(base, dtype=dtype, device="cpu")
@@ -37,7 +61,8 @@ def load_frozen_unet(base: ResolvedBase, kind: str, *, dtype: torch.dtype, devic
     layers = quantize_linears(unet, dtype=dtype, device=device)
     after = bytes_in_memory(unet)
     name = str(dtype).removeprefix("torch.")
-    say(f"  {layers} layers of the base in {kind}: UNet {after / 2**20:,.0f} MiB ({before / 2**20:,.0f} in {name})")
+    sizes = f"{after / 2**20:,.0f} MiB ({before / 2**20:,.0f} in {name})"
+    say(f"  quantised {layers} layers of the base to {kind}: the UNet takes {sizes}")
     return unet, scheduler
 
 
@@ -65,7 +90,7 @@ def quantize_linears(unet: Any, *, dtype: torch.dtype, device: str) -> int:
     parameters = import_bitsandbytes("nn").Params4bit
     names = layers_to_quantize(unet)
     if not names:
-        raise BaseModelError("the base has no transformer layers that could be quantised", "is it an SDXL model?")
+        raise BaseModelError("the base's UNet has no transformer layers to quantise", "use an SDXL base")
     for name in names:
         linear = unet.get_submodule(name)
         layer = _empty_layer(linear, dtype)
@@ -140,19 +165,6 @@ def quantized_layers(unet: Any) -> Iterator[Any]:
     for module in unet.modules():
         if getattr(module, "quant_state", None) is not None:
             yield module
-
-
-def fake_scales(unet: Any) -> None:
-    """Scales and tables without data on the CPU, for parameters that became such; inside a `FakeTensorMode`."""
-    import torch
-
-    for layer in quantized_layers(unet):
-        state = layer.quant_state
-        for part, names in ((state, ("absmax", "code", "offset")), (state.state2, ("absmax", "code"))):
-            for name in names:
-                value = getattr(part, name)
-                setattr(part, name, torch.empty(value.shape, dtype=value.dtype, device="cpu"))
-        layer.weight.quant_state = state
 
 
 def scales_of(unet: Any) -> Iterable[Tensor]:

@@ -1,7 +1,7 @@
 """The adapters kept during a run, `candidates/step-000150.safetensors`: weights alone, by PEFT key.
 
-Called after each validation with all records so far; those of lowest loss stay, and the newest. What drops out of the
-best never comes back in, so a resumed run ends with the same files as one never interrupted.
+After each validation those of lowest loss stay, and the newest. What drops out of the best never comes back, so a
+resumed run ends with the same files as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.core.storage.durable import atomic_write
-from finetune.validation.loss import Record, by_loss
+from finetune.runs.validation_records import Record, by_loss
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +24,10 @@ class Candidates:
     """The folder of a run's candidates."""
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Use a folder that need not be there.
+        """Use a folder, which need not exist yet.
 
         Args:
+            folder: where the files are.
             keep: adapters of lowest loss to keep, besides the newest.
         """
         self.folder, self.keep = folder, keep
@@ -44,6 +45,8 @@ class Candidates:
         """Write the adapter of a step, then remove those that are neither among the best nor the newest.
 
         Args:
+            step: optimizer steps done.
+            state: LoRA weights by PEFT key.
             records: of the run so far, this step's included.
         """
         from safetensors.torch import save_file

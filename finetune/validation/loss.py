@@ -1,74 +1,35 @@
 """The loss on held-out examples at fixed timesteps and noise: a curve whose points differ by the adapter alone.
 
-An observer of the loop. A step's training loss scatters with its timesteps; here every validation sees the same noise
+A step's training loss scatters with its timesteps; here every validation sees the same noise
 on the same examples at the same timesteps, pure functions of a seed and an index, without caption dropout. The loss is
 the objective's on product and ring (true noise, weights and min-SNR as in training), without the pull towards the base
-elsewhere, which is no likeness. The base's own value, adapter off, is the reference.
-
-The records are a file of the run, so early stopping needs no state of its own: it is a pure function of them.
+elsewhere, which says nothing about likeness. The base's own value, adapter off, is the reference.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from finetune.core.console import say
-from finetune.core.storage.durable import write_text
 from finetune.latents.batches import Batch
+from finetune.runs.validation_records import BASE, Record, by_loss, is_stale, read_records, write_records
 from finetune.training import objective
 from finetune.training.loop import Objective, StepReport, predict
+from finetune.training.trainee import Trainee
 from finetune.unet.lora import adapter_off
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from finetune.latents.cache import CachedExamples
-
-BASE = 0
-"""The step under which the base's own loss is recorded."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One validation."""
-
-    step: int
-    """Optimizer steps done; `BASE` for the base alone."""
-    loss: float
 
 
 class EndOfRun(Exception):
-    """The run has got all it will get: validation has not improved for as long as was asked."""
-
-
-def read_records(path: Path) -> list[Record]:
-    """The validations of a run, in order; none when there is no file."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [Record(entry["step"], entry["loss"]) for entry in map(json.loads, lines)]
-
-
-def by_loss(records: Sequence[Record]) -> list[Record]:
-    """Lowest loss first, the earlier step where they are equal; a loss that is no number comes last, the base never."""
-    of_steps = [record for record in records if record.step != BASE]
-    return sorted(of_steps, key=lambda r: (not math.isfinite(r.loss), r.loss, r.step))
-
-
-def stale(records: Sequence[Record], patience: int) -> bool:
-    """Whether the last `patience` validations brought no new lowest loss; never with a patience of 0."""
-    ranked = by_loss(records)
-    if not patience or not ranked:
-        return False
-    return sum(record.step > ranked[0].step for record in ranked) >= patience
+    """The validation loss has not improved for as long as `validation.patience` allows."""
 
 
 def spread_timesteps(count: int, total: int) -> list[int]:
@@ -83,40 +44,50 @@ def fixed_noise(shape: Sequence[int], seed: int, example: int, position: int) ->
     return torch.randn(tuple(shape), generator=generator)
 
 
+@dataclass(frozen=True)
+class ValidationPlan:
+    """When the validation loss is taken, and at which noise."""
+
+    every: int
+    """Optimizer steps between two validations; the last step is always validated."""
+    timesteps: int
+    """Timesteps per example, spread evenly over the schedule."""
+    seed: int
+    """Of the noise."""
+
+
 class Validator:
-    """Takes the loss every so many steps and after the last, and tells who wants to know."""
+    """Observer that takes the validation loss every so many steps and after the last one."""
 
     def __init__(
         self,
-        accelerator: Accelerator,
-        unet: Any,
-        examples: CachedExamples,
+        trainee: Trainee,
+        held_out: Callable[[], CachedExamples],
         settings: Objective,
+        plan: ValidationPlan,
         file: Path,
         *,
-        dtype: torch.dtype,
-        every: int,
-        timesteps: int,
-        seed: int,
-        batch: int,
         start: int,
         keep: Callable[[int, Sequence[Record]], object],
     ) -> None:
-        """Read what an earlier part of this run recorded, and take the base's own loss if that is not there.
+        """Read what an earlier part of this run recorded; without a record, take the base's own loss first.
 
         Args:
-            unet: without what accelerate wraps it in; its adapter may be switched off and on.
-            file: of the records, a JSON line each; those after `start` are dropped, a resumed run takes them again.
-            batch: forward passes computed at once.
-            keep: given the step and all records after each validation, on the main process.
+            trainee: the UNet in training; its adapter may be switched off and on.
+            held_out: gives the examples, with captions encoded as training encodes them now.
+            settings: of the loss.
+            plan: when and how the loss is taken.
+            file: of the records; those after `start` are dropped, a resumed run takes them again.
+            start: optimizer steps done before.
+            keep: called with the step and all records after each validation, on the main process.
         """
-        self.accelerator, self.unet, self.examples, self.settings = accelerator, unet, examples, settings
-        self.file, self.dtype, self.every, self.seed, self.batch, self.keep = file, dtype, every, seed, batch, keep
-        self.timesteps = spread_timesteps(timesteps, len(settings.alphas))
+        self.trainee, self.held_out, self.settings, self.plan = trainee, held_out, settings, plan
+        self.accelerator, self.file, self.keep = trainee.accelerator, file, keep
+        self.timesteps = spread_timesteps(plan.timesteps, len(settings.alphas))
         self.records = [record for record in read_records(file) if record.step <= start]
-        accelerator.wait_for_everyone()  # all have read before one writes
+        self.accelerator.wait_for_everyone()  # all have read before one writes
         if not self.records:
-            with adapter_off(self.unet):
+            with adapter_off(trainee.bare_unet):
                 self.records = [Record(BASE, self.loss())]
         self._write()
 
@@ -127,7 +98,7 @@ class Validator:
 
     def after_step(self, report: StepReport) -> None:
         """Validate when its time has come."""
-        if report.step % self.every and report.step != report.steps:
+        if report.step % self.plan.every and report.step != report.steps:
             return
         self.records.append(Record(report.step, self.loss()))
         ahead = by_loss(self.records)[0].step == report.step
@@ -144,27 +115,28 @@ class Validator:
 
     def loss(self) -> float:
         """Mean over examples and timesteps; several processes share them out and all get the same number."""
-        losses = torch.zeros(len(self.examples) * len(self.timesteps), device=self.accelerator.device)
-        mine = range(self.accelerator.process_index, len(self.examples), self.accelerator.num_processes)
-        training = self.unet.training
-        self.unet.eval()
+        examples, unet, batch = self.held_out(), self.trainee.bare_unet, self.trainee.memory.batch
+        losses = torch.zeros(len(examples) * len(self.timesteps), device=self.accelerator.device)
+        mine = range(self.accelerator.process_index, len(examples), self.accelerator.num_processes)
+        training = unet.training
+        unet.eval()
         with torch.no_grad():
             for example in mine:
-                for first in range(0, len(self.timesteps), self.batch):
-                    positions = list(range(len(self.timesteps)))[first : first + self.batch]
+                for first in range(0, len(self.timesteps), batch):
+                    positions = list(range(len(self.timesteps)))[first : first + batch]
                     begin = example * len(self.timesteps) + first
-                    losses[begin : begin + len(positions)] = self._losses(example, positions)
-        self.unet.train(training)
+                    losses[begin : begin + len(positions)] = self._losses(examples, example, positions)
+        unet.train(training)
         total = self.accelerator.reduce(losses, reduction="sum") if self.accelerator.num_processes > 1 else losses
         return float(total.double().mean())
 
-    def _losses(self, example: int, positions: list[int]) -> torch.Tensor:
+    def _losses(self, examples: CachedExamples, example: int, positions: list[int]) -> torch.Tensor:
         """(len(positions),) losses of one example at some of the timesteps."""
-        batch = self._batch(example, positions)
+        batch = self._batch(examples, example, positions)
         s = self.settings
         noisy = objective.add_noise(batch.latents, batch.noise, s.alphas, batch.timesteps)
         true = objective.target(batch.latents, batch.noise, s.alphas, batch.timesteps, s.prediction_type)
-        prediction = predict(self.unet, batch, noisy, self.dtype)
+        prediction = predict(self.trainee.bare_unet, batch, noisy, self.trainee.dtype)
         weights = objective.snr_weights(s.alphas, batch.timesteps, s.snr_gamma, s.prediction_type)
         each = [slice(n, n + 1) for n in range(len(positions))]
         return torch.stack(
@@ -180,14 +152,14 @@ class Validator:
             ]
         )
 
-    def _batch(self, example: int, positions: list[int]) -> Batch:
-        """One example as often as it has timesteps here, with its own caption."""
-        e, count, device = self.examples, len(positions), self.accelerator.device
+    def _batch(self, e: CachedExamples, example: int, positions: list[int]) -> Batch:
+        """One example with its own caption, once for each of the timesteps."""
+        count, device = len(positions), self.accelerator.device
 
         def repeated(entry: torch.Tensor) -> torch.Tensor:
             return entry[None].to(device).expand(count, *entry.shape)
 
-        noise = [fixed_noise(e.latents[example].shape, self.seed, example, position) for position in positions]
+        noise = [fixed_noise(e.latents[example].shape, self.plan.seed, example, position) for position in positions]
         text = e.text[example]
         return Batch(
             latents=repeated(e.latents[example]),
@@ -204,29 +176,31 @@ class Validator:
 
     def _write(self) -> None:
         if self.accelerator.is_main_process:
-            lines = [json.dumps({"step": r.step, "loss": r.loss}) + "\n" for r in self.records]
-            write_text(self.file, "".join(lines), "the validation record")
+            write_records(self.file, self.records)
 
 
 class EarlyStop:
-    """Ends the run when validation is stale. Comes last of the observers: all else of the step is done by then."""
+    """Observer that ends the run when the validation loss no longer improves.
+
+    It comes last of the observers, so that everything else of the step is done by then.
+    """
 
     def __init__(self, validator: Validator, patience: int) -> None:
         self.validator, self.patience = validator, patience
 
     def after_step(self, report: StepReport) -> None:
-        """Look at the records after a validation.
+        """Check the records after a validation.
 
         Raises:
-            EndOfRun: as many validations as asked brought no lower loss.
+            EndOfRun: the last `patience` validations brought no lower loss.
         """
         self.check(report.step)
 
     def check(self, step: int) -> None:
-        """The same for a run that goes on from a checkpoint.
+        """Check the records of a run that resumes at a step.
 
         Raises:
             EndOfRun: see `after_step`.
         """
-        if self.validator.records[-1].step == step and stale(self.validator.records, self.patience):
+        if self.validator.records[-1].step == step and is_stale(self.validator.records, self.patience):
             raise EndOfRun

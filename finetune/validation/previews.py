@@ -1,30 +1,29 @@
-"""Pictures drawn during training with the live UNet, through the inpainting pipeline as the adapter will be used.
+"""Previews: pictures drawn during training with the live UNet, through the pipeline that will use the adapter.
 
-Of a product two for each scene: `place`, the packshot standing in the frame with its surroundings painted, and
-`insert`, the product drawn by the adapter into a box of an empty scene. A brand or category has no one packshot: there
-it is the whole frame. Scenes and seeds are fixed, so that from one preview to the next the adapter alone differs.
-Called by the train recipe.
+A product gets two per scene: `place`, the packshot with its surroundings painted, and `insert`, the product drawn by
+the adapter into a box of an empty scene. A brand or category has no single packshot: its previews are whole pictures
+from the prompt. Scenes and seeds are fixed, so that only the adapter differs from one preview to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from finetune.core.adapters.token_embeddings import Tokens
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.compositing import placement as compose
-from finetune.core.compositing.glass import composite_glass
+from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.console import warn
 from finetune.core.device import own_random_state
 from finetune.core.errors import OutOfMemory
 from finetune.core.painting.inpainter import Inpainter, Sampling
-from finetune.core.painting.prompts import PromptSection, resolve_prompt
+from finetune.core.painting.pictures import InsertBox, empty_scene, insert_picture, preserve_picture, whole_picture
+from finetune.core.painting.prompts import PromptSection
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.prepared import PreparedSet
 from finetune.unet.live_pipeline import live_inpainter
@@ -32,27 +31,39 @@ from finetune.unet.live_pipeline import live_inpainter
 if TYPE_CHECKING:
     import torch
 
-GROUND, BOX_MARGIN = 0.8, 0.08
-"""Ground line and margin of the box, shares of the frame: the defaults of `packshot place`."""
-
 
 @dataclass(frozen=True)
-class Packshot:
-    """The cutout the previews show, with its glass layer if it has one."""
+class PreviewProduct:
+    """What previews show."""
 
-    cutout: Image.Image
+    token: str
+    """The trigger word."""
+    class_noun: str
+    cutout: Image.Image | None
+    """The first photo's cutout, RGBA, which `place` uses too; None for a brand or category."""
     glass: Image.Image | None
+    """Its glass layer, RGBA of the cutout's size; None for an opaque product."""
 
 
-def packshot_of(prepared: PreparedSet) -> Packshot | None:
-    """The first photo's cutout, as `place` takes it; None for a set that is no single product."""
+def preview_product(prepared: PreparedSet) -> PreviewProduct:
+    """Read what previews of a prepared set show."""
     if prepared.kind != "sku" or not prepared.photos:
-        return None
-    glass = prepared.glass_path(prepared.photos[0])
-    return Packshot(
-        open_picture(prepared.cutout_path(prepared.photos[0]), min_side=8).convert("RGBA"),
-        open_picture(glass, min_side=8).convert("RGBA") if glass else None,
-    )
+        return PreviewProduct(prepared.token, prepared.class_noun, None, None)
+    first = prepared.photos[0]
+    cutout = open_picture(prepared.cutout_path(first), min_side=8).convert("RGBA")
+    path = prepared.glass_path(first)
+    glass = open_picture(path, min_side=8).convert("RGBA") if path else None
+    return PreviewProduct(prepared.token, prepared.class_noun, cutout, glass)
+
+
+@contextmanager
+def preview_inpainter(
+    base: ResolvedBase, unet: Any, dtype: torch.dtype, tokens: Callable[[Any], Tokens] | None = None
+) -> Iterator[Inpainter]:
+    """The inpainter around the UNet in training; training's random state is not touched. See `live_inpainter`."""
+    device = str(unet.device)
+    with live_inpainter(base, unet, dtype, tokens) as inpainter, own_random_state(device):
+        yield inpainter
 
 
 class Previewer:
@@ -60,37 +71,35 @@ class Previewer:
 
     def __init__(
         self,
-        base: ResolvedBase,
-        unet: Any,
+        open_inpainter: Callable[[], AbstractContextManager[Inpainter]],
         folder: Path,
+        product: PreviewProduct,
         *,
-        packshot: Packshot | None,
-        token: str,
-        class_noun: str,
         scenes: Sequence[str],
         steps: int,
         seed: int,
-        dtype: torch.dtype,
         log: Callable[[dict[str, Image.Image], int], object],
-        tokens: Callable[[Any], Tokens] | None = None,
     ) -> None:
         """Set the conditions; nothing is loaded before the first picture.
 
         Args:
-            scenes: where the product stands, in the words one would give `place --prompt`.
-            log: given the pictures by name, and the step.
-            tokens: puts the tokens that are being trained into a pipeline.
+            open_inpainter: Opens the inpainter for the pictures of one step; see `preview_inpainter`.
+            folder: Where the pictures are written.
+            product: What they show.
+            scenes: Where the product stands, as one would say it to `place --prompt`.
+            steps: Sampler steps.
+            seed: Seed of every picture.
+            log: Receives the pictures by name, and the step.
         """
-        self.tokens = tokens
-        self.base, self.unet, self.folder, self.packshot, self.log = base, unet, folder, packshot, log
-        self.scenes, self.sampling, self.seed, self.dtype = scenes, Sampling(steps=steps), seed, dtype
-        self.words = {"token": token, "class_noun": class_noun}
+        self.open_inpainter, self.folder, self.product, self.log = open_inpainter, folder, product, log
+        self.scenes, self.sampling, self.seed = scenes, Sampling(steps=steps), seed
         self.empty: dict[str, Image.Image] = {}
+        """Empty scenes by name; the base alone paints them, so once per process suffices."""
         self.off = False
-        """Whether memory did not suffice; then no more are drawn."""
+        """Whether memory was too small once; then no more are drawn."""
 
     def draw(self, step: int) -> None:
-        """Write previews/<step>-<scene>-<kind>.png; without the memory for it say so, and draw no more."""
+        """Write previews/<step>-<scene>-<kind>.png. If memory is too small, warn and draw no more."""
         if self.off:
             return
         try:
@@ -105,46 +114,23 @@ class Previewer:
         """The pictures by name; the VAE and text encoders are in memory only meanwhile."""
         self.folder.mkdir(parents=True, exist_ok=True)
         drawn: dict[str, Image.Image] = {}
-        device = str(self.unet.device)
-        with live_inpainter(self.base, self.unet, self.dtype, self.tokens) as painter, own_random_state(device):
+        with self.open_inpainter() as inpainter:
             for number, scene in enumerate(self.scenes):
-                for kind, picture in self._pictures(painter, scene).items():
+                for kind, picture in self._pictures(inpainter, scene).items():
                     drawn[f"{number}-{kind}"] = picture
                     write_png(picture, self.folder / f"{step:06d}-{number}-{kind}.png", {"scene": scene})
         return drawn
 
-    def _pictures(self, painter: Inpainter, scene: str) -> dict[str, Image.Image]:
-        templates = PromptSection()
-        place = resolve_prompt(templates.place, prompt=scene, **self.words)
-        if self.packshot is None:
-            return {"frame": self._paint(painter, self._blank(), place)}
-        size = self.base.size
-        shot = self.packshot
-        box = compose.placement_box(
-            shot.cutout.size, size, anchor=0.5, scale=compose.default_scale(shot.cutout.size), ground=GROUND
-        )
-        placed = compose.put_on_canvas(shot.cutout, box, size, shot.glass)
-        around = compose.around_product(placed, size, grow=compose.default_grow(size), rng=self._rng())
-        painted = np.asarray(self._paint(painter, around, place))
-        whole = Image.fromarray(composite_glass(placed.rgb, placed.matte, painted, placed.glass))
-        into = compose.box_around(self._empty_scene(painter, scene), box, size, margin=BOX_MARGIN)
-        insert = resolve_prompt(templates.insert, prompt=scene, **self.words)
-        return {"place": whole, "insert": self._paint(painter, into, insert)}
-
-    def _empty_scene(self, painter: Inpainter, scene: str) -> Image.Image:
-        """The scene as the base alone paints it; once a process."""
+    def _pictures(self, inpainter: Inpainter, scene: str) -> dict[str, Image.Image]:
+        product, sampling, seed = self.product, self.sampling, self.seed
+        prompts = PromptSection().resolve(token=product.token, class_noun=product.class_noun, prompt=scene)
+        if product.cutout is None:
+            return {"frame": whole_picture(inpainter, prompts["place"], sampling=sampling, seed=seed)}
+        box = placement_box(product.cutout.size, inpainter.size)
+        placed = put_on_canvas(product.cutout, box, inpainter.size, product.glass)
+        preserved = preserve_picture(inpainter, placed, prompts["place"], sampling=sampling, seed=seed)
         if scene not in self.empty:
-            prompt = resolve_prompt(PromptSection().scene, prompt=scene, **self.words)
-            painter.set_adapter_scale(0.0)
-            self.empty[scene] = self._paint(painter, self._blank(), prompt)
-            painter.set_adapter_scale(1.0)
-        return self.empty[scene]
-
-    def _blank(self) -> compose.PaintJob:
-        return compose.whole_frame(self.base.size, self._rng())
-
-    def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([self.seed, 0])
-
-    def _paint(self, painter: Inpainter, job: compose.PaintJob, prompt: str) -> Image.Image:
-        return painter.paint(job.picture, job.mask, prompt, sampling=self.sampling, seed=self.seed)
+            self.empty[scene] = empty_scene(inpainter, prompts["scene"], sampling=sampling, seed=seed)
+        where = InsertBox(box, inpainter.size)
+        inserted = insert_picture(inpainter, self.empty[scene], where, prompts["insert"], sampling=sampling, seed=seed)
+        return {"place": preserved.picture, "insert": inserted.picture}

@@ -1,4 +1,4 @@
-"""The command `evaluate`: options to plain values, the report to stdout. No torch before it runs."""
+"""The command `evaluate`. Importing it imports no torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from finetune.core.products.catalog import Workspace
 
 @click.command()
 @click.argument("sku")
-@click.option("--adapter", metavar="VERSION|PATH", help="Adapter version or folder.  [default: published, else newest]")
+@click.option(
+    "--adapter", metavar="VERSION|PATH", help="Adapter version, folder or file.  [default: published, else newest]"
+)
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
-@click.option("--gate", "gate_file", metavar="FILE", help="Pictures and bars.  [default: configs/gate.yaml]")
+@click.option("--gate", "gate_file", metavar="FILE", help="Scenes and bars.  [default: configs/gate.yaml]")
 @click.option(
     "--set",
     "overrides",
@@ -41,12 +43,12 @@ def evaluate(
     as_json: bool,
     workspace: Path,
 ) -> None:
-    """Judge SKU's adapter where it does the drawing, against the packshots, the base alone and the siblings.
+    """Measure how well SKU's adapter draws the product, compared with the packshots, the base alone and the siblings.
 
-    Prints the path of the report. Exit code 3 when the gate is not met.
+    Prints the path of the report. The exit code is 3 if the gate is not met.
 
     \b
-    Example:
+    Examples:
       packshot evaluate perfume01
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
@@ -71,5 +73,5 @@ def evaluate(
         say(f"  {score.name:<16} {gate.format_value(score):>16}  {bar:<10} {score.verdict}")
     say(f"{sku} adapter {report['version']}: {report['verdict']}")
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else path)
-    closed = gate.failing(scores, config.rules)
-    gate.check_met(sku, report["version"], closed, hint=f"look at {path.with_name(SHEET)}")
+    failed = gate.failing(scores, config.rules)
+    gate.check_met(sku, report["version"], failed, hint=f"look at {path.with_name(SHEET)}")

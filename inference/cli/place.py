@@ -1,4 +1,4 @@
-"""The commands `place` and `verify`: options to plain values, results to stdout. No torch before a command runs."""
+"""The commands `place` and `verify`. Importing them imports no torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from finetune.core.commands import common_options, config_options
-from finetune.core.config import apply_overrides, find_config, read_yaml, validate
+from finetune.core.config import apply_overrides, find_config, validate
 from finetune.core.console import say, warn
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.products.catalog import Workspace
+from finetune.core.yaml_files import read_yaml
 from inference.settings import PlaceConfig
 
 FLAGS = {
@@ -29,14 +30,19 @@ FLAGS = {
     "ground": "placement.ground",
     "shadow": "shadow.strength",
 }
-"""Option -> key of the configuration; a flag beats `--set`, which beats the YAML file."""
+"""Option -> setting. A flag overrides `--set`, which overrides the YAML file."""
 
 
 def place_config(config_name: str | None, overrides: tuple[str, ...], flags: dict[str, Any]) -> PlaceConfig:
     """The resolved settings of a placing.
 
+    Args:
+        config_name: Name or path of a scene preset.
+        overrides: `key=value` settings.
+        flags: Values by option, None where the option was not given.
+
     Raises:
-        ConfigError: every problem at once.
+        ConfigError: Naming every problem at once.
     """
     path = find_config(config_name, "scenes") if config_name else None
     data = apply_overrides(read_yaml(path) if path else {}, overrides)
@@ -47,7 +53,7 @@ def place_config(config_name: str | None, overrides: tuple[str, ...], flags: dic
 
 
 def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    """`data` with one flag's value in place. A section that is no mapping is left for the validation to name."""
+    """`data` with one flag's value. A section that is not a mapping is left for the validation to report."""
     section, _, key = dotted.rpartition(".")
     if not section:
         return data | {key: value}
@@ -57,26 +63,30 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 
 @click.command()
 @click.argument("sku")
-@click.option("--prompt", required=True, metavar="TEXT", help='Where it stands: "on a white marble vanity".')
-@click.option("--mode", type=click.Choice(["preserve", "insert"]), help="Keep the product's pixels, or draw it.")
+@click.option("--prompt", required=True, metavar="TEXT", help='Where the product stands: "on a white marble vanity".')
+@click.option(
+    "--mode",
+    type=click.Choice(["preserve", "insert"]),
+    help="Keep the product's pixels (default), or have the adapter draw it.",
+)
 @click.option("--photo", metavar="STEM", help="Photo whose cutout is placed.  [default: the set's first]")
 @click.option(
     "--adapter",
     metavar="VERSION|FILE",
-    help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published]",
+    help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
-@click.option("--scale-adapter", type=float, help="Weight of the adapter.  [default: 1]")
-@click.option("--candidates", type=int, help="Pictures made, with seeds SEED, SEED + 1, ...  [default: 1]")
+@click.option("--scale-adapter", type=float, help="Strength of the adapter.  [default: 1]")
+@click.option("--candidates", type=int, help="Number of pictures, with seeds SEED, SEED + 1, ...  [default: 1]")
 @click.option("--seed", type=int, help="Seed of the first picture.  [default: 0]")
 @click.option("--size", type=int, help="Side of the pictures in pixels.  [default: 1024]")
-@click.option("--scale", type=float, help="Height of the product, share of the frame.  [default: 0.55]")
-@click.option("--anchor", type=float, help="Centre of the product across the frame, 0 to 1.  [default: 0.5]")
-@click.option("--ground", type=float, help="Foot of the product down the frame, 0 to 1.  [default: 0.8]")
+@click.option("--scale", type=float, help="Height of the product as a share of the frame.  [default: 0.55]")
+@click.option("--anchor", type=float, help="Centre of the product from left (0) to right (1).  [default: 0.5]")
+@click.option("--ground", type=float, help="Foot of the product from top (0) to bottom (1).  [default: 0.8]")
 @click.option("--shadow", type=float, help="Strength of the contact shadow, 0 to 1.  [default: 0.8]")
 @click.option("--steps", type=int, help="Sampler steps.  [default: 20]")
-@click.option("--guidance", type=float, help="How closely the prompt is followed.  [default: 5]")
-@click.option("--negative", metavar="TEXT", help="What the picture should not show.")
+@click.option("--guidance", type=float, help="Classifier-free guidance scale.  [default: 5]")
+@click.option("--negative", metavar="TEXT", help="Negative prompt: what the picture should not show.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON instead of the pictures' paths.")
 @config_options
@@ -94,19 +104,19 @@ def place(
     workspace: Path,
     **flags: Any,
 ) -> None:
-    """Place SKU into new scenes: the surroundings are painted, the product is the packshot's own pixels.
+    """Place SKU into new scenes: the surroundings are painted, the product keeps the packshot's own pixels.
 
-    Prints the pictures' paths. What is made already is not made again.
+    Prints the paths of the pictures. Pictures that exist already are not generated twice.
     """
     config = place_config(config_name, overrides, flags)
     from inference import place as recipe
     from inference.manifest import read_manifest
-    from inference.request import plan_placing
+    from inference.request import resolve_request
 
-    plan = plan_placing(Workspace(workspace), sku, prompt, config=config, photo=photo, adapter=adapter, base=base)
-    run = recipe.place(plan, device=device)
+    request = resolve_request(Workspace(workspace), sku, prompt, config=config, photo=photo, adapter=adapter, base=base)
+    run = recipe.place(request, device=device)
     if run.made:
-        say(f"look at {run.folder / 'index.html'}")
+        say(f"open {run.folder / 'index.html'} to see the pictures")
     if as_json:
         entries = [{"path": str(p), "manifest": read_manifest(p)} for p in run.pictures]
         click.echo(json.dumps({"folder": str(run.folder), "made": run.made, "pictures": entries}, indent=1))
@@ -120,9 +130,9 @@ def place(
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @common_options
 def verify(pictures: tuple[Path, ...], as_json: bool, workspace: Path) -> None:
-    """Does PICTURE still hold what its manifest says: the product's core, every pixel, the file.
+    """Check PICTURE against its manifest: the product's core, every pixel, the file.
 
-    Exit code 1 when one does not.
+    The exit code is 1 if a picture does not match.
     """
     from inference.manifest import check_picture
 
@@ -136,7 +146,7 @@ def verify(pictures: tuple[Path, ...], as_json: bool, workspace: Path) -> None:
             findings.append({"picture": str(picture), "ok": False, "problem": error.message})
             continue
         if not found.same_file:
-            warn(f"{picture.name} was saved again; its pixels are the same")
+            warn(f"{picture.name} was saved again by another program; its pixels are unchanged")
         findings.append({"picture": str(picture), "ok": True, "core": found.core, "same_file": found.same_file})
     if as_json:
         click.echo(json.dumps(findings, indent=1))
@@ -144,12 +154,10 @@ def verify(pictures: tuple[Path, ...], as_json: bool, workspace: Path) -> None:
         for finding in findings:
             if finding["ok"]:
                 core = "core intact" if finding["core"] == "intact" else "no photographed core (insert mode)"
-                click.echo(f"{finding['picture']}: {core}, pixels as placed")
+                click.echo(f"{finding['picture']}: {core}, pixels unchanged")
     if len(failures) == 1:
         raise failures[0]
     if failures:
         for failure in failures:
             say(f"  {failure.message}")
-        raise RunError(
-            f"{len(failures)} of {len(pictures)} pictures do not hold what their manifests say", failures[0].hint
-        )
+        raise RunError(f"{len(failures)} of {len(pictures)} pictures do not match their manifests", failures[0].hint)

@@ -15,9 +15,10 @@ from benchmarks.settings import init_from
 from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
 from finetune.core.basemodel.load import load_unet
 from finetune.core.basemodel.resolve import resolve_base
-from finetune.core.config import read_yaml, validate
+from finetune.core.config import validate
 from finetune.core.errors import ConfigError
 from finetune.core.products.catalog import Workspace
+from finetune.core.yaml_files import read_yaml
 from finetune.prepare import prepare_set
 from finetune.training import objective
 from finetune.unet import lora

@@ -172,12 +172,40 @@ def test_lines_have_the_fields_of_training(tmp_path: Path) -> None:
     assert json.loads(json.dumps(line)) == line
 
 
+def test_pictures_are_small_and_masks_exact(tmp_path: Path) -> None:
+    make_world(tmp_path, range(4))
+    assert {path.suffix for path in (tmp_path / "frames").iterdir()} == {".avif"}
+    product = next(index for index in range(4) if PLANS[index].design is not None)
+    line = next(line for line in records.read_lines(tmp_path) if line["index"] == product)
+    made = photographed(PLANS[product])
+    with Image.open(tmp_path / line["mask"]) as mask:
+        assert np.array_equal(np.asarray(mask.convert("L")), made.mask)
+    with Image.open(tmp_path / line["file_name"]) as picture:
+        assert picture.format == "AVIF"
+        assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - made.picture).mean() < 3
+
+
+def test_frames_of_older_folders_stay_readable(tmp_path: Path) -> None:
+    make_world(tmp_path, range(3))
+    path = tmp_path / "metadata.jsonl"
+    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    for key, suffix in (("file_name", ".jpg"), ("mask", ".png")):
+        old = tmp_path / lines[1][key]
+        lines[1][key] = str(Path(lines[1][key]).with_suffix(suffix))
+        with Image.open(old) as stored:
+            stored.convert("RGB").save(tmp_path / lines[1][key])
+        old.unlink()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert records.finished(tmp_path) == {0, 1, 2}
+    assert len(load_world(tmp_path, held_out=False, size=16)) == 3
+
+
 def test_finished_frames_are_whole_and_the_file_is_mended(tmp_path: Path) -> None:
     assert records.finished(tmp_path) == set()
     make_world(tmp_path, range(5))
     path = tmp_path / "metadata.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
-    (tmp_path / "masks/000003.png").unlink()
+    (tmp_path / "masks/000003.webp").unlink()
     path.write_text("\n".join([*lines, lines[0], lines[4][:40]]), encoding="utf-8")
     assert [line["index"] for line in records.read_lines(tmp_path)] == [0, 1, 2, 4]
     assert records.finished(tmp_path) == {0, 1, 2, 4}
@@ -205,7 +233,7 @@ def test_a_second_start_renders_what_is_missing(
     assert options.run(options) == 1
     assert rendered == [(index, 256, 9) for index in (10, 11, 12, 13)]
     assert "frame 12 left out: black frame" in capsys.readouterr().err
-    (tmp_path / "frames/000011.jpg").unlink()
+    (tmp_path / "frames/000011.avif").unlink()
     rendered.clear()
     options.run(options)
     assert [index for index, _, _ in rendered] == [11, 12]

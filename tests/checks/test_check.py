@@ -18,11 +18,12 @@ from drawn_products import draw_bottle, write_set
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-import finetune.check as recipe
 from finetune.check import check_set
+from finetune.checks import examination
+from finetune.checks.label_findings import LabelledCutout, label_findings
 from finetune.core.commands import main
 from finetune.core.errors import ConfigError
-from finetune.core.label_ocr import Labelled, is_read, label_findings
+from finetune.core.label_ocr import is_read
 from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
@@ -72,12 +73,12 @@ def doubled(photos: dict[str, Image.Image]) -> None:
     ("spoil", "check", "photo", "said"),
     [
         (blurred, "blur", "view1.png", r"edges are [23]\.\d px soft"),
-        (moved, "blur", "view1.png", r"smeared in one direction: edges facing it are \d\.\d px soft, the others 0"),
+        (moved, "blur", "view1.png", r"motion blur: edges across the motion are \d\.\d px soft, the others 0"),
         (dark, "exposure", "view1.png", "dark"),
         (small, "resolution", "view1.png", "under the training size 256"),
         (far_off, "share", "view1.png", r"covers only 1\.\d% of the picture"),
         (cut, "cut off", "view1.png", "touches the picture's border"),
-        (doubled, "several products", "view1.png", "2 things of similar size"),
+        (doubled, "several products", "view1.png", "shows 2 things of similar size"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )
@@ -129,7 +130,7 @@ def test_a_trimmed_transparent_cutout_is_not_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_label_is_never_passed_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "open_reader", lambda: None)
+    monkeypatch.setattr(examination, "open_reader", lambda: None)
     found = [f for f in inspected(tmp_path, views(1), label_text=["NOIRE"]).findings if f.check == "label"]
     assert [(f.severity, f.cure) for f in found] == [("note", "pip install 'packshot[ocr]'")]
 
@@ -142,11 +143,11 @@ def test_words_read_are_compared_with_label_text(tmp_path: Path, monkeypatch: py
         asked.append(picture)
         return next(pages)
 
-    monkeypatch.setattr(recipe, "open_reader", lambda: read)
+    monkeypatch.setattr(examination, "open_reader", lambda: read)
     report = inspected(tmp_path, views(2), label_text=["NOIRE", "Eau de Parfum", "50 ml"])
     found = [f for f in report.findings if f.check == "label"]
     assert [f.severity for f in found] == ["warning"]
-    assert found[0].what.startswith("'50 ml' cannot be read on any photo; read was 'NOlRE'")
+    assert found[0].what.startswith("'50 ml' cannot be read on any photo; the reader found 'NOlRE'")
     assert [picture.mode for picture in asked] == ["RGB", "RGB"]
 
 
@@ -157,16 +158,17 @@ def test_reading_stops_when_everything_was_read() -> None:
         calls.append(1)
         return ["NOIRE"]
 
-    cutouts = [Labelled(key, lambda: Image.new("RGBA", (40, 40))) for key in ("a", "b")]
-    known: dict[str, list[str]] = {}
-    assert label_findings(["noire"], cutouts, read, known) == []
-    assert len(calls) == 1
-    assert label_findings(["noire"], cutouts, read, known) == []
+    cutouts = [LabelledCutout(key, lambda: Image.new("RGBA", (40, 40))) for key in ("a", "b")]
+    found, first = label_findings(["noire"], cutouts, read, {})
+    assert (found, len(calls)) == ([], 1)
+    found, again = label_findings(["noire"], cutouts, read, first)
+    assert (found, again) == ([], first)
     assert len(calls) == 1, "what was read on a cutout is remembered"
-    found = label_findings(["50 ml"], cutouts, read, known)
-    assert found == label_findings(["50 ml"], cutouts, read, {})
+    found, both = label_findings(["50 ml"], cutouts, read, first)
+    assert (len(calls), len(first), len(both)) == (2, 1, 2), "the answers handed in stay as they were"
+    assert (found, both) == label_findings(["50 ml"], cutouts, read, {})
     assert len(calls) == 4
-    assert label_findings([], cutouts, None, known) == []
+    assert label_findings([], cutouts, None, both) == ([], {})
 
 
 @pytest.mark.parametrize(

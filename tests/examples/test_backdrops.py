@@ -10,7 +10,7 @@ from PIL import Image
 
 from finetune.core.errors import ImageError
 from finetune.examples import backdrops
-from finetune.examples.captions import COLOURS, brand_caption, caption, colour_name, described
+from finetune.examples.captions import COLOURS, brand_caption, caption, colour_name, own_caption
 from finetune.examples.textures import TEXTURES
 
 MAKERS = [backdrops.plain, backdrops.gradient, backdrops.surface, backdrops.bokeh]
@@ -107,8 +107,10 @@ def test_captions_name_token_noun_and_ground() -> None:
 
 
 def test_a_users_own_words_keep_or_get_the_token() -> None:
-    assert described("tk1", "mug", "a photo of {token} {class_noun}\n by a window") == "a photo of tk1 mug by a window"
-    assert described("tk1", "mug", "steam rising") == "a photo of tk1 mug, steam rising"
+    assert (
+        own_caption("tk1", "mug", "a photo of {token} {class_noun}\n by a window") == "a photo of tk1 mug by a window"
+    )
+    assert own_caption("tk1", "mug", "steam rising") == "a photo of tk1 mug, steam rising"
     assert brand_caption("noire", "a dark stage") == "a photo in noire style, a dark stage"
 
 

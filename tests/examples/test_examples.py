@@ -12,8 +12,16 @@ from PIL import Image, ImageDraw
 
 from finetune.core.pictures.contact_sheet import checkerboard, contact_sheet
 from finetune.core.pictures.masks import bounding_box
-from finetune.examples.buckets import frames, nearest
-from finetune.examples.composite import Example, Plan, inpainting_mask, letterboxed, make_example, plan_variants, shrunk
+from finetune.examples.buckets import bucket_sizes, nearest
+from finetune.examples.composite import (
+    Example,
+    Variant,
+    inpainting_mask,
+    letterboxed,
+    make_example,
+    plan_variants,
+    shrunk,
+)
 from finetune.matting.matte import Cutout, cut_out
 
 SHARES = {"background": 0.4, "product": 0.25, "box": 0.25, "full": 0.1}
@@ -38,11 +46,15 @@ def cutout(photo: Image.Image) -> Cutout:
     return cut_out(photo)
 
 
-def make(photo: Image.Image, cutout: Cutout, plan: Plan, **options: object) -> Example:
-    return make_example(photo, cutout, plan, **{"frames": [(SIZE, SIZE)]} | options)  # type: ignore[arg-type]
+def make(photo: Image.Image, cutout: Cutout, variant: Variant, **options: object) -> Example:
+    return make_example(photo, cutout, variant, **{"buckets": [(SIZE, SIZE)]} | options)  # type: ignore[arg-type]
 
 
-def plans(stem: str, variants: int = 24, keep: float = 0.15) -> tuple[Plan, ...]:
+def original_size(example: Example) -> tuple[int, int]:
+    return example.facts.original_width, example.facts.original_height
+
+
+def variants_of(stem: str, variants: int = 24, keep: float = 0.15) -> tuple[Variant, ...]:
     return plan_variants(stem, seed=0, variants=variants, keep_original=keep, mask_shares=SHARES)
 
 
@@ -50,38 +62,40 @@ def plans(stem: str, variants: int = 24, keep: float = 0.15) -> tuple[Plan, ...]
 @given(variants=st.integers(1, 60), stem=st.text(min_size=1, max_size=8), keep=st.floats(0, 1))
 def test_every_photo_has_its_shares_up_to_rounding(variants: int, stem: str, keep: float) -> None:
     planned = plan_variants(stem, seed=3, variants=variants, keep_original=keep, mask_shares=SHARES)
-    counts = Counter(plan.mask_kind for plan in planned)
+    counts = Counter(variant.mask_kind for variant in planned)
     for kind, share in SHARES.items():
         assert abs(counts[kind] - share * variants) <= 1 + 1e-9
-    assert abs(sum(plan.original for plan in planned) - keep * variants) <= 1 + 1e-9
-    assert [plan.variant for plan in planned] == list(range(variants))
-    assert len({plan.seed for plan in planned}) == variants
+    assert abs(sum(variant.original for variant in planned) - keep * variants) <= 1 + 1e-9
+    assert [variant.variant for variant in planned] == list(range(variants))
+    assert len({variant.seed for variant in planned}) == variants
 
 
 def test_shares_hold_over_many_small_photos() -> None:
-    kinds = Counter(plan.mask_kind for number in range(200) for plan in plans(f"photo-{number}", variants=3))
+    kinds = Counter(
+        variant.mask_kind for number in range(200) for variant in variants_of(f"photo-{number}", variants=3)
+    )
     for kind, share in SHARES.items():
         assert kinds[kind] / 600 == pytest.approx(share, abs=0.05)
 
 
-def test_plans_depend_on_seed_and_photo_alone() -> None:
-    assert plans("a") == plans("a")
-    assert plans("a") != plans("b")
-    assert plans("a") != plan_variants("a", seed=1, variants=24, keep_original=0.15, mask_shares=SHARES)
+def test_variants_depend_on_seed_and_photo_alone() -> None:
+    assert variants_of("a") == variants_of("a")
+    assert variants_of("a") != variants_of("b")
+    assert variants_of("a") != plan_variants("a", seed=1, variants=24, keep_original=0.15, mask_shares=SHARES)
 
 
 def test_an_example_is_the_same_every_time(photo: Image.Image, cutout: Cutout) -> None:
-    plan = Plan(0, False, "box", 11)
-    first, second = make(photo, cutout, plan), make(photo, cutout, plan)
+    variant = Variant(0, False, "box", 11)
+    first, second = make(photo, cutout, variant), make(photo, cutout, variant)
     assert first.image.tobytes() == second.image.tobytes()
     assert np.array_equal(first.matte, second.matte)
-    assert (first.words, first.light) == (second.words, second.light)
-    assert make(photo, cutout, Plan(0, False, "box", 12)).image.tobytes() != first.image.tobytes()
+    assert first.facts == second.facts
+    assert make(photo, cutout, Variant(0, False, "box", 12)).image.tobytes() != first.image.tobytes()
 
 
 def test_the_product_is_whole_and_within_its_scale(photo: Image.Image, cutout: Cutout) -> None:
     for seed in range(25):
-        example = make(photo, cutout, Plan(0, False, "box", seed))
+        example = make(photo, cutout, Variant(0, False, "box", seed))
         box = bounding_box(example.matte > 0)
         assert box is not None
         assert min(box.left, box.top, SIZE - box.right, SIZE - box.bottom) >= 1
@@ -91,15 +105,14 @@ def test_the_product_is_whole_and_within_its_scale(photo: Image.Image, cutout: C
         assert example.image.size == (SIZE, SIZE)
         assert np.array_equal(example.product, example.matte >= 0.5)
         frame = SIZE * cutout.rgba.height / box.height
-        assert example.original_size[0] == pytest.approx(frame, rel=0.2)
-        assert example.crop_top_left == (0, 0)
+        assert example.facts.original_width == pytest.approx(frame, rel=0.2)
 
 
-def test_frames_follow_the_product_and_keep_it_whole(photo: Image.Image, cutout: Cutout) -> None:
-    choice = frames(256, buckets=True)
+def test_buckets_follow_the_product_and_keep_it_whole(photo: Image.Image, cutout: Cutout) -> None:
+    choice = bucket_sizes(256, aspect=True)
     seen = Counter()
     for seed in range(40):
-        example = make(photo, cutout, Plan(0, False, "box", seed), frames=choice)
+        example = make(photo, cutout, Variant(0, False, "box", seed), buckets=choice)
         width, height = example.image.size
         seen[width, height] += 1
         assert example.matte.shape == example.product.shape == (height, width)
@@ -107,17 +120,17 @@ def test_frames_follow_the_product_and_keep_it_whole(photo: Image.Image, cutout:
         assert box is not None
         assert min(box.left, box.top, width - box.right, height - box.bottom) >= 1
         scale = cutout.rgba.height / box.height
-        assert example.original_size == pytest.approx((width * scale, height * scale), rel=0.2)
+        assert original_size(example) == pytest.approx((width * scale, height * scale), rel=0.2)
     assert set(seen) == {(192, 320), (224, 288), (256, 256)}, "tall and square, never wide"
-    original = make(photo, cutout, Plan(3, True, "full", 5), frames=choice)
+    original = make(photo, cutout, Variant(3, True, "full", 5), buckets=choice)
     assert original.image.size == (224, 288)
-    assert original.original_size == (200, 257)
+    assert original_size(original) == (200, 257)
 
 
 @settings(max_examples=40, deadline=None)
 @given(size=st.integers(2, 64).map(lambda n: n * 32), ratio=st.floats(0.05, 20))
-def test_frames_are_what_the_base_can_take(size: int, ratio: float) -> None:
-    choice = frames(size, buckets=True)
+def test_buckets_are_what_the_base_can_take(size: int, ratio: float) -> None:
+    choice = bucket_sizes(size, aspect=True)
     assert (size, size) in choice
     assert {(height, width) for width, height in choice} == set(choice)
     for width, height in choice:
@@ -140,18 +153,18 @@ PUBLISHED = {  # Podell et al. 2023, appendix I: the tall half of SDXL's trainin
 }
 
 
-def test_frames_of_1024_are_sdxls_own() -> None:
+def test_buckets_of_1024_are_sdxls_own() -> None:
     tall = [(width, max(heights)) for width, heights in PUBLISHED.items() if max(heights) <= 2 * width]
     assert len(tall) == 4
-    assert frames(1024, buckets=True) == (*tall, (1024, 1024), *((h, w) for w, h in tall[::-1]))
-    assert frames(1024, buckets=False) == ((1024, 1024),)
+    assert bucket_sizes(1024, aspect=True) == (*tall, (1024, 1024), *((h, w) for w, h in tall[::-1]))
+    assert bucket_sizes(1024, aspect=False) == ((1024, 1024),)
 
 
 def test_a_wide_product_fits_too() -> None:
     photo = Image.new("RGB", (300, 120), (255, 255, 255))
     ImageDraw.Draw(photo).rectangle((20, 50, 280, 75), fill=(20, 80, 150))
     for seed in range(10):
-        example = make(photo, cut_out(photo), Plan(0, False, "box", seed))
+        example = make(photo, cut_out(photo), Variant(0, False, "box", seed))
         assert not example.matte[:, [0, -1]].any()
 
 
@@ -162,20 +175,20 @@ def test_products_are_mirrored_only_when_allowed(photo: Image.Image, cutout: Cut
         blue = (pixels[..., 2] > pixels[..., 0] + 60) & example.product
         return bool(np.nonzero(red)[1].mean() < np.nonzero(blue)[1].mean())
 
-    examples = [Plan(0, False, "box", seed) for seed in range(12)]
-    assert all(red_is_left(make(photo, cutout, plan)) for plan in examples)
-    mirrored = [red_is_left(make(photo, cutout, plan, mirror=True)) for plan in examples]
+    examples = [Variant(0, False, "box", seed) for seed in range(12)]
+    assert all(red_is_left(make(photo, cutout, variant)) for variant in examples)
+    mirrored = [red_is_left(make(photo, cutout, variant, mirror=True)) for variant in examples]
     assert 0 < sum(mirrored) < len(mirrored)
 
 
 def test_the_original_keeps_its_own_ground(photo: Image.Image, cutout: Cutout) -> None:
-    example = make(photo, cutout, Plan(3, True, "full", 5))
+    example = make(photo, cutout, Variant(3, True, "full", 5))
     expected, ground, box = letterboxed(photo, (SIZE, SIZE))
     assert (box.width, box.height) == (80, 96)
     assert ground == (255, 255, 255)
     assert example.image.tobytes() == expected.tobytes()
-    assert example.original_size == (240, 240), "the frame in the photo's own pixels"
-    assert example.words == "on a plain white background"
+    assert original_size(example) == (240, 240), "the frame in the photo's own pixels"
+    assert example.facts.words == "on a plain white background"
     pixels = np.asarray(example.image).astype(int)
     coloured = pixels.max(axis=-1) - pixels.min(axis=-1) > 100
     assert (coloured & example.product).sum() / (coloured | example.product).sum() > 0.95
@@ -186,9 +199,9 @@ def test_shrinking_first_changes_little(photo: Image.Image) -> None:
     cutout = cut_out(big)
     small = shrunk(cutout, SIZE)
     assert max(small.rgba.size) <= 2 * SIZE
-    plan = Plan(0, False, "box", 4)
-    first, second = make(big, cutout, plan), make(big, small, plan)
-    assert first.original_size == pytest.approx(second.original_size, rel=0.02)
+    variant = Variant(0, False, "box", 4)
+    first, second = make(big, cutout, variant), make(big, small, variant)
+    assert original_size(first) == pytest.approx(original_size(second), rel=0.02)
     assert np.abs(first.matte - second.matte).mean() < 0.01
     assert shrunk(cut_out(photo), 512).rgba.size == cut_out(photo).rgba.size
 

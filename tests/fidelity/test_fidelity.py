@@ -16,12 +16,12 @@ from finetune.core.fidelity.measures import (
     Palette,
     compare,
     exposure_gain,
-    judge,
     layout_difference,
     make_view,
     nearest,
     palette,
     palette_distance,
+    score,
     structure_similarity,
     to_lab,
 )
@@ -223,4 +223,4 @@ def test_views_that_cannot_be_compared_say_so() -> None:
     ],
 )
 def test_verdict_of_a_score(value: float | None, better: str, bar: float | None, verdict: str) -> None:
-    assert judge("palette", value, "dE00", better, bar).verdict == verdict  # type: ignore[arg-type]
+    assert score("palette", value, "dE00", better, bar).verdict == verdict  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from finetune.core.fidelity.gate import (
     failing,
     format_value,
     load_gate,
-    score,
+    score_all,
     verdict,
 )
 
@@ -35,7 +35,7 @@ def gate_file(folder: Path, text: str) -> str:
 
 
 def test_every_score_stands_in_the_report_in_one_order() -> None:
-    scores = score(GOOD, RULES)
+    scores = score_all(GOOD, RULES)
     assert [s.name for s in scores] == list(MEASURES)
     assert {s.name: s.verdict for s in scores if s.bar is not None} == dict.fromkeys(RULES, "pass")
     assert verdict(scores, RULES) == "pass"
@@ -46,7 +46,7 @@ def test_every_score_stands_in_the_report_in_one_order() -> None:
     [("palette", 15.1), ("palette_gain", 9.9), ("palette_gain", 0.0), ("own_nearest", 50), ("core_difference", 1)],
 )
 def test_one_score_off_its_bar_shuts_the_gate_and_is_named(name: str, value: float) -> None:
-    scores = score(GOOD | {name: value}, RULES)
+    scores = score_all(GOOD | {name: value}, RULES)
     assert verdict(scores, RULES) == "fail"
     with pytest.raises(GateNotMet, match=f"{name} .*bar") as caught:
         check_met("p1", "0001", failing(scores, RULES), hint="look")
@@ -56,20 +56,20 @@ def test_one_score_off_its_bar_shuts_the_gate_and_is_named(name: str, value: flo
 
 def test_a_value_on_its_bar_passes() -> None:
     on_bars: dict[str, float | None] = {name: rule.bar for name, rule in RULES.items()}
-    scores = score(on_bars, RULES)
+    scores = score_all(on_bars, RULES)
     assert verdict(scores, RULES) == "pass"
     check_met("p1", "0001", failing(scores, RULES), hint="")
 
 
 def test_what_was_not_measured_is_never_a_pass() -> None:
-    scores = score({**GOOD, "palette": None}, RULES)
+    scores = score_all({**GOOD, "palette": None}, RULES)
     assert {s.name: s.verdict for s in scores}["palette"] == "not available"
     assert verdict(scores, RULES) == "fail"
 
 
 def test_a_score_that_need_not_be_there_is_left_out_but_does_not_pass() -> None:
     alone = {name: value for name, value in GOOD.items() if name != "own_nearest"}
-    scores = score(alone, RULES)
+    scores = score_all(alone, RULES)
     assert {s.name: s.verdict for s in scores}["own_nearest"] == "not available"
     assert verdict(scores, RULES) == "pass"
 
@@ -129,7 +129,7 @@ def test_a_setting_can_be_overridden(tmp_path: Path) -> None:
 
 
 def test_values_are_shown_with_their_unit() -> None:
-    shown = {s.name: format_value(s) for s in score({"palette": 9.04, "structure": 0.5126}, {})}
+    shown = {s.name: format_value(s) for s in score_all({"palette": 9.04, "structure": 0.5126}, {})}
     assert shown["palette"] == "9.0 dE00"
     assert shown["structure"] == "0.513 SSIM"
     assert shown["embedder"] == "not available"

@@ -15,12 +15,12 @@ from finetune.core.config import (
     dump_yaml,
     find_config,
     presets_dir,
-    read_yaml,
     validate,
     with_recorded_names,
 )
 from finetune.core.errors import ConfigError
 from finetune.core.products.catalog import SetConfig
+from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 
 PRESETS = sorted((presets_dir() / "train").glob("*.yaml"))
@@ -144,7 +144,12 @@ def test_all_problems_at_once_with_suggestions() -> None:
     with pytest.raises(ConfigError) as caught:
         validate(TrainConfig, data, "my.yaml")
     message = caught.value.message
-    for part in ("unknown key 'train.stepz'", "train.batch", "unknown key 'adapterr'", "data.size: 100 is no multiple"):
+    for part in (
+        "unknown key 'train.stepz'",
+        "train.batch",
+        "unknown key 'adapterr'",
+        "data.size: 100 is not a multiple",
+    ):
         assert part in message
     assert "did you mean 'train.steps'?" in caught.value.hint
     assert "did you mean 'adapter'?" in caught.value.hint
@@ -157,7 +162,7 @@ def test_a_problem_is_said_of_the_file_or_of_the_override_that_has_it() -> None:
         validate(TrainConfig, data, "my.yaml", overrides=overrides)
     of_file, of_overrides = caught.value.message.split("--set: ")
     assert of_file.startswith("my.yaml: adapter.rank: ")
-    assert "(it is 'x')" in of_file
+    assert "(it is x)" in of_file
     for said in ("unknown key 'train.stepz'", "unknown key 'steps'", "train.batch: ", "(it is -1)"):
         assert said in of_overrides
     assert caught.value.hint == "did you mean 'train.steps'?; did you mean 'train.steps' or 'preview.steps'?"

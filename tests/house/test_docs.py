@@ -14,12 +14,30 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "datasets" / "README.md"])
 
 
-def test_the_tree_names_every_module() -> None:
-    modules = [p for side in ("finetune", "inference") for p in (ROOT / side).rglob("*.py") if p.stem != "__init__"]
+def rooms(side: str) -> list[Path]:
+    """Packages of a side, without those of the embedded base and of other data."""
+    return sorted(path.parent.relative_to(ROOT / side) for path in (ROOT / side).rglob("__init__.py"))
+
+
+def test_the_readme_is_short_and_its_tree_names_every_room() -> None:
+    assert len(README.splitlines()) <= 200
     tree = README.split("## The tree")[1].split("\n## ")[0]
-    named = re.findall(r"^ {6,8}(\S+\.py)\s+\S", tree, flags=re.M)
-    assert len(modules) > 30
-    assert sorted(named) == sorted(p.name for p in modules)
+    lines = [line for line in tree.splitlines() if line.startswith("    ")]
+    assert len(lines) <= 40
+    named = [line.split()[0].rstrip("/") for line in lines if line.startswith("      ")]
+    wanted = [path.name for side in ("finetune", "inference") for path in rooms(side) if path.name]
+    assert len(wanted) > 20
+    assert sorted(named) == sorted([*wanted, "embedded"])
+
+
+def test_the_architecture_describes_every_room() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = page.split("## The rooms")[1].split("\n## ")[0]
+    described = set(re.findall(r"^\| `([a-z/]+?)/?` \|", table, flags=re.M))
+    wanted = {path.as_posix() for path in rooms("finetune") if path.name not in ("", "cli")}
+    assert wanted <= described, wanted - described
+    drawing = page.split("## The floors")[1].split("\n## ")[0]
+    assert {name for name in wanted if name != "core" and name not in drawing} == set()
 
 
 def test_every_command_is_in_the_readme() -> None:

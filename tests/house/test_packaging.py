@@ -42,7 +42,8 @@ def test_the_wheel_claims_no_name_of_others(tmp_path: Path) -> None:
         "finetune/presets/gate.yaml",
         "finetune/embedded/model_index.json",
         "finetune/embedded/unet/diffusion_pytorch_model.safetensors",
-        "finetune/core/sdxl/inpaint/unet/config.json",
+        "finetune/core/basemodel/sdxl/inpaint/unet/config.json",
+        "finetune/core/pages/templates/style.css",
         "finetune/py.typed",
     ):
         assert needed in names

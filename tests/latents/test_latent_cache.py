@@ -212,7 +212,7 @@ def test_damaged_entries_are_made_again_and_no_others(
     without_checksum(texts[1])
     found = build(tmp_path / "cache", tiny_base)
     assert found.made == 5
-    assert "5 entries of the cache are damaged" in capsys.readouterr().err
+    assert "re-encoding 5 cache entries" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in good} == good, "alone they come out as in any company"
     clean = build(tmp_path / "cache", tiny_base)
     assert clean.made == 0

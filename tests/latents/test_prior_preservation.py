@@ -22,8 +22,9 @@ from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.latents import class_images
 from finetune.latents.batches import Batch
-from finetune.memory import budget as memory
-from finetune.memory.fit import setup_of, this_device
+from finetune.memory.budget import trace_budget, unet_config
+from finetune.memory.fit import this_device
+from finetune.plan import setup_of
 from finetune.prepare import prepare_set
 from finetune.train import check_request, train_adapter, training_fingerprint
 from finetune.training.loop import Objective, batch_loss, class_loss, predict
@@ -118,7 +119,7 @@ def test_pictures_are_drawn_once_and_accumulation_changes_nothing(workspace: Wor
 
 
 def test_all_that_is_encoded_is_encoded_in_one_load_of_each_part(
-    workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    cold_workspace: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[tuple[str, ...]] = []
     real = StableDiffusionXLInpaintPipeline.from_pretrained
@@ -132,14 +133,14 @@ def test_all_that_is_encoded_is_encoded_in_one_load_of_each_part(
     monkeypatch.setattr(StableDiffusionXLInpaintPipeline, "from_pretrained", counted)
     watched = ("validation.every=2", "validation.choose=loss", "validation.timesteps=1")
     texts, everything = ("text_encoder", "text_encoder_2"), ("text_encoder", "text_encoder_2", "vae", "unet")
-    train(workspace, "bottle01", tiny_base, *watched)
+    train(cold_workspace, "bottle01", tiny_base, *watched)
     assert loads == [everything, texts, ("vae",), ("unet",)], "the class is drawn, then all is encoded"
-    assert len(list((workspace.cache / "latents").iterdir())) == 8, "4 trained on, 2 held out, 2 of the class"
+    assert len(list((cold_workspace.cache / "latents").iterdir())) == 8, "4 trained on, 2 held out, 2 of the class"
     loads.clear()
-    train(workspace, "bottle01", tiny_base, *watched, "objective.prior_pictures=3")
+    train(cold_workspace, "bottle01", tiny_base, *watched, "objective.prior_pictures=3")
     assert loads == [everything, ("vae",), ("unet",)], "its one caption is there already"
     loads.clear()
-    train(workspace, "bottle01", tiny_base, *watched, "train.seed=1")
+    train(cold_workspace, "bottle01", tiny_base, *watched, "train.seed=1")
     assert loads == [("unet",)], "all is in the cache"
 
 
@@ -148,10 +149,8 @@ def test_class_rows_are_of_the_asked_size_and_on_four_channels_too(tiny_base_4: 
     rows = class_images.class_rows(
         tmp_path,
         resolve_base(str(tiny_base_4)),
-        class_noun="mug",
-        count=2,
-        size=128,
-        precision="fp32",
+        "mug",
+        class_images.ClassImages(count=2, weight=1.0, size=128, precision="fp32"),
         device="cpu",
         progress=lambda done, total: said.append((done, total)),
     )
@@ -181,11 +180,11 @@ def test_idle_settings_do_not_make_another_adapter(workspace: Workspace, tiny_ba
 
 
 def test_the_planner_counts_gradients_that_are_there_in_the_second_pass(tiny_base: Path) -> None:
-    unet = memory.unet_config(tiny_base)
+    unet = unet_config(tiny_base)
     setup = setup_of(tiny_config(tiny_base, *PRIOR), unet, this_device())
     assert setup.class_pass
-    both = memory.budget(setup, context=0)
-    once = memory.budget(replace(setup, class_pass=False), context=0)
-    accumulated = memory.budget(replace(setup, class_pass=False, accumulation=2), context=0)
+    both = trace_budget(setup, context=0)
+    once = trace_budget(replace(setup, class_pass=False), context=0)
+    accumulated = trace_budget(replace(setup, class_pass=False, accumulation=2), context=0)
     assert both == accumulated
     assert once.total < both.total <= once.total + both.gradients

@@ -16,7 +16,7 @@ from finetune.core.commands import main
 from finetune.core.errors import CutoutError
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.segmentation import learned
-from finetune.core.segmentation.learned import drawn_to_edges, find_model, learned_mask
+from finetune.core.segmentation.learned import align_to_edges, find_model, learned_mask
 from finetune.matting.sources import cut_by, model_fingerprint
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
@@ -54,7 +54,7 @@ def test_mask_then_alpha_then_plain_ground(no_model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("mask", "there is no mask"), ("alpha", "there is no alpha channel"), ("learned", "no model for cutouts")],
+    [("mask", "asks for a mask"), ("alpha", "asks for an alpha channel"), ("learned", "no cutout model")],
 )
 def test_what_was_asked_for_and_is_not_there(no_model: Path, source: str, words: str) -> None:
     with pytest.raises(CutoutError, match=words) as caught:
@@ -67,8 +67,8 @@ def test_without_a_model_both_cures_are_named(tmp_path: Path, no_model: Path) ->
     result = CliRunner().invoke(main, ["prepare", "bottle01", "--workspace", str(tmp_path)])
     assert result.exit_code == 1
     assert "the ground is not plain" in result.stderr
-    assert "give a mask in masks/" in result.stderr
-    assert f"u2netp.onnx (from rembg's releases) at {no_model / 'u2netp.onnx'}" in result.stderr
+    assert "add a mask in masks/" in result.stderr
+    assert f"u2netp.onnx from rembg's releases to {no_model / 'u2netp.onnx'}" in result.stderr
     assert not (tmp_path / "datasets" / "bottle01" / "prepared").exists()
     assert not no_model.exists()  # nothing was fetched
 
@@ -77,7 +77,7 @@ def test_without_the_extra_it_is_named_too(tmp_path: Path, no_model: Path, monke
     monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(CutoutError) as caught:
         cut_by("auto", in_the_wild(200), None, "", FOLDER)
-    assert "pip install 'packshot[cutout]', then put u2netp.onnx" in caught.value.hint
+    assert "pip install 'packshot[cutout]', then download u2netp.onnx" in caught.value.hint
     no_model.mkdir()
     (no_model / "u2netp.onnx").write_bytes(b"a model")  # the file alone does not do it either
     with pytest.raises(CutoutError, match="needs the extra") as caught:
@@ -118,7 +118,7 @@ def test_services_and_strangers_are_no_models(tmp_path: Path, name: str) -> None
 def test_a_damaged_model_is_named(tmp_path: Path) -> None:
     pytest.importorskip("rembg", reason="extra `cutout`")
     (tmp_path / "u2netp.onnx").write_bytes(b"no protobuf")
-    with pytest.raises(CutoutError, match="is damaged or no model of that name"):
+    with pytest.raises(CutoutError, match="is damaged, or not the model it is named after"):
         learned_mask(draw_bottle(), tmp_path / "u2netp.onnx")
 
 
@@ -143,7 +143,7 @@ def test_a_coarse_outline_is_drawn_to_the_pictures_edges() -> None:
     def error(mask: Image.Image) -> float:
         return float(np.abs(np.asarray(mask) / 255 - wanted)[rim].mean())
 
-    drawn = drawn_to_edges(picture, coarse)
+    drawn = align_to_edges(picture, coarse)
     assert error(coarse) > 0.05
     assert error(drawn) < 0.5 * error(coarse)
     assert np.array_equal(np.asarray(drawn)[~rim], np.asarray(true)[~rim])
@@ -157,7 +157,7 @@ def test_u2netp_cuts_out_what_no_plain_ground_shows(tmp_path: Path, u2netp: Path
     assert sources["plain"] == "plain ground"
     assert sources["wild"].startswith("learned model ")
     wild = next(cut for cut in cuts if cut.photo.stem == "wild")
-    assert [r.what for r in wild.remarks] == [f"cut out by the {wild.cutout.source}"]
+    assert [r.what for r in wild.remarks] == [f"the product was cut out by the {wild.cutout.source}"]
     seen, wanted = wild.cutout.full_alpha() > 0.5, np.asarray(silhouette()) > 0
     assert (seen & wanted).sum() / (seen | wanted).sum() > 0.9
 

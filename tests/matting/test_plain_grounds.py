@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from benchmarks.cutout.measures import iou
 from finetune.core.pictures.images import composite, to_linear, to_srgb8
-from finetune.core.pictures.masks import iou
 from finetune.matting.matte import WORKING_SIDE, cut_out
 
 SIDE = 200

@@ -8,7 +8,8 @@ import pytest
 
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory
-from finetune.memory import budget as memory
+from finetune.memory import budget
+from finetune.memory.budget import preset_for_this_machine
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,8 @@ from finetune.memory import budget as memory
     ],
 )
 def test_preset_by_memory(monkeypatch: pytest.MonkeyPatch, gib: float, preset: str) -> None:
-    monkeypatch.setattr(memory, "gpu_memory_gib", lambda: gib)
-    name, why = memory.preset_for_this_machine()
+    monkeypatch.setattr(budget, "gpu_memory_gib", lambda: gib)
+    name, why = preset_for_this_machine()
     assert name == preset
     assert "\n" not in why
     if preset == "embedded":
@@ -32,9 +33,9 @@ def test_preset_by_memory(monkeypatch: pytest.MonkeyPatch, gib: float, preset: s
 
 
 def test_too_small_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "gpu_memory_gib", lambda: 5.8)
+    monkeypatch.setattr(budget, "gpu_memory_gib", lambda: 5.8)
     with pytest.raises(OutOfMemory) as caught:
-        memory.preset_for_this_machine()
+        preset_for_this_machine()
     assert "--config embedded" in caught.value.hint
 
 

@@ -12,15 +12,15 @@ from click.testing import CliRunner
 from tiny_setups import tiny_setup
 from tiny_training import tiny_config
 
+from finetune import plan
 from finetune.core import console
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import crowds
-from finetune.memory import fit as plan
-from finetune.memory import phases
+from finetune.core.painting.inpainter import needs_cpu_offload
+from finetune.memory import fit, phases
 from finetune.memory.budget import Budget
-from finetune.memory.drawing import Drawing, trace_drawing
+from finetune.memory.drawing import DrawingCost, trace_drawing
 
 pytestmark = pytest.mark.tiny
 DRAWS = ("validation.every=1", "validation.choose=measured")
@@ -35,17 +35,19 @@ def test_prediction_against_a_real_picture(tiny_base: Path, changes: dict[str, A
 
 
 def test_parts_that_take_turns_meet_as_the_hooks_have_it() -> None:
-    drawing = Drawing(text=100, text_2=80, unet=500, predicting=50, vae=10, encoding=200, decoding=150, pictures=0,
+    drawing = DrawingCost(text=100, text_2=80, unet=500, predicting=50, vae=10, encoding=200, decoding=150, pictures=0,
                       libraries=1)  # fmt: skip
-    assert drawing.peak(turns=False) == 610 + 200 + 1
-    assert drawing.peak(turns=True) == 500 + 10 + 50 + 1, "the VAE, loaded to encode, stays when the UNet comes"
-    assert replace(drawing, unet=100).peak(turns=True) == 80 + 10 + 200 + 1, "the second encoder stays until the UNet"
+    assert drawing.peak(offloaded=False) == 610 + 200 + 1
+    assert drawing.peak(offloaded=True) == 500 + 10 + 50 + 1, "the VAE, loaded to encode, stays when the UNet comes"
+    assert replace(drawing, unet=100).peak(offloaded=True) == 80 + 10 + 200 + 1, (
+        "the second encoder stays until the UNet"
+    )
 
 
-def verdict_on(base: Path, device: plan.Device, *overrides: str) -> tuple[Any, plan.Verdict]:
+def fit_on(base: Path, device: fit.Device, *overrides: str) -> tuple[phases.Pictures, fit.Fit]:
     config = tiny_config(base, *overrides)
     setup = tiny_setup(base, cuda=device.cuda)
-    return config, plan.Verdict(setup, Budget(0, 0, 7, 0, 0, 0, device.context), device)
+    return plan.pictures_of(config), fit.Fit(setup, Budget(0, 0, 7, 0, 0, 0, device.context), device)
 
 
 def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path, tmp_path: Path) -> None:
@@ -53,13 +55,13 @@ def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path
     drawing = trace_drawing(folder, tiny_setup(tiny_base, cuda=True), 64)
     ample = 2 * drawing.weights + 2**25
     for memory, turns in ((ample, False), (drawing.weights, True)):
-        device = plan.Device("card", memory, cuda=True, context=1000)
-        drawn = phases.drawing_of(*verdict_on(tiny_base, device, *DRAWS), folder, tmp_path)
-        assert drawn is not None
-        assert (drawn.turns, drawn.total) == (turns, drawing.peak(turns=turns) + 7 + 1000)
-    config, verdict = verdict_on(tiny_base, device)
-    assert phases.drawing_of(config, verdict, folder, tmp_path) is None
-    assert phases.class_drawing_of(config, verdict.setup, device, folder, tmp_path) is None
+        device = fit.Device("card", memory, cuda=True, context=1000)
+        pictures, step = fit_on(tiny_base, device, *DRAWS)
+        drawn = phases.drawing(step, pictures, folder, tmp_path)
+        assert (drawn.offloaded, drawn.total) == (turns, drawing.peak(offloaded=turns) + 7 + 1000)
+    pictures, step = fit_on(tiny_base, replace(device, memory=2**40))
+    found = phases.trace_phases(step, pictures, folder, tmp_path)
+    assert (found.drawing, found.class_pictures) == (None, None)
 
 
 def test_only_class_pictures_are_refused(
@@ -67,20 +69,21 @@ def test_only_class_pictures_are_refused(
 ) -> None:
     monkeypatch.setattr(console, "_EARLIER_WARNINGS", set())
     base = resolve_base(str(tiny_base))
-    small = plan.Device("card", 2**20, cuda=True, context=0)
-    config, verdict = verdict_on(tiny_base, small, *DRAWS)
-    phases.Phases(0, None, phases.drawing_of(config, verdict, base.config, tmp_path)).hold_against(small)
+    small = fit.Device("card", 2**20, cuda=True, context=0)
+    pictures, step = fit_on(tiny_base, small, *DRAWS)
+    phases.Phases(0, None, phases.drawing(step, pictures, base.config, tmp_path)).hold_against(small)
     said = capsys.readouterr().err
-    assert said.startswith("Warning: drawing would need 0.0 GiB of the 0.0 GiB of card; training fits, and goes on")
+    assert said.startswith("Warning: drawing would need 0.0 GiB of the 0.0 GiB of card; training fits; previews")
     assert "--set validation.choose=loss --set preview.every=0" in said
     config = tiny_config(tiny_base, "objective.prior_weight=1")
-    drawn = phases.class_drawing_of(config, verdict.setup, small, base.config, tmp_path)
+    drawn = phases.class_drawing(step, base.config, tmp_path)
     with pytest.raises(OutOfMemory, match="class pictures would need") as caught:
         phases.Phases(0, drawn, None).hold_against(small)
     assert "--set objective.prior_weight=0" in caught.value.hint
-    ample = verdict_on(tiny_base, replace(small, memory=2**40))[1]
-    assert phases.phases_of(config, ample, base.config, tmp_path).class_pictures is not None
-    assert phases.phases_of(config, ample, base.config, tmp_path, draw_class=False).class_pictures is None
+    ample = fit_on(tiny_base, replace(small, memory=2**40))[1]
+    for draw_class in (True, False):
+        pictures = plan.pictures_of(config, draw_class=draw_class)
+        assert (phases.trace_phases(ample, pictures, base.config, tmp_path).class_pictures is not None) == draw_class
 
 
 def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> None:
@@ -104,5 +107,5 @@ def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> 
     [(3.5, {6: True, 8: True, 12: False}), (6.6, {8: True, 12: True}), (6.8, {12: True, 16: False, 24: False})],
 )
 def test_sdxl_takes_turns_where_it_would_crowd_the_card(weights: float, cards: dict[int, bool]) -> None:
-    for memory, turns in cards.items():
-        assert crowds(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is turns
+    for memory, offloaded in cards.items():
+        assert needs_cpu_offload(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is offloaded

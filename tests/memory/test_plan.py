@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 from tiny_setups import tiny_setup
 
+from finetune import plan
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.config import find_config, read_yaml, validate
 from finetune.core.errors import ConfigError, OutOfMemory
-from finetune.memory import budget as memory
-from finetune.memory import fit as plan
-from finetune.memory import phases
+from finetune.memory import fit, phases
+from finetune.memory.budget import CONTEXT, Setup, bytes_of, optimizer_state, trace_budget, unet_config
 from finetune.settings import TrainConfig
 
 GPU_PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
@@ -38,7 +38,7 @@ def test_prediction_against_a_real_step(tiny_base: Path, changes: dict[str, Any]
     from benchmarks.memory.__main__ import measured_peak
 
     setup = tiny_setup(tiny_base, **changes)
-    said = memory.budget(setup, context=0).torch_peak
+    said = trace_budget(setup, context=0).torch_peak
     assert said == pytest.approx(measured_peak(resolve_base(str(tiny_base)), setup), rel=0.08)
 
 
@@ -64,7 +64,7 @@ def test_optimizer_state_is_what_the_libraries_make(tiny_base: Path) -> None:
             for key, value in state.items()
             if isinstance(value, torch.Tensor) and key != "step"
         }
-        assert memory.optimizer_state(parameters, name, 512, zeros=parameters[-1:]) == sum(found.values())
+        assert optimizer_state(parameters, name, 512, zeros=parameters[-1:]) == sum(found.values())
 
 
 @pytest.mark.tiny
@@ -74,42 +74,42 @@ def test_text_encoders_that_stay_are_counted(tiny_base: Path) -> None:
     from finetune.core.basemodel.load import load_pipeline
 
     base = resolve_base(str(tiny_base))
-    device = plan.Device("card", 2**40, cuda=False, context=0)
-    shape = memory.unet_config(base.config)
+    device = fit.Device("card", 2**40, cuda=False, context=0)
+    shape = unet_config(base.config)
 
-    def setup(count: int) -> memory.Setup:
+    def setup(count: int) -> Setup:
         sections = {"adapter": {"token_embeddings": count}, "memory": {"precision": "fp32"}}
         return plan.setup_of(validate(TrainConfig, sections, "test"), shape, device, base.config)
 
     pipeline = load_pipeline(base, dtype=torch.float32, device="cpu")
     both = (pipeline.text_encoder, pipeline.text_encoder_2)
-    real = memory.bytes_of([p for encoder in both for p in encoder.parameters()], cuda=False)
+    real = bytes_of([p for encoder in both for p in encoder.parameters()], cuda=False)
     assert setup(0).text_encoders == 0
     assert setup(2).text_encoders == pytest.approx(real, rel=0.02)
 
 
 @pytest.mark.tiny
 def test_plan_chooses_and_refuses(tiny_base: Path, tmp_path: Path) -> None:
-    whole = plan.Device("card", 2**40, cuda=True, context=0)
+    whole = fit.Device("card", 2**40, cuda=True, context=0)
     setup = tiny_setup(tiny_base, cuda=True, dtype="bfloat16", batch=2, accumulation=2, checkpoint="all")
     peaks = {
-        level: plan.judge(replace(setup, checkpoint=level, batch=1, accumulation=4), whole, tmp_path).budget.total
+        level: fit.estimate(replace(setup, checkpoint=level, batch=1, accumulation=4), whole, tmp_path).budget.total
         for level in ("none", "partial", "all")
     }
     assert peaks["none"] > peaks["partial"] > peaks["all"]
-    best = plan.fastest(setup, whole, tmp_path)
+    best = fit.fastest(setup, whole, tmp_path)
     assert best is not None
     assert (best.setup.checkpoint, best.setup.batch, best.setup.accumulation) == ("none", 4, 1)
-    tight = replace(whole, memory=int(peaks["partial"] / (1 - plan.SPARE)) + 64)
-    best = plan.fastest(setup, tight, tmp_path)
+    tight = replace(whole, memory=int(peaks["partial"] / (1 - fit.SPARE)) + 64)
+    best = fit.fastest(setup, tight, tmp_path)
     assert best is not None
     assert (best.setup.checkpoint, best.setup.batch, best.spare >= 0) == ("partial", 1, True)
-    verdict = plan.judge(replace(setup, checkpoint="none"), tight, tmp_path)
+    verdict = fit.estimate(replace(setup, checkpoint="none"), tight, tmp_path)
     assert not verdict.fits
-    assert "memory.gradient_checkpointing=partial" in plan.refuse(verdict, tmp_path).hint
+    assert "memory.gradient_checkpointing=partial" in fit.refuse(verdict, tmp_path).hint
     nothing = replace(whole, memory=1000)
-    assert plan.fastest(setup, nothing, tmp_path) is None
-    assert "adapter.rank" in plan.refuse(verdict.__class__(setup, verdict.budget, nothing), tmp_path).hint
+    assert fit.fastest(setup, nothing, tmp_path) is None
+    assert "adapter.rank" in fit.refuse(verdict.__class__(setup, verdict.budget, nothing), tmp_path).hint
 
 
 @pytest.mark.tiny
@@ -121,10 +121,10 @@ def test_the_command(tiny_base: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["fits"] is True
-    assert facts["phases"]["encoding"] > memory.CONTEXT
+    assert facts["phases"]["encoding"] > CONTEXT
     assert sum(facts["components"].values()) == facts["total"]
     assert facts["settings"][1:] == ["train.batch=1", "train.accumulation=2"]
-    assert facts["components"]["context"] == memory.CONTEXT
+    assert facts["components"]["context"] == CONTEXT
     done = CliRunner().invoke(main, ["plan", *common])
     assert done.exit_code == 0, done.output
     assert "activations" in done.stdout
@@ -155,16 +155,16 @@ def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
 
 @pytest.mark.tiny
 def test_encoding_that_does_not_fit_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    small = plan.Device("card", 2**20, cuda=True, context=0)
+    small = fit.Device("card", 2**20, cuda=True, context=0)
     with pytest.raises(OutOfMemory, match="encoding pictures of 64 px"):
         phases.encoding_peak(resolve_base(str(tiny_base)).config, 64, small, tmp_path)
 
 
 def test_a_size_that_is_none_is_refused() -> None:
-    assert plan.named_device("12GB").memory == plan.named_device("12").memory == int(11.65 * 2**30)
+    assert fit.named_device("12GB").memory == fit.named_device("12").memory == int(11.65 * 2**30)
     for wrong in ("large", "0GB", "-3", "nan"):
         with pytest.raises(ConfigError, match="--gpu wants"):
-            plan.named_device(wrong)
+            fit.named_device(wrong)
 
 
 @pytest.mark.slow
@@ -177,15 +177,15 @@ def test_a_presets_header_says_what_the_planner_says(preset: str, tmp_path: Path
     assert purpose.startswith("# Purpose: ")
     assert command == f"# Command: packshot train SKU --config {preset}"
     config = validate(TrainConfig, read_yaml(path), path.name)
-    device = plan.named_device(f"{GPU_PRESETS[preset]}GB")
+    device = fit.named_device(f"{GPU_PRESETS[preset]}GB")
     folder, _ = plan.base_folder(config)
-    verdict = plan.judge(plan.setup_of(config, memory.unet_config(folder), device), device, tmp_path)
+    verdict = fit.estimate(plan.setup_of(config, unet_config(folder), device), device, tmp_path)
     assert verdict.fits
     found = re.search(r"([\d.]+) GiB planned, ([\d.]+) GiB of it torch's", expected)
     assert found, expected
     assert float(found[1]) == pytest.approx(verdict.budget.total / 2**30, abs=0.1)
     assert float(found[2]) == pytest.approx(verdict.budget.torch_peak / 2**30, abs=0.1)
-    drawing = phases.drawing_of(config, verdict, folder, tmp_path)
+    drawing = phases.drawing(verdict, plan.pictures_of(config), folder, tmp_path)
     assert drawing is not None
     assert drawing.spare >= 0
     found = re.search(r"([\d.]+) GiB to draw", expected)

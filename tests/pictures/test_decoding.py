@@ -185,7 +185,7 @@ def test_a_lying_suffix_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(held.getvalue())
     found = read_picture(tmp_path / "a.jpg")
     assert found.picture.getpixel((0, 0)) == (1, 2, 3)
-    assert found.remarks[0].what == "its name says JPEG, its content is PNG"
+    assert found.remarks[0].what == "the file is named JPEG but contains PNG"
 
 
 def bad_files(folder: Path) -> dict[str, str]:
@@ -220,9 +220,9 @@ def bad_files(folder: Path) -> dict[str, str]:
         "text.jpg": "is not a picture",
         "empty.png": "is empty",
         "folder.jpg": "is not a file",
-        "gone.png": "no such picture",
+        "gone.png": "there is no picture",
         "pipe.jpg": "is not a file",
-        "float.tif": "holds 32-bit numbers",
+        "float.tif": "holds 32-bit values",
         "lab.tif": "colour mode LAB",
         "script.jpg": "is not a picture",
         "cut16.tif": "is (truncated|damaged)",

@@ -19,7 +19,7 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, lab2xyz, rgb2lab
 
 from finetune.core.errors import ImageError
-from finetune.core.pictures.images import open_mask, open_picture, read_picture
+from finetune.core.pictures.images import open_picture, read_mask, read_picture
 
 D50, D65 = np.array([0.9642, 1.0, 0.8249]), np.array([0.3127 / 0.3290, 1.0, 0.3583 / 0.3290])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -197,7 +197,8 @@ def test_cmyk_without_a_profile_is_a_guess_and_says_so(tmp_path: Path) -> None:
     Image.new("CMYK", (40, 40), (0, 255, 255, 0)).save(tmp_path / "a.tif")
     found = read_picture(tmp_path / "a.tif")
     assert np.asarray(found.picture)[20, 20].tolist() == [255, 0, 0]
-    assert [remark.what for remark in found.remarks] == ["CMYK without a colour profile: its colours are a guess"]
+    (remark,) = found.remarks
+    assert remark.what == "the file is CMYK without a colour profile: its colours are estimated"
 
 
 def test_grey_with_a_profile_is_managed_and_a_mask_is_not(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_grey_with_a_profile_is_managed_and_a_mask_is_not(tmp_path: Path) -> Non
     Image.new("L", (40, 40), 55).save(tmp_path / "a.png", icc_profile=icc)
     wanted = float(srgb_encode(np.array(55 / 255))) * 255
     assert np.asarray(open_picture(tmp_path / "a.png"))[0, 0] == pytest.approx([wanted] * 3, abs=1)
-    assert open_mask(tmp_path / "a.png").getextrema() == (55, 55)
+    assert read_mask(tmp_path / "a.png").picture.getextrema() == (55, 55)
 
 
 def test_a_palette_goes_through_its_profile(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -220,7 +221,7 @@ def test_a_profile_for_other_colours_is_left_out_and_said(tmp_path: Path) -> Non
     Image.new("L", (40, 40), 90).save(tmp_path / "a.png", icc_profile=matrix_profile(SPACES["Adobe RGB"]))
     found = read_picture(tmp_path / "a.png")
     assert np.asarray(found.picture)[0, 0].tolist() == [90, 90, 90]
-    assert "profile is for RGB, its pixels are grey" in found.remarks[0].what
+    assert "profile is for RGB but the pixels are grey" in found.remarks[0].what
 
 
 def test_a_cameras_adobe_rgb_mark_counts(tmp_path: Path, rng: np.random.Generator) -> None:

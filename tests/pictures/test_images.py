@@ -17,9 +17,9 @@ from PIL import Image, ImageCms
 from finetune.core.errors import ImageError
 from finetune.core.pictures.images import (
     composite,
-    letterbox,
-    open_mask,
     open_picture,
+    over,
+    read_mask,
     resize_rgba,
     to_linear,
     to_srgb8,
@@ -55,7 +55,7 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="no such picture"):
+    with pytest.raises(ImageError, match="there is no picture"):
         open_picture(tmp_path / "nowhere.png")
 
 
@@ -118,8 +118,8 @@ def test_opaque_alpha_is_dropped_and_real_alpha_kept(tmp_path: Path) -> None:
 def test_a_mask_is_read_from_luminance_or_alpha(tmp_path: Path) -> None:
     Image.new("L", (40, 40), 200).save(tmp_path / "grey.png")
     Image.new("RGBA", (40, 40), (0, 0, 0, 90)).save(tmp_path / "alpha.png")
-    assert open_mask(tmp_path / "grey.png").getextrema() == (200, 200)
-    assert open_mask(tmp_path / "alpha.png").getextrema() == (90, 90)
+    assert read_mask(tmp_path / "grey.png").picture.getextrema() == (200, 200)
+    assert read_mask(tmp_path / "alpha.png").picture.getextrema() == (90, 90)
 
 
 def test_resampling_does_not_bleed_transparent_colour() -> None:
@@ -157,12 +157,14 @@ def test_paste_then_crop_gives_the_picture_back(left: int, top: int, data: np.nd
     assert np.array_equal(np.asarray(frame.crop((left, top, left + 7, top + 9))), data)
 
 
-def test_letterbox_keeps_everything() -> None:
-    picture = Image.new("RGB", (100, 50), (10, 20, 30))
-    boxed = np.asarray(letterbox(picture, (40, 40), (255, 0, 0)))
-    assert boxed.shape == (40, 40, 3)
-    assert tuple(boxed[20, 20]) == (10, 20, 30)
-    assert tuple(boxed[0, 0]) == (255, 0, 0)
+def test_transparency_shows_the_colour_of_the_ground() -> None:
+    half = Image.new("RGBA", (2, 1), (200, 100, 0, 128))
+    half.putpixel((1, 0), (200, 100, 0, 255))
+    shown = over(half, (0, 0, 200))
+    assert shown.mode == "RGB"
+    assert shown.getpixel((1, 0)) == (200, 100, 0)
+    assert shown.getpixel((0, 0)) == pytest.approx((100, 50, 100), abs=1)
+    assert over(Image.new("L", (1, 1), 9), "white").getpixel((0, 0)) == (9, 9, 9)
 
 
 def test_png_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

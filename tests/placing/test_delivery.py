@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from finetune.core.compositing.finish import add_grain, bring_to_size, clear_fringe
+from finetune.core.compositing.glass import composite_glass
 from inference import delivery
 
 
@@ -19,7 +21,7 @@ def inputs(size: int = 96) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_core_is_the_products_bytes_and_the_outside_is_the_scenes() -> None:
     product, matte, scene = inputs()
-    out = delivery.put_product_over(product, matte, scene)
+    out = composite_glass(product, matte, scene, None)
     assert np.array_equal(out[matte == 1], product[matte == 1])
     assert np.array_equal(out[matte == 0], scene[matte == 0])
     edge = (matte > 0) & (matte < 1)
@@ -31,7 +33,7 @@ def test_core_is_the_products_bytes_and_the_outside_is_the_scenes() -> None:
 def test_no_scene_however_wild_reaches_the_core() -> None:
     product, matte, scene = inputs()
     black, white = np.zeros_like(scene), np.full_like(scene, 255)
-    first, second = (delivery.put_product_over(product, matte, s) for s in (black, white))
+    first, second = (composite_glass(product, matte, s, None) for s in (black, white))
     assert np.array_equal(first[matte == 1], second[matte == 1])
     assert not np.array_equal(first[matte < 1], second[matte < 1])
 
@@ -39,7 +41,7 @@ def test_no_scene_however_wild_reaches_the_core() -> None:
 def test_core_check_counts_and_finds_a_single_wrong_byte() -> None:
     product, matte, scene = inputs()
     core = matte == 1
-    out = delivery.put_product_over(product, matte, scene)
+    out = composite_glass(product, matte, scene, None)
     good = delivery.check_core(out, product, core)
     assert (good.pixels, good.max_difference) == (int(core.sum()), 0)
     assert good.sha256 == delivery.core_sha256(product, core)
@@ -52,20 +54,20 @@ def test_core_check_counts_and_finds_a_single_wrong_byte() -> None:
 
 def test_scene_is_brought_to_size_and_left_alone_when_it_has_it() -> None:
     scene = Image.new("RGB", (64, 64), (10, 200, 30))
-    assert delivery.bring_to_size(scene, 64) is scene
-    large = delivery.bring_to_size(scene, 256)
+    assert bring_to_size(scene, 64) is scene
+    large = bring_to_size(scene, 256)
     assert large.size == (256, 256)
     assert large.getpixel((128, 128)) == (10, 200, 30)
 
 
 def test_grain_is_neutral_repeatable_and_leaves_the_mean() -> None:
     scene = np.full((128, 128, 3), 120, dtype=np.uint8)
-    grained = delivery.add_grain(scene, 3.0, np.random.default_rng(1))
-    assert np.array_equal(grained, delivery.add_grain(scene, 3.0, np.random.default_rng(1)))
+    grained = add_grain(scene, 3.0, np.random.default_rng(1))
+    assert np.array_equal(grained, add_grain(scene, 3.0, np.random.default_rng(1)))
     assert np.array_equal(grained[..., 0], grained[..., 2])
     assert abs(grained.mean() - 120) < 0.2
     assert 2.0 < grained.std() < 4.0
-    assert delivery.add_grain(scene, 0, np.random.default_rng(1)) is scene
+    assert add_grain(scene, 0, np.random.default_rng(1)) is scene
 
 
 def test_the_painted_copy_of_the_edge_is_cleared_and_the_rest_untouched() -> None:
@@ -75,10 +77,10 @@ def test_the_painted_copy_of_the_edge_is_cleared_and_the_rest_untouched() -> Non
     ground = np.dstack([np.full((128, 128), 180), 90 + x // 4, np.full((128, 128), 60)])
     blurred = np.clip(1 - (distance - 1) / 6, 0, 1)[..., None]  # the product's blue, softened over seven pixels
     scene = (ground * (1 - blurred) + np.array([10, 20, 250]) * blurred).astype(np.uint8)
-    cleared = delivery.clear_fringe(scene, matte, 8)
+    cleared = clear_fringe(scene, matte, 8)
     seam = (matte < 1) & (distance < 8)
     assert np.abs(scene[seam].astype(int) - ground[seam]).max() > 100
     assert np.abs(cleared[seam].astype(int) - ground[seam]).max() <= 3
     far = distance > 9.5
     assert np.array_equal(cleared[far], scene[far])
-    assert delivery.clear_fringe(scene, matte, 0) is scene
+    assert clear_fringe(scene, matte, 0) is scene

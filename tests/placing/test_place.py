@@ -16,18 +16,20 @@ from drawn_products import draw_bottle, write_set
 from PIL import Image
 
 from finetune.core.commands import main
+from finetune.core.compositing.glass import composite_glass
 from finetune.core.config import validate
 from finetune.core.errors import PackshotError, RunError
+from finetune.core.painting import pictures
 from finetune.core.pictures.images import resize_rgba
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import require_prepared
+from finetune.core.storage import file_hashes
 from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import check_request, train_adapter
-from inference import delivery
 from inference import place as recipe
 from inference.manifest import SOURCE_TYPES, check_picture, read_core_mask, read_manifest
-from inference.request import plan_placing
+from inference.request import find_subject, resolve_request
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
@@ -67,10 +69,10 @@ def run_cli(shop: Workspace, *arguments: str) -> Result:
 
 
 def test_the_products_core_is_bit_equal_in_the_file(shop: Workspace) -> None:
-    plan = plan_placing(shop, "bottle01", PROMPT, config=settings())
-    run = recipe.place(plan)
-    cutout = Image.open(plan.prepared.cutout_path(plan.photo))
-    box = plan.placed.box
+    request = resolve_request(shop, "bottle01", PROMPT, config=settings())
+    run = recipe.place(request)
+    cutout = Image.open(request.subject.prepared.cutout_path(request.photo))
+    box = request.placed.box
     resampled = np.asarray(resize_rgba(cutout, (box.width, box.height)))
     delivered = np.asarray(Image.open(run.pictures[0]))[box.top : box.bottom, box.left : box.right]
     core = resampled[..., 3] == 255
@@ -80,11 +82,11 @@ def test_the_products_core_is_bit_equal_in_the_file(shop: Workspace) -> None:
     manifest = read_manifest(run.pictures[0])
     assert manifest["core"]["pixels"] == core.sum()
     assert manifest["core"]["max_difference"] == 0
-    assert np.array_equal(read_core_mask(manifest), plan.placed.core)
+    assert np.array_equal(read_core_mask(manifest), request.placed.core)
 
 
 def test_manifest_says_how_the_picture_was_made(shop: Workspace, tiny_base: Path) -> None:
-    run = recipe.place(plan_placing(shop, "bottle01", PROMPT, config=settings()))
+    run = recipe.place(resolve_request(shop, "bottle01", PROMPT, config=settings()))
     manifest = read_manifest(run.pictures[0])
     assert manifest["prompt"]["resolved"] == {"place": "a photo of bttl01 perfume bottle on oak"}
     assert manifest["adapter"]["version"] == "0001"
@@ -110,16 +112,16 @@ def test_manifest_says_how_the_picture_was_made(shop: Workspace, tiny_base: Path
 def test_a_complete_run_is_not_made_again_and_a_damaged_one_is(
     shop: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = plan_placing(shop, "bottle01", "on ice", config=settings(candidates=2))
-    first = recipe.place(plan)
+    request = resolve_request(shop, "bottle01", "on ice", config=settings(candidates=2))
+    first = recipe.place(request)
     before = [p.read_bytes() for p in first.pictures]
     assert (first.made, len(first.pictures)) == (True, 2)
     assert before[0] != before[1]
-    again = recipe.place(plan)
+    again = recipe.place(request)
     assert not again.made
     assert "up to date" in capsys.readouterr().err
     first.pictures[1].write_bytes(first.pictures[0].read_bytes())
-    mended = recipe.place(plan)
+    mended = recipe.place(request)
     assert mended.made
     assert [p.read_bytes() for p in mended.pictures] == before
 
@@ -128,22 +130,22 @@ def test_a_complete_run_is_not_made_again_and_a_damaged_one_is(
     "change", [{"seed": 1}, {"size": 192}, {"placement": {"scale": 0.4}}, {"mode": "insert"}, {"adapter_scale": 0.5}]
 )
 def test_other_settings_are_another_run(shop: Workspace, change: dict[str, Any]) -> None:
-    usual = plan_placing(shop, "bottle01", PROMPT, config=settings()).folder
-    assert plan_placing(shop, "bottle01", PROMPT, config=settings(**change)).folder != usual
-    assert plan_placing(shop, "bottle01", PROMPT, config=settings(), photo="side").folder != usual
-    assert plan_placing(shop, "bottle01", "on ice", config=settings()).folder != usual
-    assert plan_placing(shop, "bottle01", PROMPT, config=settings()).folder == usual
+    usual = resolve_request(shop, "bottle01", PROMPT, config=settings()).folder
+    assert resolve_request(shop, "bottle01", PROMPT, config=settings(**change)).folder != usual
+    assert resolve_request(shop, "bottle01", PROMPT, config=settings(), photo="side").folder != usual
+    assert resolve_request(shop, "bottle01", "on ice", config=settings()).folder != usual
+    assert resolve_request(shop, "bottle01", PROMPT, config=settings()).folder == usual
 
 
 def test_settings_without_effect_make_no_other_run(shop: Workspace) -> None:
     insert = settings(mode="insert")
     dark = settings(mode="insert", shadow={"strength": 1})
-    folders = {plan_placing(shop, "bottle01", PROMPT, config=config).folder for config in (insert, dark)}
+    folders = {resolve_request(shop, "bottle01", PROMPT, config=config).folder for config in (insert, dark)}
     assert len(folders) == 1
 
 
 def test_insert_draws_the_product_and_says_so(shop: Workspace) -> None:
-    run = recipe.place(plan_placing(shop, "bottle01", PROMPT, config=settings(mode="insert")))
+    run = recipe.place(resolve_request(shop, "bottle01", PROMPT, config=settings(mode="insert")))
     manifest = read_manifest(run.pictures[0])
     assert manifest["core"] is None
     assert manifest["mode"] == "insert"
@@ -158,22 +160,22 @@ def test_insert_draws_the_product_and_says_so(shop: Workspace) -> None:
 
 def test_a_core_that_differs_stops_the_run_and_leaves_nothing(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def off_by_one(product: Any, matte: Any, scene: Any, glass: Any) -> Any:
-        out = delivery.composite_glass(product, matte, scene, glass)
+        out = composite_glass(product, matte, scene, glass)
         y, x = np.argwhere(matte == 1)[0]
         out[y, x, 0] ^= 1
         return out
 
-    plan = plan_placing(shop, "bottle01", "on snow", config=settings())
-    monkeypatch.setattr(delivery, "put_product_over", off_by_one)
+    request = resolve_request(shop, "bottle01", "on snow", config=settings())
+    monkeypatch.setattr(pictures, "composite_glass", off_by_one)
     with pytest.raises(RunError, match="differs from the packshot by up to 1"):
-        recipe.place(plan)
-    assert not plan.folder.exists()
-    assert not [p for p in plan.folder.parent.iterdir() if p.name.startswith(".")]
+        recipe.place(request)
+    assert not request.folder.exists()
+    assert not [p for p in request.folder.parent.iterdir() if p.name.startswith(".")]
 
 
 def test_base_alone_needs_no_adapter(shop: Workspace, tiny_base_4: Path) -> None:
-    plan = plan_placing(shop, "bottle01", PROMPT, config=settings(), adapter="none", base=str(tiny_base_4))
-    run = recipe.place(plan)
+    request = resolve_request(shop, "bottle01", PROMPT, config=settings(), adapter="none", base=str(tiny_base_4))
+    run = recipe.place(request)
     assert read_manifest(run.pictures[0])["adapter"] is None
     assert read_manifest(run.pictures[0])["core"]["max_difference"] == 0
 
@@ -205,10 +207,10 @@ def test_command_prints_paths_on_stdout_and_talk_on_stderr(shop: Workspace) -> N
         (("bottle01", "--prompt", "x", "--base", "no/where/at all"), "no base at", "give a folder"),
         (("bottle01", "--prompt", "x", "--base", "embedded"), "adapter was trained on base", "--base"),
         (("bottle01", "--prompt", "x", "--scale", "0.95"), "leave the frame at the top", "at most"),
-        (("bottle01", "--prompt", "x", "--size", "100"), "no multiple of 64", "config show"),
+        (("bottle01", "--prompt", "x", "--size", "100"), "not a multiple of 64", "config show"),
         (("bottle01", "--prompt", "x", "--set", "shadow.strenght=1"), "unknown key", "did you mean 'shadow.strength'?"),
         (("bottle01", "--prompt", "x", "--config", "marmor"), "no config file 'marmor'", ""),
-        (("bottle01", "--prompt", "very " * 30), "tokens, the base reads 77", "shorten it"),
+        (("bottle01", "--prompt", "very " * 30), "tokens, but the base reads only 77", "shorten the prompt"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_with_a_hint(
@@ -239,15 +241,39 @@ def test_a_damaged_cutout_is_named(shop: Workspace, tmp_path: Path) -> None:
     own.cutout_path(own.photos[0]).write_bytes(whole[: len(whole) // 2])
     own.write()
     with pytest.raises(PackshotError, match=r"truncated|damaged"):
-        plan_placing(Workspace(tmp_path), "bottle01", PROMPT, config=settings(), adapter="none")
+        resolve_request(Workspace(tmp_path), "bottle01", PROMPT, config=settings(), adapter="none")
 
 
 def test_photos_changed_since_prepare_are_said(shop: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     shutil.copytree(shop.root, tmp_path / "copy")
     copy = Workspace(tmp_path / "copy")
-    plan_placing(copy, "bottle01", "on marble", config=settings())
+    resolve_request(copy, "bottle01", "on marble", config=settings())
     assert "since it was prepared" not in capsys.readouterr().err
     photo = next((copy.datasets / "bottle01" / "photos").iterdir())
     draw_bottle(colour=(10, 80, 160)).save(photo)
-    plan_placing(copy, "bottle01", "on marble", config=settings())
-    assert f"since it was prepared: photos/{photo.name} changed;" in capsys.readouterr().err
+    resolve_request(copy, "bottle01", "on marble", config=settings())
+    assert f"changed since it was prepared: photos/{photo.name} changed (to use" in capsys.readouterr().err
+
+
+def test_untouched_photos_are_hashed_once(
+    shop: Workspace, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(shop.root, tmp_path / "copy", ignore=shutil.ignore_patterns(".cache", "scenes", "runs"))
+    copy = Workspace(tmp_path / "copy")
+    photos = copy.datasets / "bottle01" / "photos"
+    read: list[str] = []
+
+    def of_file(path: Path) -> str:
+        read.append(path.name)
+        return fingerprint_of(path)
+
+    fingerprint_of = file_hashes.fingerprint.of_file
+    monkeypatch.setattr(file_hashes.fingerprint, "of_file", of_file)
+    monkeypatch.setattr(file_hashes, "SETTLED", -file_hashes.SETTLED)  # as if the photos had been there for long
+    for _ in range(2):
+        find_subject(copy, "bottle01", "none", base=str(tiny_base))
+    assert [name for name in read if (photos / name).is_file()] == sorted(p.name for p in photos.iterdir())
+    read.clear()
+    draw_bottle(colour=(1, 2, 3)).save(photos / "side.png")
+    find_subject(copy, "bottle01", "none", base=str(tiny_base))
+    assert [name for name in read if (photos / name).is_file()] == ["side.png"]

@@ -16,7 +16,7 @@ from finetune.core.errors import AdapterMismatch
 from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-from inference.request import plan_placing
+from inference.request import resolve_request
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
@@ -73,7 +73,7 @@ def test_placing_says_it_before_a_model_loads(
 
     def plan(mode: str) -> str:
         settings = validate(PlaceConfig, {"size": 128, "mode": mode}, "test")
-        plan_placing(workspace, "bottle01", "on oak", config=settings)
+        resolve_request(workspace, "bottle01", "on oak", config=settings)
         return capsys.readouterr().err
 
     assert "Warning: this adapter was trained without box masks" in plan("insert")

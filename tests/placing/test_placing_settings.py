@@ -23,15 +23,15 @@ def test_template_takes_braces_and_spaces_of_the_user_as_they_are() -> None:
     ("settings", "says"),
     [
         ({"sise": 512}, "unknown key 'sise'"),
-        ({"size": 1000}, "no multiple of 64"),
+        ({"size": 1000}, "not a multiple of 64"),
         ({"size": 0}, "size"),
         ({"candidates": 0}, "candidates"),
         ({"placement": {"scale": 0}}, "placement.scale"),
         ({"placement": {"ground": 1.2}}, "placement.ground"),
         ({"prompts": {"place": "a {tokn} {prompt}"}}, "unknown field {tokn}"),
         ({"prompts": {"insert": "a bottle"}}, "{prompt} is missing"),
-        ({"prompts": {"scene": "{prompt"}}, "not a template"),
-        ({"sampling": {"steps": 1, "strength": 0.5}}, "make no step at all"),
+        ({"prompts": {"scene": "{prompt"}}, "this is not a template"),
+        ({"sampling": {"steps": 1, "strength": 0.5}}, "are less than one step"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], says: str) -> None:

@@ -72,7 +72,7 @@ def test_one_bit_in_the_core_is_found(tmp_path: Path) -> None:
     edit(path, 30, 30)
     result = verify(path)
     assert result.exit_code == 1
-    assert "core pixels changed" in result.stderr
+    assert "pixels of its core were changed" in result.stderr
     assert "hint:" in result.stderr
 
 
@@ -120,12 +120,12 @@ def test_a_swapped_manifest_is_found(tmp_path: Path) -> None:
         (lambda p: p.with_suffix(".json").write_text("[]", encoding="utf-8"), "01.json is damaged"),
         (
             lambda p: p.with_suffix(".json").write_text('{"format": 99}', encoding="utf-8"),
-            "no manifest of this version",
+            "not a manifest of this version",
         ),
-        (lambda p: p.unlink(), "no such picture"),
+        (lambda p: p.unlink(), "there is no picture"),
         (lambda p: p.write_text("not a picture", encoding="utf-8"), "is not a picture"),
         (lambda p: p.write_bytes(p.read_bytes()[:3000]), "truncated"),
-        (lambda p: Image.new("RGB", (32, 32)).save(p), "is 32x32, its manifest says 64"),
+        (lambda p: Image.new("RGB", (32, 32)).save(p), "is 32x32 pixels, but its manifest says 64x64"),
     ],
 )
 def test_what_is_damaged_is_one_line(tmp_path: Path, damage: Any, says: str) -> None:

@@ -158,7 +158,7 @@ def test_any_number_of_processes_gives_the_same_bytes(
 ) -> None:
     prepare_set(shelf, "box01", data=DATA)
     alone = {name: content for name, (content, _) in files_of(shelf).items()}
-    monkeypatch.setattr(recipe, "QUICK_PIXELS", 0)
+    monkeypatch.setattr(recipe, "FEW_EXAMPLE_PIXELS", 0)
     prepare_set(shelf, "box01", data=DATA, force=True, jobs=3)
     assert {name: content for name, (content, _) in files_of(shelf).items()} == alone
     assert len(alone) > 50
@@ -176,9 +176,9 @@ def test_a_process_that_dies_names_its_photo_and_leaves_the_old_set(
 ) -> None:
     prepare_set(shelf, "box01", data=DATA)
     before = files_of(shelf)
-    monkeypatch.setattr(recipe, "QUICK_PIXELS", 0)
+    monkeypatch.setattr(recipe, "FEW_EXAMPLE_PIXELS", 0)
     monkeypatch.setattr(recipe, "prepare_photo", die_over_two)
-    with pytest.raises(RunError, match=r"2\.png: the process at work on it was killed by signal 9") as caught:
+    with pytest.raises(RunError, match=r"2\.png: the process working on it was killed by signal 9") as caught:
         prepare_set(shelf, "box01", data=DATA, force=True, jobs=2)
     assert "--jobs 1" in caught.value.hint
     assert files_of(shelf) == before

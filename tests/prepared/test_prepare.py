@@ -62,7 +62,7 @@ def test_datasets_opens_the_rows_and_nothing_else(tmp_path: Path) -> None:
     assert len(table) == prepared.examples == 12
     assert set(table.column_names) == {
         *("image", "mask", "matte", "text", "variant", "split", "sku", "photo", "mask_kind", "seed"),
-        *("original_width", "original_height", "crop_top", "crop_left", "target_width", "target_height"),
+        *("original_width", "original_height", "target_width", "target_height"),
     }
     row = table[0]
     assert (row["image"].mode, row["image"].size) == ("RGB", (64, 64))
@@ -152,8 +152,8 @@ def test_bad_photos_are_named_and_the_good_ones_go_on(tmp_path: Path, capsys: py
     prepared, _ = prepare_set(workspace, "box01", data=DATA)
     assert [photo.photo for photo in prepared.photos] == ["test-0"]
     said = capsys.readouterr()
-    assert "Warning: box01: left out notes.jpg is not a picture" in said.err
-    assert "box01: left out wild.png: the ground is not plain" in said.err
+    assert "Warning: box01: photo not used: notes.jpg is not a picture" in said.err
+    assert "box01: photo not used: wild.png: the ground is not plain" in said.err
     assert said.err.count("hint: photograph it on a plain ground, or give a mask in masks/") == 1
     assert said.out == ""
 
@@ -175,7 +175,7 @@ def test_a_mask_of_another_size_names_photo_and_sizes(tmp_path: Path) -> None:
     workspace = make_set(tmp_path, photos=1)
     (workspace.datasets / "box01" / "masks").mkdir()
     Image.new("L", (20, 20), 255).save(workspace.datasets / "box01" / "masks" / "test-0.png")
-    with pytest.raises(ImageError, match=r"test-0\.png: the mask is 20x20 pixels, its photo 160x160"):
+    with pytest.raises(ImageError, match=r"test-0\.png: the mask is 20x20 pixels but its photo is 160x160"):
         prepare_set(workspace, "box01", data=DATA)
 
 
@@ -185,7 +185,7 @@ def test_a_picture_in_the_wild_alone_says_what_to_do(tmp_path: Path) -> None:
     Image.fromarray(noise).save(workspace.datasets / "box01" / "photos" / "wild.png")
     with pytest.raises(CutoutError, match=r"wild\.png: the ground is not plain") as caught:
         prepare_set(workspace, "box01", data=DATA)
-    assert "give a mask in masks/" in caught.value.hint
+    assert "add a mask in masks/" in caught.value.hint
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])

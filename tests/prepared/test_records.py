@@ -13,14 +13,16 @@ from wild_pictures import in_the_wild, silhouette
 import finetune.check as checking
 import finetune.prepare as preparing
 from finetune.check import check_set
-from finetune.checks.answer_cache import Remembered, read_remembered
+from finetune.checks import examination
+from finetune.checks.answer_cache import AnswerCache, read_answers
 from finetune.core import fingerprint
 from finetune.core.errors import CutoutError, PackshotError
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.set_files import UnusablePhoto
 from finetune.core.segmentation import learned
 from finetune.dataset import photo_task
-from finetune.dataset.photo_task import look_at_photo, prepare_photo
-from finetune.dataset.records import LeftOut, read_record, write_record
+from finetune.dataset.photo_task import check_photo, prepare_photo
+from finetune.dataset.records import PhotoRecord, UnusableRecord, read_record, write_record
 from finetune.matting import sources
 from finetune.nightly import NightlyConfig, plan_night
 from finetune.prepare import prepare_set, prepared_fingerprint
@@ -42,9 +44,9 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the photos that were opened to be looked at or prepared."""
+    """Names of the photos that were opened to be checked or prepared."""
     names: list[str] = []
-    monkeypatch.setattr(checking, "look_at_photo", noting(names, look_at_photo))
+    monkeypatch.setattr(checking, "check_photo", noting(names, check_photo))
     monkeypatch.setattr(preparing, "prepare_photo", noting(names, prepare_photo))
     return names
 
@@ -57,7 +59,7 @@ def page_of(workspace: Workspace) -> tuple[dict[str, object], bytes]:
 ALL = ["0.png", "1.png", "2.png", "torn.jpg", "wild.png"]
 
 
-def test_what_was_looked_at_once_is_not_opened_again(shelf: Workspace, tried: list[str]) -> None:
+def test_what_was_checked_once_is_not_opened_again(shelf: Workspace, tried: list[str]) -> None:
     first = page_of(shelf)
     assert sorted(tried) == ALL
     tried.clear()
@@ -79,8 +81,8 @@ def test_check_finds_the_same_alone_by_many_and_from_a_prepared_set(
     shelf: Workspace, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = page_of(shelf)
-    monkeypatch.setattr(checking, "QUICK_PIXELS", 0)
-    monkeypatch.setattr(checking, "look_at_photo", look_at_photo)  # a process can't be handed the one that notes
+    monkeypatch.setattr(checking, "FEW_PHOTO_PIXELS", 0)
+    monkeypatch.setattr(checking, "check_photo", check_photo)  # a process can't be handed the one that notes
     report, page = check_set(shelf, "box01", size=64, force=True, jobs=2)
     assert (report.as_dict(), page.read_bytes()) == first
     prepared, _ = prepare_set(shelf, "box01", data=DATA)
@@ -98,7 +100,7 @@ def test_a_label_is_read_once_a_photo(shelf: Workspace, monkeypatch: pytest.Monk
         read.append(picture.size)
         return ["NOIRE"]
 
-    monkeypatch.setattr(checking, "open_reader", lambda: reader)
+    monkeypatch.setattr(examination, "open_reader", lambda: reader)
     (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: perfume bottle\nlabel_text: [NOIRE, 50 ml]\n")
     first = page_of(shelf)
     assert len(read) == 3
@@ -112,7 +114,7 @@ def test_a_label_is_read_once_a_photo(shelf: Workspace, monkeypatch: pytest.Monk
 
 def test_a_photo_that_failed_is_left_alone_until_something_changes(shelf: Workspace, tried: list[str]) -> None:
     first, _ = prepare_set(shelf, "box01", data=DATA)
-    assert set(first.left_out) == {"wild", "torn"}
+    assert set(first.unusable) == {"wild", "torn"}
     assert sorted(tried) == ALL
     tried.clear()
     assert not prepare_set(shelf, "box01", data=DATA)[1]
@@ -147,7 +149,7 @@ def test_a_model_installed_later_redoes_what_failed_without_it(
     assert made
     assert sorted(tried) == ["torn.jpg", "wild.png"]
     assert {p.photo: p.source for p in better.photos}["wild"] == "learned model u2netp"
-    assert set(better.left_out) == {"torn"}
+    assert set(better.unusable) == {"torn"}
     assert better.fingerprint != first.fingerprint
     assert prepared_fingerprint(shelf, product, DATA) == better.fingerprint
 
@@ -185,29 +187,54 @@ def test_the_night_asks_for_the_fingerprint_without_reading_a_photo_twice(
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.json"
     error = CutoutError("the ground is not plain", "give a mask")
-    write_record(LeftOut.of("m", error), path)
+    write_record(UnusableRecord.of("m", UnusablePhoto(Path("a.jpg"), "cutting", error)), path)
     back = read_record(path)
-    assert isinstance(back, LeftOut)
-    again = back.as_error()
-    assert (type(again), again.message, again.hint) == (CutoutError, error.message, error.hint)
-    assert type(LeftOut("m", "did_you_mean", "x", "").as_error()) is PackshotError
-    assert type(LeftOut("m", "Exception", "x", "").as_error()) is PackshotError
-    assert all(type(LeftOut("m", n, "x", "").as_error()).__name__ == n for n in ("ImageError", "ConfigError"))
+    assert isinstance(back, UnusableRecord)
+    again = back.photo(Path("b.jpg"))
+    assert (again.path.name, again.stage) == ("b.jpg", "cutting")
+    assert (type(again.error), again.error.message, again.error.hint) == (CutoutError, error.message, error.hint)
+
+    def revived(name: str) -> type[PackshotError]:
+        return type(UnusableRecord(failure_key="m", error=name, message="x", hint="").photo(path).error)
+
+    assert revived("did_you_mean") is revived("Exception") is PackshotError
+    assert [revived(name).__name__ for name in ("ImageError", "ConfigError")] == ["ImageError", "ConfigError"]
     path.write_text(json.dumps({"mark": "m"}))
     assert read_record(path) is None
     assert not list(path.parent.glob(".*")), "nothing half-written stays"
-    memory = Remembered(scenes={"a": "on a shelf"})
-    memory.write(path)
+    answers = AnswerCache(scenes={"a": "on a shelf"})
+    answers.write(path)
     broken = tmp_path / "broken.json"
     broken.write_text('{"colours": 1')
-    assert read_remembered(tmp_path / "none.json", broken, path) == memory
+    assert read_answers(tmp_path / "none.json", broken, path) == answers
 
 
-def test_circumstances_follow_the_model_only_where_it_could_be_used(
+def test_the_environment_follows_the_model_only_where_it_could_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
-    before = {source: photo_task.circumstances(source, "", tmp_path) for source in ("auto", "learned", "plain", "mask")}
+    before = {source: photo_task.environment(source, "", tmp_path) for source in ("auto", "learned", "plain", "mask")}
     (tmp_path / "u2netp.onnx").write_bytes(b"model")
-    after = {source: photo_task.circumstances(source, "", tmp_path) for source in before}
+    after = {source: photo_task.environment(source, "", tmp_path) for source in before}
     assert {source for source in before if before[source] != after[source]} == {"auto", "learned"}
+
+
+def test_a_set_prepared_by_an_earlier_version_stays_up_to_date(shelf: Workspace, tried: list[str]) -> None:
+    """Its records name other keys than today's classes do, and have the crop of every example."""
+    folder = prepare_set(shelf, "box01", data=DATA)[0].folder
+    path = folder / "records" / "0.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert list(data) == ["key", "look_key", "cutout", "look", "figures", "examples", "files"]
+    data["examples"] = [example | {"crop_top": 0, "crop_left": 0} for example in data["examples"]]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    failed = folder / "records" / "wild.json"
+    earlier = {key: value for key, value in json.loads(failed.read_text(encoding="utf-8")).items() if key != "stage"}
+    assert list(earlier) == ["mark", "error", "message", "hint"]
+    failed.write_text(json.dumps(earlier), encoding="utf-8")
+    assert isinstance(read_record(path), PhotoRecord)
+    assert "left_out" in json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+    tried.clear()
+    assert not prepare_set(shelf, "box01", data=DATA)[1]
+    (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: perfume flacon")
+    assert prepare_set(shelf, "box01", data=DATA)[1]
+    assert tried == []

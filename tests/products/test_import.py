@@ -50,9 +50,9 @@ def test_a_kohya_folder(tmp_path: Path) -> None:
     product = loaded(tmp_path, "ohwx")
     assert (product.config.class_noun, product.token) == ("perfume bottle", "ohwx")
     assert {p.stem: p.caption for p in product.photos} == captions
-    assert "repeats are not used" in result.stderr
+    assert "Packshot ignores the repeats" in result.stderr
     said = (product.folder / "set.yaml").read_text(encoding="utf-8")
-    assert "kohya's '10_ohwx perfume bottle'; the repeats in the name are not used" in said
+    assert "kohya's '10_ohwx perfume bottle'; the repeats in the name are ignored" in said
     texts = {
         (row["photo"], row["text"])
         for row in map(json.loads, (product.prepared_dir / "metadata.jsonl").read_text(encoding="utf-8").splitlines())
@@ -92,7 +92,7 @@ def test_an_imagefolder_with_metadata(tmp_path: Path) -> None:
     product = loaded(tmp_path, "perfume-bottle")
     assert (product.config.class_noun, product.token) == ("perfume bottle", "prfmbttl")
     assert {p.stem: p.caption for p in product.photos} == {"front": "on white", "side": "from the side"}
-    assert "the class noun is 'perfume bottle', after the folder" in result.stderr
+    assert "the class noun is 'perfume bottle', from the folder name" in result.stderr
     assert state(source) == before
 
 
@@ -123,7 +123,7 @@ def test_a_set_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
     before = state(folder)
     result = run(tmp_path, "--from", str(source))
     assert result.exit_code == 1
-    assert "there is a product set 'ohwx' already" in result.stderr
+    assert "the product set 'ohwx' exists already" in result.stderr
     assert state(folder) == before
     assert "is a product set already" in run(tmp_path, "--from", str(folder), "again").stderr
 
@@ -136,16 +136,16 @@ def test_bad_entries_are_left_out_by_name_and_a_bad_picture_by_prepare(tmp_path:
     (source / "broken.jpg").write_text("no picture", encoding="utf-8")
     result = run(tmp_path, "--from", str(source))
     assert result.exit_code == 0, result.output
-    assert "left out leak.png is a link that leads out of the folder" in result.stderr
-    assert "left out folder.jpg is no file" in result.stderr
-    assert "left out broken.jpg is not a picture" in result.stderr
+    assert "photo not imported: leak.png is a link that leads out of the folder" in result.stderr
+    assert "photo not imported: folder.jpg is not a file" in result.stderr
+    assert "photo not used: broken.jpg is not a picture" in result.stderr
     assert [p.stem for p in loaded(tmp_path, "ohwx").photos] == ["broken", "front"]
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ('{"file_name": "../secret.png", "text": "x"}', "is no picture in the folder"),
+        ('{"file_name": "../secret.png", "text": "x"}', "is not a picture in the folder"),
         ('{"file_name": "fromt.png", "text": "x"}', "did you mean 'front.png'?"),
         ("no json", "is not JSON"),
     ],

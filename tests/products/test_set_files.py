@@ -42,9 +42,9 @@ def spoiled_set(root: Path) -> Path:
 
 SAID = {
     "link_out.png": "is a link that leads out of the set",
-    "link_to_nothing.jpg": "is a link to nothing",
-    "folder.jpg": "is no file",
-    "pipe.jpg": "is no file",
+    "link_to_nothing.jpg": "is a broken link",
+    "folder.jpg": "is not a file",
+    "pipe.jpg": "is not a file",
     "text.jpg": "is not a picture",
     "empty.webp": "is empty",
     "cut.png": "is truncated",
@@ -58,17 +58,17 @@ def test_each_bad_file_is_named_and_the_good_one_goes_on(tmp_path: Path) -> None
     assert checked.exit_code == 0, checked.output
     found = json.loads(checked.stdout)
     assert (found["photos"], found["usable"]) == (len(SAID) + 1, 1)
-    left_out = {f["photo"]: f for f in found["findings"] if f["check"] == "file"}
-    assert sorted(left_out) == sorted(SAID)
+    unusable = {f["photo"]: f for f in found["findings"] if f["check"] == "file"}
+    assert sorted(unusable) == sorted(SAID)
     page = (folder / "report.html").read_text(encoding="utf-8")
     for name, words in SAID.items():
-        assert f"{name} {words}" in left_out[name]["what"]
-        assert left_out[name]["cure"]
+        assert f"{name} {words}" in unusable[name]["what"]
+        assert unusable[name]["cure"]
         assert f"{name} {words}" in page
     prepared = run("prepare", "bottle01", *SMALL, "--workspace", str(tmp_path))
     assert prepared.exit_code == 0, prepared.output
     for name, words in SAID.items():
-        assert f"left out {name} {words}" in prepared.stderr
+        assert f"photo not used: {name} {words}" in prepared.stderr
     assert [p.photo for p in require_prepared(folder / "prepared", "bottle01").photos] == ["good"]
     assert {p.name: p.lstat().st_mtime_ns for p in (folder / "photos").iterdir()} == before
 
@@ -99,14 +99,14 @@ def test_links_within_the_set_and_a_linked_set_are_fine(tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
     product = load_set(Workspace(tmp_path), "bottle01")
-    assert ([p.stem for p in product.photos], product.refused) == (["good"], ())
+    assert ([p.stem for p in product.photos], product.unusable) == (["good"], ())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission(tmp_path: Path) -> None:
     folder = write_set(tmp_path, "bottle01", {"good": draw_bottle(), "shut": draw_bottle()})
     (folder / "photos" / "shut.png").chmod(0)
-    assert "may not be read" in load_set(Workspace(tmp_path), "bottle01").refused[0].error.message
+    assert "cannot be read: permission denied" in load_set(Workspace(tmp_path), "bottle01").unusable[0].error.message
 
 
 def test_a_mask_that_leads_out_of_the_set_takes_its_photo_along(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_mask_that_leads_out_of_the_set_takes_its_photo_along(tmp_path: Path) 
     (folder / "masks" / "other.png").symlink_to(tmp_path / "mask.png")
     product = load_set(Workspace(tmp_path), "bottle01")
     assert [p.stem for p in product.photos] == ["good"]
-    assert product.refused[0].error.message == "other.png: its mask other.png is a link that leads out of the set"
+    assert product.unusable[0].error.message == "other.png: its mask other.png is a link that leads out of the set"
 
 
 def test_unicode_and_spaces_work_end_to_end(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_what_is_odd_about_a_file_is_a_finding(tmp_path: Path) -> None:
     tifffile.imwrite(folder / "photos" / "pages.tif", pages, photometric="rgb")
     result = run("prepare", "bottle01", *SMALL, "--workspace", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "lying.jpg: its name says JPEG, its content is PNG" in result.stderr
+    assert "lying.jpg: the file is named JPEG but contains PNG" in result.stderr
     assert "moving.webp: the file holds 2 pictures; only the first is used" in result.stderr
     assert "pages.tif: the file holds 2 pictures; only the first is used" in result.stderr
 
@@ -159,10 +159,12 @@ def test_a_large_photo_is_scaled_down_with_its_mask_and_said(tmp_path: Path) -> 
     cuts, failures = cut_all(load_set(Workspace(tmp_path), "bottle01"))
     assert failures == []
     assert (cuts[0].picture.size, cuts[0].cutout.photo_size) == ((1000, 1000), (1000, 1000))
-    assert [(r.what, r.serious) for r in cuts[0].remarks] == [("its 1400x1400 pixels are used as 1000x1000", False)]
+    (remark,) = cuts[0].remarks
+    assert remark.what == "the photo is scaled down from 1400x1400 to 1000x1000 pixels"
+    assert not remark.serious
     Image.new("L", (1000, 1000), 255).save(folder / "masks" / "big.png")
     _, failures = cut_all(load_set(Workspace(tmp_path), "bottle01"))
-    assert "the mask is 1000x1000 pixels, its photo 1400x1400" in failures[0].text
+    assert "the mask is 1000x1000 pixels but its photo is 1400x1400" in failures[0].text
 
 
 def test_captions_from_both_sources(tmp_path: Path) -> None:
@@ -185,9 +187,9 @@ def test_captions_from_both_sources(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ('{"file_name": "fromt.png", "text": "x"}', "there is no photo 'fromt.png'"),
-        ('{"file_name": "front.png"}', "has no file_name and text"),
+        ('{"file_name": "front.png"}', "needs `file_name` and `text`"),
         ("front.png: x", "is not JSON"),
-        ('["front.png", "x"]', "has no file_name and text"),
+        ('["front.png", "x"]', "needs `file_name` and `text`"),
         ('{"file_name": "front.png", "text": "x"}\n{"file_name": "front.png", "text": "y"}', "has a second row"),
         ('{"file_name": "front.png", "text": "other words"}', "has two captions"),
     ],

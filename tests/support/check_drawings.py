@@ -10,7 +10,8 @@ import numpy as np
 from drawn_products import write_set
 from PIL import Image, ImageDraw
 
-from finetune.check import CheckReport, check_set
+from finetune.check import check_set
+from finetune.checks.examination import CheckReport
 from finetune.core.pictures.images import to_linear, to_srgb8
 from finetune.core.products.catalog import Workspace
 

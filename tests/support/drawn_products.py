@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from finetune.core.errors import PackshotError
 from finetune.core.products.catalog import ProductSet
-from finetune.matting.photo import Cut, Failure, cut_photo, refusals
+from finetune.core.products.set_files import UnusablePhoto
+from finetune.matting.photo import CutPhoto, cut_photo, unusable
 
 
 def draw_bottle(size: int = 200, colour: tuple[int, int, int] = (190, 90, 40), shift: int = 0) -> Image.Image:
@@ -55,12 +56,12 @@ def noting(names: list[str], work: Callable[[Any], Any]) -> Callable[[Any], Any]
     return noted
 
 
-def cut_all(product: ProductSet) -> tuple[list[Cut], list[Failure]]:
+def cut_all(product: ProductSet) -> tuple[list[CutPhoto], list[UnusablePhoto]]:
     """Every photo of a set cut out, and those that can't be."""
-    cuts, failures = [], refusals(product)
+    cuts, failures = [], list(product.unusable)
     for photo in product.photos:
         try:
             cuts.append(cut_photo(photo, product.config))
         except PackshotError as error:
-            failures.append(Failure(photo, error))
+            failures.append(unusable(photo, error))
     return cuts, failures

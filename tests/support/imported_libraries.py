@@ -1,6 +1,9 @@
 """Imports all that a training command does; preloaded by the server that `started_commands` forks from."""
 
+import gc
 from importlib import import_module
+
+from PIL import Image
 
 from finetune.core import console
 
@@ -16,7 +19,12 @@ LIBRARIES = (
     "diffusers.schedulers.scheduling_euler_discrete",
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
+    "diffusers.training_utils",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
     "finetune.cli.training",
+    "finetune.prepare",
+    "finetune.runs.report",
     "finetune.training.observers",
     "finetune.validation.previews",
     "finetune.train",
@@ -27,3 +35,6 @@ LIBRARIES = (
 console.quiet_libraries()
 for name in LIBRARIES:
     import_module(name)
+Image.init()
+gc.collect()
+gc.freeze()  # what is imported lives as long as every command that is forked from here

@@ -85,6 +85,11 @@ def _ensure_server() -> None:
             os.environ["PYTHONPATH"] = before
 
 
+def stop_server() -> None:
+    """End the server and wait for it, so that the time its commands took counts as ours; called when all tests ran."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # Python's own way to end it has no public name
+
+
 def _run(
     output: Path, arguments: tuple[str, ...], kill: At | None, largest_file: int | None, environment: dict[str, str]
 ) -> None:

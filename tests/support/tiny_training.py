@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from crashes import training_dies
+from made_once import prepared
 
 from finetune.core.adapters import versions
 from finetune.core.config import apply_overrides, validate
 from finetune.core.products.catalog import Workspace
-from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
 
@@ -33,8 +33,8 @@ def tiny_config(base: Path, *overrides: str) -> TrainConfig:
 
 
 def train(workspace: Workspace, config: TrainConfig) -> TrainResult:
-    prepared, _ = prepare_set(workspace, "bottle01", data=config.data)
-    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
+    found = prepared(workspace, "bottle01", config.data)
+    return train_adapter(workspace, found, config, base=check_request(config), now=NOW)
 
 
 def killed_and_resumed(workspace: Workspace, config: TrainConfig, away: Path) -> bytes:

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from made_once import prepared
 from tiny_training import tiny_config
 
 from finetune.core.products.catalog import Workspace
-from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
 
@@ -39,8 +39,8 @@ def config_of(base: Path, gate: Path, *overrides: str) -> TrainConfig:
 
 
 def train(workspace: Workspace, config: TrainConfig, sku: str = "bottle01") -> TrainResult:
-    prepared, _ = prepare_set(workspace, sku, data=config.data)
-    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
+    found = prepared(workspace, sku, config.data)
+    return train_adapter(workspace, found, config, base=check_request(config), now=NOW)
 
 
 def run_of(workspace: Workspace, result: TrainResult) -> Path:

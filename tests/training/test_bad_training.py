@@ -181,7 +181,7 @@ def adapter(folder: Path, base: Path) -> None:
         *((name, said) for name, (_, said) in IMPOSTORS.items()),
         ("refiner file", "is SDXL's refiner"),
         ("seed", "train.seed: Input should be less than or equal to 9223372036854775807"),
-        ("no scenes", "preview.every draws preview.scenes, and there are none"),
+        ("no scenes", "preview.every needs at least one of preview.scenes"),
         ("unknown set", "did you mean 'bottle01'?"),
         ("warm-up", "train.warmup (10) must be under train.steps (10)"),
         ("two at once", "unknown key 'train.bach'"),
@@ -226,7 +226,10 @@ def test_what_changed_since_a_set_was_prepared_is_named(tmp_path: Path, capsys: 
     (folder / "photos" / "c.png").rename(folder / "photos" / "d.png")
     prepare_set(Workspace(tmp_path), "bottle01", data=data)
     said = capsys.readouterr().err
-    assert "bottle01 since it was prepared: photos/b.png changed, photos/c.png is gone, photos/d.png is new\n" in said
+    assert (
+        "bottle01 has changed since it was prepared: photos/b.png changed, photos/c.png is gone, photos/d.png is new\n"
+        in said
+    )
     (folder / "set.yaml").write_text("class_noun: flacon\n", encoding="utf-8")
     prepare_set(Workspace(tmp_path), "bottle01", data=data)
     assert "since it was prepared: set.yaml changed\n" in capsys.readouterr().err

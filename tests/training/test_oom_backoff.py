@@ -106,8 +106,8 @@ def test_a_resumed_run_keeps_what_it_backed_off_to(
     capsys.readouterr()
     assert train(workspace, config).made
     said = capsys.readouterr().err
-    assert "as before out of memory: checkpointing partial, batch 2 x accumulation 1" in said
-    assert "going on from step 1" in said
+    assert "ran out of memory; it continues with checkpointing partial, batch 2 x accumulation 1" in said
+    assert "resuming from step 1" in said
 
 
 def test_other_errors_pass_and_ours_are_known() -> None:

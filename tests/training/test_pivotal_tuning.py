@@ -219,7 +219,7 @@ def test_tokens_that_cannot_be_added_are_refused(tiny_base: Path) -> None:
     pipeline = plain_pipeline(tiny_base)
     with pytest.raises(AdapterMismatch, match="are 8 wide, those of the base 32"):
         token_embeddings.add_tokens(pipeline, "bttl01", {"clip_l": torch.ones(1, 8), "clip_g": torch.ones(1, 8)})
-    with pytest.raises(ConfigError, match="prodigy knows one learning rate"):
+    with pytest.raises(ConfigError, match="prodigy has a single learning rate"):
         tiny_config(tiny_base, *PIVOTAL, "train.optimizer=prodigy", "train.learning_rate=1")
 
 

@@ -48,7 +48,7 @@ def test_its_settings_and_its_own_rate(capsys: pytest.CaptureFixture) -> None:
     [
         (("train.optimizer=prodigy",), "set it to 1"),
         (("train.optimizer=prodigy", "train.learning_rate=11"), "less than or equal to 10"),
-        (("train.learning_rate=1.5",), "is for prodigy alone"),
+        (("train.learning_rate=1.5",), "is only for prodigy"),
     ],
 )
 def test_a_rate_of_another_optimizer_is_refused(overrides: tuple[str, ...], said: str) -> None:

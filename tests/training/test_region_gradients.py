@@ -18,6 +18,8 @@ from finetune.core.basemodel.resolve import resolve_base
 from finetune.latents.batches import Batch
 from finetune.training import loop, objective
 from finetune.training.loop import Objective, batch_loss, class_loss, predict
+from finetune.training.oom_backoff import BackOff
+from finetune.training.trainee import Trainee
 from finetune.unet.lora import add_lora, lora_parameters
 
 pytestmark = pytest.mark.tiny
@@ -144,7 +146,7 @@ def test_empty_and_full_masks_stay_finite(net: Any, product: float, ring: float,
     assert (max((float(g.abs().max()) for g in found), default=0.0) > 0) == trained
 
 
-def test_two_passes_of_one_are_a_batch_of_two(net: Any) -> None:
+def test_two_passes_of_one_are_a_batch_of_two(net: Any, tmp_path: Path) -> None:
     """Through accelerate and the loop's own step, prior preservation included; what an SGD of rate 1 makes of it."""
     from accelerate import Accelerator
 
@@ -160,9 +162,10 @@ def test_two_passes_of_one_are_a_batch_of_two(net: Any) -> None:
             taken.append(first)
             return batch if count == 2 else sample(batch, first)
 
-        losses, _ = loop._optimizer_step(
-            accelerator, unet, lora_parameters(net), optimizer, 0, size, batch_at, settings(), torch.float32, 1e9, []
-        )
+        memory = BackOff(accelerator, unet, tmp_path / "memory.json", level="none", batch=size, save=lambda step: None)
+        trainee = Trainee(accelerator, unet, optimizer, None, torch.float32, memory, 1e9)
+        losses = loop.gradients(trainee, 0, batch_at, settings())
+        loop.update(trainee)
         assert taken == list(range(0, 2, size))
         step = [(p.detach() - value) for p, value in zip(lora_parameters(net), start, strict=True)]
         moved.append((step, float(torch.stack(losses).mean())))

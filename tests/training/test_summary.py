@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny_training import tiny_config, train
 
-from finetune.core.config import read_yaml, validate
+from finetune.core.config import validate
 from finetune.core.products.catalog import Workspace
+from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 from finetune.training import summary
 

@@ -19,8 +19,9 @@ from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.errors import BaseModelError
 from finetune.core.painting.inpainter import Sampling, load_inpainter
 from finetune.core.products.catalog import Workspace
-from finetune.train import check_request, check_schedule
+from finetune.train import check_request
 from finetune.training import objective
+from finetune.training.requirements import check_schedule
 
 pytestmark = pytest.mark.tiny
 SDXL = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

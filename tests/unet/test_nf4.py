@@ -123,7 +123,7 @@ def test_gradients_are_those_of_the_unpacked_weights_and_checkpointing_keeps_the
 def test_training_says_the_size_and_what_it_was(trained: Trained) -> None:
     assert len(trained.losses) == 4
     assert all(0 < loss < 10 for loss in trained.losses)
-    assert "124 layers of the base in nf4: UNet 5 MiB (8 in float32)" in trained.said
+    assert "quantised 124 layers of the base to nf4: the UNet takes 5 MiB (8 in float32)" in trained.said
     (version,) = list_versions(trained.workspace, "bottle01")
     assert version.manifest["config"]["memory"]["quantize"] == "nf4"
     previews = trained.workspace.runs.glob("bottle01/*/previews/*.png")
@@ -219,13 +219,13 @@ def test_without_bitsandbytes_a_run_ends_before_it_encodes(
     wanted: tuple[str, ...],
     cure: str,
     tiny_base: Path,
-    workspace: Workspace,
+    cold_workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, f"bitsandbytes.{part}", None)
     with pytest.raises(ConfigError, match="bitsandbytes does not load here") as caught:
-        train(workspace, tiny_config(tiny_base, *wanted))
+        train(cold_workspace, tiny_config(tiny_base, *wanted))
     assert cure in caught.value.hint
-    assert not list(workspace.cache.rglob("latents/*"))
+    assert not list(cold_workspace.cache.rglob("latents/*"))

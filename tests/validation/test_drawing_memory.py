@@ -24,7 +24,7 @@ from finetune.unet import live_pipeline
 pytestmark = pytest.mark.tiny
 # no frozen pass: it switches the adapter on again in every step, and would hide one that was left off
 PLAIN = ("objective.base_preservation_weight=0", "train.steps=4", "preview.every=2", "validation.examples=1")
-CLASS = {"class_noun": "mug", "count": 2, "size": 64, "precision": "fp32", "device": "cpu"}
+CLASS = class_images.ClassImages(count=2, weight=1.0, size=64, precision="fp32")
 Decodes = list[weakref.ref[torch.Tensor]]
 
 
@@ -91,13 +91,13 @@ def test_a_run_outlives_its_drawings(
     decodes = decoding_runs_out(2, 3)  # a preview's empty scene, the adapter switched off; the choice's first picture
     result = train(Workspace(tmp_path), config_of(tiny_base, gate, *PLAIN))
     said = capsys.readouterr().err
-    assert said.count("Warning: no more previews from step 2 on: the device's memory does not suffice") == 1
-    assert said.count("Warning: candidates are ranked by validation loss alone: the device's memory") == 1
+    assert said.count("Warning: no more previews from step 2 on: the device has too little memory") == 1
+    assert said.count("Warning: candidates are ranked by validation loss alone: the device has too little memory") == 1
     assert released == [[None] * 2, [None] * 3], "what the error's frames held was gone when memory was asked for"
     assert list((run_of(Workspace(tmp_path), result) / "previews").iterdir()) == []
     told = story_of(result)["choice"]
     assert told["rule"] == "loss"
-    assert "not measured: the device's memory does not suffice" in told["why"]
+    assert "not measured: the device has too little memory" in told["why"]
     assert len(told["candidates"]) == 2
     assert result.version.manifest["chosen_step"] == undisturbed.version.manifest["chosen_step"]
     assert adapter_of(result) == adapter_of(undisturbed)
@@ -109,10 +109,12 @@ def test_class_pictures_say_what_helps_and_keep_what_is_there(
     decodes = decoding_runs_out(2)
     base = resolve_base(str(tiny_base))
     with pytest.raises(OutOfMemory, match="to draw pictures of 'mug'") as caught:
-        class_images.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: None)
+        class_images.class_rows(tmp_path, base, "mug", CLASS, device="cpu", progress=lambda done, total: None)
     assert "objective.prior_weight=0" in caught.value.hint
     assert [reference() for reference in decodes] == [None, None]
     assert len(list(tmp_path.glob("*.png"))) == 1
     drawn = []
-    rows = class_images.class_rows(tmp_path, base, **CLASS, progress=lambda done, total: drawn.append(total))
+    rows = class_images.class_rows(
+        tmp_path, base, "mug", CLASS, device="cpu", progress=lambda done, total: drawn.append(total)
+    )
     assert (drawn, len(rows)) == ([1], 2)

@@ -22,12 +22,14 @@ from finetune.core.fidelity.gate import load_gate
 from finetune.core.products.catalog import Workspace
 from finetune.runs.folder import RunFolder
 from finetune.runs.report import make_page
+from finetune.runs.validation_records import Record, by_loss, is_stale
 from finetune.train import TrainResult
 from finetune.training import loop
+from finetune.training.fingerprint import selection_settings
 from finetune.validation import selection
 from finetune.validation.candidates import Candidates
-from finetune.validation.loss import Record, by_loss, fixed_noise, spread_timesteps, stale
-from finetune.validation.selection import Candidate, Measured, choose, offset_seeds, weight_settings
+from finetune.validation.loss import fixed_noise, spread_timesteps
+from finetune.validation.selection import Candidate, Measured, choose, offset_seeds
 
 pytestmark = pytest.mark.tiny
 
@@ -117,7 +119,7 @@ def test_a_killed_run_chooses_the_same_bytes(
     workspace, straight = trained
     other = Workspace(tmp_path)
     write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
-    real_loss, real_measure, calls = loop.batch_loss, selection.Judge.measure, []
+    real_loss, real_measure, calls = loop.batch_loss, selection.CandidateScorer.measure, []
 
     def batch_loss(*arguments: Any) -> torch.Tensor:
         calls.append(1)
@@ -125,15 +127,15 @@ def test_a_killed_run_chooses_the_same_bytes(
             raise Killed
         return real_loss(*arguments)
 
-    def measure(judge: selection.Judge) -> Measured:
+    def measure(judge: selection.CandidateScorer) -> Measured:
         raise Killed
 
     monkeypatch.setattr(loop, "batch_loss", batch_loss)
-    monkeypatch.setattr(selection.Judge, "measure", measure)
+    monkeypatch.setattr(selection.CandidateScorer, "measure", measure)
     with pytest.raises(Killed):
         train(other, config_of(tiny_base, gate))
     monkeypatch.setattr(loop, "batch_loss", real_loss)
-    monkeypatch.setattr(selection.Judge, "measure", real_measure)
+    monkeypatch.setattr(selection.CandidateScorer, "measure", real_measure)
     resumed = train(other, config_of(tiny_base, gate))
     assert resumed.version.weights.read_bytes() == straight.version.weights.read_bytes()
     assert records_of(run_of(other, resumed)) == records_of(run_of(workspace, straight))
@@ -160,8 +162,8 @@ def test_patience_ends_the_run(trained: tuple[Workspace, TrainResult], tiny_base
     result = train(workspace, config_of(tiny_base, gate, *idle))
     records = [Record(r["step"], r["loss"]) for r in records_of(run_of(workspace, result))]
     assert [(r.step, r.loss == records[0].loss) for r in records] == [(0, True), (2, True), (4, True), (6, True)]
-    assert stale(records, 2)
-    assert not stale(records[:-1], 2)
+    assert is_stale(records, 2)
+    assert not is_stale(records[:-1], 2)
     assert result.version.manifest["chosen_step"] == 2
 
 
@@ -209,7 +211,7 @@ def test_too_few_examples_to_hold_any_out(tmp_path: Path, tiny_base: Path, gate:
 
 def test_the_fingerprint_holds_what_changes_the_choice(tiny_base: Path, gate: Path, tmp_path: Path) -> None:
     def part(*overrides: str) -> Any:
-        return weight_settings(config_of(tiny_base, gate, *overrides))
+        return selection_settings(config_of(tiny_base, gate, *overrides).model_dump(mode="json"))
 
     off = ("validation.every=0", "validation.choose=last")
     assert part(*off) is part("validation.choose=last") is part("train.steps=2") is None

@@ -11,13 +11,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
 from PIL import Image
+from started_commands import start
+
+from finetune import nightly
+from finetune.core.commands import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("--set", "data.variants=3", "--set", "train.steps=6", "--set", "train.warmup=2", "--set", "train.batch=1")
@@ -25,20 +30,25 @@ SHORT = ("--set", "data.variants=3", "--set", "train.steps=6", "--set", "train.w
 pytestmark = pytest.mark.e2e
 
 
-def packshot(workspace: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-P", "-m", "finetune.core.commands", *arguments, "--workspace", str(workspace)]
-    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False)
-    assert done.returncode == code, done.stderr
+def packshot(workspace: Path, *arguments: str, code: int = 0) -> Result:
+    """A command, run to its end in this process; `studio` and the night start theirs as users do."""
+    done = CliRunner().invoke(main, [*arguments, "--workspace", str(workspace)], env={"NO_COLOR": "1"})
+    assert done.exit_code == code, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
     assert "Traceback" not in done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with the sample set carton01 (one packshot), trained with short settings."""
+    """A workspace with the sample set carton01 (one packshot), trained with short settings by a process of its own."""
     workspace = tmp_path_factory.mktemp("studio")
     shutil.copytree(ROOT / "datasets" / "carton01", workspace / "datasets" / "carton01", ignore=_no_prepared)
-    packshot(workspace, "train", "carton01", "--config", "embedded", *SHORT)
+    line = [sys.executable, "-P", "-m", "finetune.core.commands", "train", "carton01", "--config", "embedded", *SHORT]
+    line += ["--workspace", str(workspace)]
+    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
     return workspace
 
 
@@ -122,8 +132,24 @@ def test_an_adapter_of_another_base_is_refused(studio: Path, tiny_base: Path) ->
     assert "hint: " in done.stderr
 
 
-def test_a_night_with_the_real_commands(studio: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The program with a gate that asks for two pictures of two steps instead of six of twenty."""
+    folder = tmp_path / "checkout"
+    for name in ("finetune", "inference", "configs"):
+        shutil.copytree(ROOT / name, folder / name)
+    gate = yaml.safe_load((folder / "configs" / "gate.yaml").read_text(encoding="utf-8"))
+    gate["pictures"] |= {"scenes": gate["pictures"]["scenes"][:2], "seeds": [11], "steps": 2}
+    (folder / "configs" / "gate.yaml").write_text(yaml.safe_dump(gate), encoding="utf-8")
+    return folder
+
+
+def test_a_night_with_the_real_commands(
+    studio: Path, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Six steps teach nothing, so the gate refuses: the version stays unpublished and the next night does nothing."""
+    monkeypatch.setenv("PYTHONPATH", str(checkout))  # of the processes that the night starts
+    monkeypatch.setattr(nightly, "gate_path", lambda: checkout / "configs" / "gate.yaml")
     workspace = tmp_path / "night"
     shutil.copytree(studio, workspace, ignore=shutil.ignore_patterns("scenes"))
     config = workspace / "night.yaml"
@@ -137,6 +163,7 @@ def test_a_night_with_the_real_commands(studio: Path, tmp_path: Path) -> None:
     assert not (workspace / "adapters" / "carton01" / "current").exists()
     report = json.loads((workspace / "adapters" / "carton01" / "0001" / "fidelity.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "fail"
+    assert len(report["pictures"]) == 2, "the night's process has read the checkout's gate"
     again = packshot(workspace, "nightly", "--config", str(config), "--json")
     assert json.loads(again.stdout)["results"][0]["outcome"] == "up to date"
 
@@ -144,20 +171,14 @@ def test_a_night_with_the_real_commands(studio: Path, tmp_path: Path) -> None:
 def test_a_killed_training_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of a run; the same command again resumes from the newest checkpoint."""
     write_set(tmp_path, "bottle01", {"front": draw_bottle()})
-    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=150")
+    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=20")
     options = [part for item in (*settings, "train.checkpoint_every=2") for part in ("--set", item)]
     line = ["train", "bottle01", "--config", "embedded", *options]
-    command = [sys.executable, "-P", "-m", "finetune.core.commands", *line, "--workspace", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("runs/bottle01/*/state/step-*")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    victim = start(tmp_path / "said.txt", *line, "--workspace", str(tmp_path))
+    victim.wait_until(lambda: bool(list(tmp_path.glob("runs/bottle01/*/state/step-*"))))
+    assert victim.process.pid is not None
+    os.kill(victim.process.pid, signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
     assert not list(tmp_path.glob("adapters/bottle01/0*"))
     done = packshot(tmp_path, *line, "--json")
     assert "going on from step" in done.stderr

@@ -87,7 +87,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(shop: Path, tmp_pa
     assert [path.name for path in (run / "state").iterdir()] == ["step-000002"]
     again = train(folder)
     assert again.wait() == 0, again.said()
-    assert "going on from step 2" in again.said()
+    assert "resuming from step 2" in again.said()
     (weights,) = folder.glob("adapters/bottle01/0*/adapter.safetensors")
     assert weights.read_bytes() == (shop / "straight").read_bytes()
     assert len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 6

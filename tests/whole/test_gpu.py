@@ -59,7 +59,7 @@ def test_a_killed_run_ends_in_the_bytes_of_a_straight_one(tiny_base: Path, tmp_p
     assert victim.wait() == -signal.SIGKILL, victim.said()
     again = killed.train(tmp_path, "again")
     assert again.wait() == 0, again.said()
-    assert "going on from step 2 " in again.said()
+    assert "resuming from step 2 " in again.said()
     assert killed.adapter(tmp_path).read_bytes() == straight
 
 
@@ -84,12 +84,12 @@ def test_the_planner_knows_the_peak(workspace: Workspace, level: str) -> None:
     """On the embedded base in bf16: what torch's allocator had at most, against the plan."""
     from benchmarks.gpu.steps import measured_step
     from finetune.core.basemodel.resolve import resolve_base
-    from finetune.memory import budget as memory
+    from finetune.memory.budget import Setup, trace_budget, unet_config
 
-    setup = memory.Setup(
-        unet=memory.unet_config(resolve_base("embedded").config), size=256, batch=8, accumulation=1,
+    setup = Setup(
+        unet=unet_config(resolve_base("embedded").config), size=256, batch=8, accumulation=1,
         dtype="bfloat16", checkpoint=level, rank=16, targets="attention", dora=False, optimizer="adamw8bit",
         min_8bit_size=1024, frozen_pass=True, cuda=True,
     )  # fmt: skip
     for changed in (setup, replace(setup, accumulation=2)):
-        assert memory.budget(changed, context=0).torch_peak == pytest.approx(measured_step(changed).peak, rel=0.08)
+        assert trace_budget(changed, context=0).torch_peak == pytest.approx(measured_step(changed).peak, rel=0.08)

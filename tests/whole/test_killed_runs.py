@@ -34,7 +34,7 @@ def goes_on(folder: Path, name: str, start_step: int | None) -> None:
     again = train(folder, f"{name}-again")
     assert again.wait() == 0, again.said()
     if start_step is not None:
-        assert (f"going on from step {start_step} " in again.said()) == (start_step > 0), again.said()
+        assert (f"resuming from step {start_step} " in again.said()) == (start_step > 0), again.said()
     assert adapter(folder).read_bytes() == (folder / "straight").read_bytes()
     assert steps(folder) == list(range(1, STEPS + 1))
     assert not [path for part in ("runs", "adapters") for path in (folder / part).rglob(".*")]

@@ -146,7 +146,7 @@ def test_ctrl_c_stops_both_and_both_go_on(place: Path) -> None:
     assert "Run the same command again" in started[0].said()
     assert started[1].said() == ""
     said = both(place, "resumed", *half)
-    assert "going on from step" in said[0]
+    assert "resuming from step" in said[0]
     assert (folder_of(place, said[0]) / "adapter.safetensors").read_bytes() == kept
 
 

@@ -22,7 +22,7 @@ TIME_ID_COUNT = 6
 def build_autoencoder() -> AutoencoderKL:
     """A picture (n, 3, h, w) in [-1, 1] to latents (n, 4, h/8, w/8) and back."""
     return AutoencoderKL(
-        block_out_channels=(32, 48, 80, 88),
+        block_out_channels=(24, 40, 96, 128),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,

@@ -97,17 +97,35 @@ def light_phrase(record: dict[str, Any], rng: np.random.Generator) -> str:
     return light if rng.random() < PLAIN_SHARE else choose(rng, phrases.LIGHTS[light])
 
 
-def built_caption(record: dict[str, Any], rng: np.random.Generator, product_share: float) -> str:
-    """A caption made from the record's fields, each named or left out by chance."""
-    named = not record["empty"] and rng.random() < product_share
+def place_phrases(record: dict[str, Any], rng: np.random.Generator) -> list[str]:
+    """Surface and backdrop, each named or left out by chance: "on sand", "against a brick wall"."""
     parts: list[str] = []
     studio = record["backdrop_type"] == "studio"
     if rng.random() < (0.4 if studio else 0.85):
         parts.append(choose(rng, phrases.RESTS).format(surface_phrase(record, rng)))
     if rng.random() < (0.9 if studio else 0.6):
         parts.append(choose(rng, phrases.RELATIONS).format(backdrop_phrase(record, rng)))
+    return parts
+
+
+def place_caption(record: dict[str, Any], rng: np.random.Generator) -> str:
+    """A prompt for the ground around a kept product: "an empty scene, on sand, sunset sky behind, golden hour".
+
+    It never names the product, so that the ground takes up nothing of it.
+    """
+    parts = place_phrases(record, rng)
+    if not parts or rng.random() < 0.7:
+        parts.append(light_phrase(record, rng))
+    if rng.random() < 0.12:
+        parts.append(choose(rng, phrases.CLOSINGS))
+    return ", ".join(["an empty scene", *parts])
+
+
+def built_caption(record: dict[str, Any], rng: np.random.Generator, product_share: float) -> str:
+    """A caption made from the record's fields, each named or left out by chance."""
+    named = not record["empty"] and rng.random() < product_share
     joint = ", " if rng.random() < 0.6 else " "
-    text = joint.join(parts)
+    text = joint.join(place_phrases(record, rng))
     if named:
         text = f"{product_phrase(record, rng)}{joint if rng.random() < 0.3 else ' '}{text}".strip(" ,")
     elif record["empty"] and rng.random() < 0.6:

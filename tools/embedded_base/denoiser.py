@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from finetune.core.device import pick_dtype
 
 from . import workers
-from .architecture import MAX_TOKENS, build_unet
-from .captions import caption_for
+from .architecture import build_unet
+from .batches import Batch, Batches, ahead
 from .export import fresh_text_encoders, load_tokenizers
-from .latents import LatentCache, build_cache, draw_rows
-from .pacing import Average, Budget, Meter, clip, learning_rate, load_state, save_state, set_rate
+from .latents import build_cache
+from .pacing import (
+    Average,
+    Clock,
+    Meter,
+    clip,
+    cooled,
+    learning_rate,
+    load_state,
+    save_state,
+    set_rate,
+)
 from .world import World
+
+LOG_STEPS = 50
 
 
 @dataclass(frozen=True)
 class DenoiserPlan:
-    """How the denoiser is trained. Batches are per process; `late_from` is a share of the budget.
+    """How the denoiser is trained. Batches are per process; `late_from` is a share of the budget of `samples`."""
 
-    `noise_offset`: the noise gets a random mean of this deviation in each channel (as SDXL's did, arXiv 2307.01952
-    section 2.5: 0.05). The last step of the schedule still holds 7 % of the picture, and the mean of 32x32
-    normal numbers scatters by 3 %: without it the model reads the scene's colour off the noise, not off the prompt.
-    """
-
-    minutes: float
+    samples: int
     early_size: int = 128
     late_size: int = 256
     late_from: float = 0.5
@@ -38,15 +48,19 @@ class DenoiserPlan:
     late_batch: int = 6
     rate: float = 7e-4
     text_factor: float = 0.5
-    caption_dropout: float = 0.11
-    product_share: float = 0.75
-    snr_limit: float = 5.0
-    noise_offset: float = 0.15
     mask_variants: int = 2
     late_mask_variants: int = 2
     decay: float = 0.998
-    save_minutes: float = 4.0
+    save_minutes: float = 3.0
+    end_minutes: float | None = None
     seed: int = 0
+
+    def stage(self, samples: int) -> tuple[int, int, int, int]:
+        """What comes after so many samples: side in pixels, batch, mask variants, and the samples up to which."""
+        turn = round(self.late_from * self.samples)
+        if samples < turn:
+            return self.early_size, self.early_batch, self.mask_variants, turn
+        return self.late_size, self.late_batch, self.late_mask_variants, self.samples
 
 
 class Denoiser(nn.Module):
@@ -66,7 +80,7 @@ class Denoiser(nn.Module):
         second = self.text_encoder_2(ids_2, output_hidden_states=True)
         return torch.cat([first, second.hidden_states[-2]], -1), second.text_embeds
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, batch: Batch) -> torch.Tensor:
         """Predicted noise (n, 4, h, w). Where `dropped` (n,) is set, text is zeros, pooled too."""
         states, pooled = self.encode_text(batch["ids"], batch["ids_2"])
         kept = (~batch["dropped"]).to(states.dtype)
@@ -77,61 +91,11 @@ class Denoiser(nn.Module):
         return predicted
 
 
-class Batches:
-    """Makes training batches from a cache: captions, noise, size conditioning."""
-
-    def __init__(
-        self,
-        cache: LatentCache,
-        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
-        plan: DenoiserPlan,
-        rng: np.random.Generator,
-    ) -> None:
-        self.cache, self.tokenizers, self.plan, self.rng = cache, tokenizers, plan, rng
-        self.noising = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-
-    def time_ids(self, count: int) -> torch.Tensor:
-        """(n, 6): original size, crop corner, target size; the original size now and then other than usual."""
-        size = self.cache.size
-        ids = torch.tensor([[256, 256, 0, 0, size, size]], dtype=torch.float32).repeat(count, 1)
-        for row in ids:
-            if self.rng.random() < 0.2:
-                row[:2] = float(self.rng.integers(200, 320))
-            elif self.rng.random() < 0.1:
-                row[:2] = float(self.rng.choice([512, 768, 1024]))
-        return ids
-
-    def draw(self, count: int) -> dict[str, torch.Tensor]:
-        """One batch, see `Denoiser.forward`; `noise` is the target, `weight` (n,) the loss's weight."""
-        picks, latents, mask, masked = draw_rows(self.cache, self.rng, count)
-        share = self.plan.product_share
-        captions = [caption_for(self.cache.records[i], self.rng, share) for i in picks.tolist()]
-        ids = [
-            t(captions, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt").input_ids
-            for t in self.tokenizers
-        ]
-        noise = torch.randn_like(latents)
-        noise += self.plan.noise_offset * torch.randn(count, latents.shape[1], 1, 1)
-        steps = torch.from_numpy(self.rng.integers(0, 1000, count))
-        kept = self.noising.alphas_cumprod[steps]
-        snr = kept / (1 - kept)
-        return {
-            "ids": ids[0],
-            "ids_2": ids[1],
-            "dropped": torch.from_numpy(self.rng.random(count) < self.plan.caption_dropout),
-            "noisy": self.noising.add_noise(latents, noise, steps),
-            "mask": mask,
-            "masked": masked,
-            "noise": noise,
-            "steps": steps,
-            "weight": snr.clamp(max=self.plan.snr_limit) / snr,
-            "time_ids": self.time_ids(count),
-        }
-
-
-def loss_of(model: Denoiser, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+def loss_of(model: Denoiser, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
     """Noise error, weighted by min-SNR; the log also gets the plain error."""
-    with torch.autocast(batch["noisy"].device.type, torch.bfloat16):
+    device = batch["noisy"].device
+    dtype = pick_dtype("auto", str(device), batch=len(batch["noisy"]))
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype is not torch.float32):
         predicted = model(batch)
     errors = ((predicted.float() - batch["noise"]) ** 2).mean((1, 2, 3))
     loss = (errors * batch["weight"]).mean()
@@ -147,7 +111,6 @@ class DenoiserRun:
     average: Average
     checkpoint: Path
     step: int = 0
-    minutes: float = 0.0
     samples: int = 0
 
     @classmethod
@@ -155,19 +118,21 @@ class DenoiserRun:
         """The run whose checkpoint lies in `work`; else a new one, from the folder `start` if given."""
         torch.manual_seed(plan.seed)
         model = load_denoiser(start) if start else fresh_denoiser(work)
-        model = model.to(device).train()
+        model = model.to(device, memory_format=torch.channels_last).train()
         text = [*model.text_encoder.parameters(), *model.text_encoder_2.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": list(model.unet.parameters())},
             {"params": text, "factor": plan.text_factor},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        optimizer = torch.optim.AdamW(
+            groups, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=device.type == "cuda"
+        )
         run = cls(model, optimizer, Average(model, plan.decay), work / "denoiser.pt")
         if state := load_state(run.checkpoint):
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             run.average.shadow = {k: v.to(device) for k, v in state["average"].items()}
-            run.step, run.minutes, run.samples = state["step"], state["minutes"], state["samples"]
+            run.step, run.samples = state["step"], state["samples"]
         return run
 
     def save(self) -> None:
@@ -177,7 +142,6 @@ class DenoiserRun:
             state |= {
                 "average": self.average.shadow,
                 "step": self.step,
-                "minutes": self.minutes,
                 "samples": self.samples,
             }
             save_state(state, self.checkpoint)
@@ -200,38 +164,46 @@ def load_denoiser(folder: Path) -> Denoiser:
 def train_denoiser(
     world: World, vae: AutoencoderKL, work: Path, start: Path | None, plan: DenoiserPlan, device: torch.device
 ) -> DenoiserRun:
-    """Trains to the plan's budget, small pictures first, resuming from `work`. Processes share the frames."""
+    """Trains to the plan's budget or to the end of this start's time, small pictures first, resuming from `work`.
+
+    Processes share the frames.
+    """
     run = DenoiserRun.resume(work, start, plan, device)
-    rng = np.random.default_rng((plan.seed, run.step, workers.rank()))
-    torch.manual_seed(int(rng.integers(2**31)))
     tokenizers = load_tokenizers(work / f"tokenizers-{workers.rank()}")
-    mine = list(range(workers.rank(), len(world), workers.count()))
-    budget, meter = Budget(plan.minutes, run.minutes), Meter(work / "denoiser.jsonl")
-    batches: Batches | None = None
-    share, saved = budget.share, budget.spent
-    while share < 1:
-        late = share >= plan.late_from
-        size, count = (plan.late_size, plan.late_batch) if late else (plan.early_size, plan.early_batch)
-        if batches is None or batches.cache.size != size:
-            variants = plan.late_mask_variants if late else plan.mask_variants
-            cache = build_cache(vae, world, mine, size, variants, plan.seed + run.step, device)
-            batches = Batches(cache, tokenizers, plan, rng)
-        batch = {k: v.to(device) for k, v in batches.draw(count).items()}
-        loss, parts = loss_of(run.model, batch)
-        run.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        share = workers.agree(run.model, budget.share)
-        set_rate(run.optimizer, learning_rate(plan.rate, run.step, share))
-        clip(run.model.parameters(), 1.0)
-        run.optimizer.step()
-        run.step, run.minutes, run.samples = run.step + 1, budget.spent, run.samples + count * workers.count()
-        run.average.update(run.model, run.step)
-        meter.add(parts)
-        if run.step % 50 == 0 and workers.rank() == 0:
-            facts = {"step": run.step, "minutes": round(budget.spent, 2), "samples": run.samples, "size": size}
-            meter.write(facts, count * workers.count())
-        if budget.spent - saved > plan.save_minutes:
-            saved = budget.spent
-            run.save()
+    mine = range(workers.rank(), len(world), workers.count())
+    clock = Clock(plan.save_minutes, plan.end_minutes)
+    over = False
+    while not over and run.samples < plan.samples:
+        size, count, variants, until = plan.stage(run.samples)
+        store = work / f"latents-{size}-{workers.rank()}.pt"
+        cache = build_cache(vae, world, mine, size, variants, device, store)
+        over = train_stage(run, Batches(cache, tokenizers), plan, count, until, clock)
     run.save()
     return run
+
+
+def train_stage(run: DenoiserRun, batches: Batches, plan: DenoiserPlan, count: int, until: int, clock: Clock) -> bool:
+    """Steps with batches of `count` up to `until` samples; returns whether this start's time is over."""
+    meter = Meter(run.checkpoint.with_suffix(".jsonl"))
+    randomness = (np.random.default_rng((plan.seed, step, workers.rank())) for step in itertools.count(run.step))
+    drawn = ahead(batches, count, randomness)
+    while run.samples < until:
+        loss, parts = loss_of(run.model, next(drawn))
+        run.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        time_share = workers.agree(run.model, clock.share)
+        rate = cooled(learning_rate(plan.rate, run.step, run.samples / plan.samples), time_share)
+        set_rate(run.optimizer, rate)
+        clip(run.model.parameters(), 1.0)
+        run.optimizer.step()
+        run.step, run.samples = run.step + 1, run.samples + count * workers.count()
+        run.average.update(run.model, run.step)
+        meter.add(parts)
+        if run.step % LOG_STEPS == 0 and workers.rank() == 0:
+            facts = {"step": run.step, "samples": run.samples, "size": batches.cache.size, "rate": rate}
+            meter.write(facts, count * workers.count())
+        if clock.save_due():
+            run.save()
+        if time_share >= 1:
+            return True
+    return False

@@ -1,8 +1,16 @@
-"""Encodes every frame once, with some masks each, so that a training step needs no autoencoder."""
+"""Encodes every frame once, with some masks each, so that a training step needs no autoencoder.
+
+What a frame and its masks come to is kept in the work folder under the hash of what went in: a run that is started
+again encodes only the frames that are new.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,18 +18,35 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from .autoencoder import to_signed
+from finetune.core.device import pick_dtype
+
+from .crops import to_signed
 from .masking import SHARES, make_mask, to_latent_mask
+from .pacing import save_state
 from .world import World, may_mirror
+
+CHUNK = 16
+"""Frames that are encoded together."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A frame and its mask variants, of the kinds `kinds`, at one size."""
+
+    kinds: list[str]
+    latents: torch.Tensor
+    """(1 + variants, 4, h, w) float16, scaled: the frame, then the frame with each mask's pixels set to zero."""
+    masks: torch.Tensor
+    """(variants, 1, h, w) bool."""
 
 
 @dataclass(frozen=True)
 class LatentCache:
-    """Latents of pictures and of masked pictures, scaled as the denoiser wants them, float16.
+    """Latents of pictures and of masked pictures, scaled as the denoiser wants them, float16, on one device.
 
-    `pictures` (n, 4, h, w); `masked` (m, 4, h, w) and `masks` (m, 1, h, w) hold the
-    mask variants; `variants[i]` lists those of picture i by kind. `blank` (4, h, w)
-    is the masked picture of a full mask, which all pictures share.
+    `pictures` (n, 4, h, w); `masked` (m + 1, 4, h, w) and `masks` (m + 1, 1, h, w) hold the mask variants, last the
+    full mask, which all pictures share; `variants[i]` lists those of picture i by kind: `place`, `background`, `other`.
+    `placeable` (k,) are the pictures that have one of the kind `place`.
     """
 
     records: list[dict[str, Any]]
@@ -29,11 +54,25 @@ class LatentCache:
     masked: torch.Tensor
     masks: torch.Tensor
     variants: list[dict[str, list[int]]]
-    blank: torch.Tensor
+    placeable: np.ndarray
     size: int
 
     def __len__(self) -> int:
         return len(self.records)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A random batch: indices of pictures (n,), whether only the place is asked for (n,), and the latents, float32."""
+
+    picks: np.ndarray
+    place: np.ndarray
+    latents: torch.Tensor
+    """(n, 4, h, w)"""
+    mask: torch.Tensor
+    """(n, 1, h, w)"""
+    masked: torch.Tensor
+    """(n, 4, h, w)"""
 
 
 def resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
@@ -46,59 +85,136 @@ def resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Pictures (n, 3, h, w) in [-1, 1] to scaled latents (n, 4, h/8, w/8), float16 on the CPU."""
-    with torch.autocast(device.type, torch.bfloat16):
+    dtype = pick_dtype("auto", str(device), batch=len(pictures))
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype is not torch.float32):
         latents = vae.encode(pictures.to(device)).latent_dist.mean
     scaled: torch.Tensor = (latents.float() * vae.config.scaling_factor).half().cpu()
     return scaled
 
 
-def pick_kinds(rng: np.random.Generator, variants: int) -> list[str]:
-    """`variants` kinds of mask by their shares; of several, the first two are `background` and another."""
-    others = {k: v for k, v in SHARES.items() if k not in ("background", "full")}
+def is_render(record: dict[str, Any]) -> bool:
+    """True where product and ground were rendered together, so that the contact between them is real."""
+    return not record["empty"] and not record.get("composite")
+
+
+def pick_kinds(rng: np.random.Generator, variants: int, record: dict[str, Any]) -> list[str]:
+    """`variants` kinds of mask: of renders the first is `place`; then, by their shares, `background` and others."""
+    others = {k: v for k, v in SHARES.items() if k not in ("place", "background", "full")}
     weights = np.array(list(others.values())) / sum(others.values())
-    names = list(others)
-    kinds = []
-    for turn in range(variants):
-        by_chance = rng.random() < SHARES["background"] / (1 - SHARES["full"])
-        background = turn == 0 if variants > 1 and turn < 2 else by_chance
-        kinds.append("background" if background else names[int(rng.choice(len(names), p=weights))])
+    background = SHARES["background"] / (SHARES["background"] + sum(others.values()))
+    kinds = ["place"] if is_render(record) else []
+    while len(kinds) < variants:
+        if rng.random() < background:
+            kinds.append("background")
+        else:
+            kinds.append(list(others)[int(rng.choice(len(others), p=weights))])
     return kinds
 
 
 def build_cache(
-    vae: AutoencoderKL, world: World, indices: list[int], size: int, variants: int, seed: int, device: torch.device
+    vae: AutoencoderKL,
+    world: World,
+    indices: Sequence[int],
+    size: int,
+    variants: int,
+    device: torch.device,
+    store: Path,
 ) -> LatentCache:
-    """Encodes the frames of `indices` at `size` pixels; frames without letters also mirrored."""
-    rng = np.random.default_rng((seed, size))
-    records: list[dict[str, Any]] = []
-    table: list[dict[str, list[int]]] = []
-    pictures: list[torch.Tensor] = []
-    masked: list[torch.Tensor] = []
-    masks: list[torch.Tensor] = []
+    """Encodes the frames of `indices` at `size` pixels; frames without letters also mirrored.
+
+    Args:
+        store: file that keeps what is encoded; it may be there from an earlier start.
+    """
     vae = vae.to(device).eval()
-    for index in indices:
-        record = world.records[index]
-        for mirrored in (False, True) if may_mirror(record) else (False,):
-            frame, product = world.frames[index], world.masks[index] > 127
-            if mirrored:
-                frame, product = frame[:, ::-1], product[:, ::-1]
-            full_size = to_signed(frame[None].copy())
-            kinds = pick_kinds(rng, variants)
-            holes = np.stack([make_mask(rng, kind, product) for kind in kinds])
-            kept = full_size * torch.from_numpy(~holes)[:, None].float()
-            small = encode(vae, torch.cat([resize(full_size, size), masked_at(full_size, holes, size, kept)]), device)
-            rows: dict[str, list[int]] = {}
-            for turn, kind in enumerate(kinds):
-                rows.setdefault("background" if kind == "background" else "other", []).append(len(masks))
-                masks.append(torch.from_numpy(to_latent_mask(shrink(holes[turn], size)))[None])
-                masked.append(small[1 + turn])
-            records.append(record)
-            pictures.append(small[0])
-            table.append(rows)
-    blank = encode(vae, torch.zeros(1, 3, size, size), device)[0]
+    seal = _seal(vae, size, variants)
+    known = _read_store(store, seal)
+    wanted = [(i, m) for i in indices for m in ((False, True) if may_mirror(world.records[i]) else (False,))]
+    keys = [_key(world, index, mirrored) for index, mirrored in wanted]
+    missing = [(key, *pair) for key, pair in zip(keys, wanted, strict=True) if key not in known]
+    for start in range(0, len(missing), CHUNK):
+        chunk = missing[start : start + CHUNK]
+        made = _encode_chunk(vae, world, chunk, size, variants, device)
+        known |= {key: encoded for (key, *_), encoded in zip(chunk, made, strict=True)}
+    if missing:
+        _write_store(store, seal, {key: known[key] for key in keys})
+    records = [world.records[index] for index, _ in wanted]
+    blank = encode(vae, torch.zeros(1, 3, size, size), device)
+    return _collect(records, [known[key] for key in keys], blank, size, device)
+
+
+def _encode_chunk(
+    vae: AutoencoderKL,
+    world: World,
+    chunk: Sequence[tuple[str, int, bool]],
+    size: int,
+    variants: int,
+    device: torch.device,
+) -> list[Encoded]:
+    """Encodes some frames at once; the masks of a frame are drawn from its key, the same at every start."""
+    stacks, kinds, masks = [], [], []
+    for key, index, mirrored in chunk:
+        rng = np.random.default_rng(int(key[:16], 16))
+        frame, product = world.frames[index], world.masks[index] > 127
+        if mirrored:
+            frame, product = frame[:, ::-1], product[:, ::-1]
+        picture = to_signed(frame[None])
+        cell = 8 * frame.shape[0] // size
+        kinds.append(pick_kinds(rng, variants, world.records[index]))
+        holes = np.stack([make_mask(rng, kind, product, cell) for kind in kinds[-1]])
+        stacks.append(torch.cat([resize(picture, size), masked_at(picture, holes, size)]))
+        masks.append(torch.from_numpy(np.stack([to_latent_mask(shrink(hole, size)) for hole in holes]))[:, None])
+    latents = encode(vae, torch.cat(stacks), device).split(1 + variants)
+    return [Encoded(*parts) for parts in zip(kinds, latents, masks, strict=True)]
+
+
+def _collect(
+    records: list[dict[str, Any]], encoded: Sequence[Encoded], blank: torch.Tensor, size: int, device: torch.device
+) -> LatentCache:
+    table: list[dict[str, list[int]]] = []
+    row = 0
+    for item in encoded:
+        rows: dict[str, list[int]] = {}
+        for kind in item.kinds:
+            rows.setdefault(kind if kind in ("place", "background") else "other", []).append(row)
+            row += 1
+        table.append(rows)
+    full = torch.ones_like(encoded[0].masks[:1])
     return LatentCache(
-        records, torch.stack(pictures), torch.stack(masked), torch.stack(masks).half(), table, blank, size
+        records,
+        torch.stack([item.latents[0] for item in encoded]).to(device),
+        torch.cat([*(item.latents[1:] for item in encoded), blank]).to(device),
+        torch.cat([*(item.masks for item in encoded), full]).half().to(device),
+        table,
+        np.array([i for i, rows in enumerate(table) if "place" in rows], int),
+        size,
     )
+
+
+def _seal(vae: AutoencoderKL, size: int, variants: int) -> str:
+    """What all of a store depends on: the encoder's weights, the size, the kinds of mask and their number."""
+    digest = hashlib.sha256(json.dumps([size, variants, SHARES, vae.config.scaling_factor]).encode())
+    for name, weights in vae.state_dict().items():
+        if not name.startswith(("decoder", "post_quant")):
+            digest.update(weights.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _key(world: World, index: int, mirrored: bool) -> str:
+    digest = hashlib.sha256(world.frames[index].tobytes() + world.masks[index].tobytes())
+    digest.update(json.dumps([is_render(world.records[index]), mirrored]).encode())
+    return digest.hexdigest()
+
+
+def _read_store(path: Path, seal: str) -> dict[str, Encoded]:
+    if not path.exists():
+        return {}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: Encoded(*parts) for key, parts in state["items"].items()} if state["seal"] == seal else {}
+
+
+def _write_store(path: Path, seal: str, items: dict[str, Encoded]) -> None:
+    packed = {key: (item.kinds, item.latents.clone(), item.masks) for key, item in items.items()}
+    save_state({"seal": seal, "items": packed}, path)
 
 
 def shrink(mask: np.ndarray, size: int) -> np.ndarray:
@@ -106,30 +222,30 @@ def shrink(mask: np.ndarray, size: int) -> np.ndarray:
     return mask if mask.shape[0] == size else to_latent_mask(mask, mask.shape[0] // size)
 
 
-def masked_at(picture: torch.Tensor, holes: np.ndarray, size: int, kept: torch.Tensor) -> torch.Tensor:
+def masked_at(picture: torch.Tensor, holes: np.ndarray, size: int) -> torch.Tensor:
     """The masked pictures (n, 3, size, size): made smaller first, then holed, so that holes stay sharp."""
-    if picture.shape[-1] == size:
-        return kept
-    small = resize(picture, size)
-    open_ = torch.from_numpy(np.stack([~shrink(hole, size) for hole in holes]))[:, None].float()
-    return small * open_
+    kept = torch.from_numpy(np.stack([~shrink(hole, size) for hole in holes]))[:, None].float()
+    return resize(picture, size) * kept
 
 
-def draw_rows(cache: LatentCache, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, ...]:
-    """A random batch: indices (n,), latents, mask (n, 1, h, w) and masked latents (n, 4, h, w), float32."""
+def draw_rows(cache: LatentCache, rng: np.random.Generator, count: int) -> Rows:
+    """A random batch: kinds of mask by their shares, `place` among renders only."""
+    chance = rng.random(count)
+    place = (chance < SHARES["place"]) & (len(cache.placeable) > 0)
     picks = rng.integers(len(cache), size=count)
-    masks, masked = [], []
-    for index in picks:
-        rows = cache.variants[index]
-        kind = rng.random()
-        if kind < SHARES["full"]:
-            masks.append(torch.ones_like(cache.masks[0]))
-            masked.append(cache.blank)
+    if place.any():
+        picks[place] = cache.placeable[rng.integers(len(cache.placeable), size=int(place.sum()))]
+    rows = []
+    for pick, share in zip(picks.tolist(), chance.tolist(), strict=True):
+        if share > 1 - SHARES["full"]:
+            rows.append(len(cache.masks) - 1)
             continue
-        name = "background" if kind < SHARES["full"] + SHARES["background"] else "other"
-        name = name if name in rows else next(iter(rows))
-        row = rows[name][int(rng.integers(len(rows[name])))]
-        masks.append(cache.masks[row])
-        masked.append(cache.masked[row])
-    latents = cache.pictures[torch.from_numpy(picks)]
-    return torch.from_numpy(picks), latents.float(), torch.stack(masks).float(), torch.stack(masked).float()
+        name = "place" if share < SHARES["place"] else "other"
+        if SHARES["place"] <= share < SHARES["place"] + SHARES["background"]:
+            name = "background"
+        of_kind = cache.variants[pick]
+        options = of_kind.get(name) or next(reversed(of_kind.values()))
+        rows.append(options[int(rng.integers(len(options)))])
+    device = cache.pictures.device
+    chosen, masks = torch.from_numpy(picks).to(device), torch.tensor(rows, device=device)
+    return Rows(picks, place, cache.pictures[chosen].float(), cache.masks[masks].float(), cache.masked[masks].float())

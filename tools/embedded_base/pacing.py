@@ -1,4 +1,8 @@
-"""A run's pace: wall-clock budget, learning rate, running averages, log, resuming."""
+"""A run's pace: learning rate over samples, wall clock, randomness of a step, running averages, checkpoints, log.
+
+A run's budget counts samples. The wall clock only says when a checkpoint is due, and when a start with a limit ends:
+a run that is paused for an hour, or ended and started again, goes on with the same rate.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,51 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+COOLING = 0.2
+"""Last part of a start with a limit in minutes in which the rate goes down to nothing."""
 
-class Budget:
-    """Counts the minutes spent over all the starts of a run."""
 
-    def __init__(self, minutes: float, spent: float = 0.0) -> None:
-        self.minutes = minutes
-        self._spent = spent
-        self._since = time.monotonic()
+class Clock:
+    """When one start saves and when it ends, by the wall clock."""
 
-    @property
-    def spent(self) -> float:
-        """Minutes spent so far, earlier starts included."""
-        return self._spent + (time.monotonic() - self._since) / 60
+    def __init__(self, save_minutes: float, end_minutes: float | None = None) -> None:
+        self._save_seconds = 60 * save_minutes
+        self._end_seconds = 60 * end_minutes if end_minutes else math.inf
+        self._start = self._saved = time.monotonic()
+
+    def save_due(self) -> bool:
+        """True once every `save_minutes`; the next time counts from here."""
+        now = time.monotonic()
+        due = now - self._saved >= self._save_seconds
+        if due:
+            self._saved = now
+        return due
 
     @property
     def share(self) -> float:
-        """Part of the budget that is spent, 0 to 1."""
-        return min(1.0, self.spent / self.minutes)
+        """Part of this start's time that is over: 0 to 1, always 0 without a limit."""
+        return min(1.0, (time.monotonic() - self._start) / self._end_seconds)
 
 
 def learning_rate(peak: float, step: int, share: float, warmup: int = 200, floor: float = 0.03) -> float:
     """Linear warm-up by step, then a cosine over the budget's share down to `floor` of the peak."""
     warm = min(1.0, (step + 1) / warmup)
     return peak * warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def cooled(rate: float, clock_share: float) -> float:
+    """The rate near the end of a start with a limit: linear to 0, so that what it leaves is good to use."""
+    return rate * min(1.0, (1 - clock_share) / COOLING)
+
+
+def step_randomness(seed: int, step: int, rank: int) -> np.random.Generator:
+    """The randomness of one step, torch's included: a run that was ended draws what it would have drawn."""
+    rng = np.random.default_rng((seed, step, rank))
+    torch.manual_seed(int(rng.integers(2**31)))
+    return rng
 
 
 class Average:
@@ -74,7 +97,7 @@ class Meter:
         """Writes the means since the last line, then starts anew."""
         seconds = time.monotonic() - self._since
         means = {k: round(v / max(1, self._count), 5) for k, v in self._sums.items()}
-        rate = round(self._count * samples_per_step / seconds, 1)
+        rate = round(self._count * samples_per_step / seconds, 2)
         line = {**facts, **means, "samples_per_s": rate}
         with self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")

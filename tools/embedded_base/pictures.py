@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLInpaintPipeline
 from PIL import Image, ImageDraw, ImageFont
 
-from .autoencoder import to_signed
+from .crops import to_signed
 from .masking import grow
 from .sheet_prompts import PROMPTS
 from .world import World
@@ -128,24 +128,29 @@ def psnr(made: np.ndarray, true: np.ndarray) -> float:
     return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
 
 
-def reconstruction_sheet(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> Image.Image:
-    """Pictures above, their reconstructions below."""
-    made = reconstruct(vae, pictures, device)
-    both = [*pictures, *made]
-    return tile([Image.fromarray(p) for p in both], ["true"] * len(pictures) + ["decoded"] * len(made), len(pictures))
+def pairs(true: np.ndarray, made: np.ndarray, columns: int = 4) -> Image.Image:
+    """Pictures (n, h, w, 3) with their reconstructions below them, in rows of `columns`."""
+    tiles, labels = [], []
+    for start in range(0, len(true), columns):
+        for name, pictures in (("true", true), ("decoded", made)):
+            row = [Image.fromarray(picture) for picture in pictures[start : start + columns]]
+            row += [Image.new("RGB", row[0].size, "white")] * (columns - len(row))
+            tiles += row
+            labels += [name] * columns
+    return tile(tiles, labels, columns)
 
 
 def plot_losses(log: Path, target: Path, keys: tuple[str, ...]) -> None:
-    """Draws a run's log as a PNG: each loss over the minutes, smoothed."""
+    """Draws a run's log as a PNG: each loss over the samples, smoothed."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     figure, axes = plt.subplots(figsize=(8, 4))
-    minutes = [line["minutes"] for line in lines]
+    samples = [line["samples"] for line in lines]
     for key in keys:
         values = np.array([line[key] for line in lines])
         width = max(1, len(values) // 20)
         smooth = np.convolve(np.pad(values, (width - 1, 0), mode="edge"), np.ones(width) / width, "valid")
-        axes.plot(minutes, smooth, label=key)
-    axes.set_xlabel("minutes")
+        axes.plot(samples, smooth, label=key)
+    axes.set_xlabel("samples")
     axes.set_yscale("log")
     axes.legend()
     figure.tight_layout()

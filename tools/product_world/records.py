@@ -105,8 +105,8 @@ def record(plan: Plan, measured: Measured) -> dict[str, Any]:
     if label:
         colours |= {label.colour, label.accent}
     return {
-        "file_name": f"frames/{plan.index:06d}.jpg",
-        "mask": f"masks/{plan.index:06d}.png",
+        "file_name": f"frames/{plan.index:06d}.avif",
+        "mask": f"masks/{plan.index:06d}.webp",
         "caption": plan.caption,
         "class_noun": design.noun if design else "",
         "empty": design is None,

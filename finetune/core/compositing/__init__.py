@@ -1,1 +1,1 @@
-"""Where the product stands in a picture, its shadow, its pixels over the scene."""
+"""Where the product stands in a picture, its contact shadow, its pixels over the scene."""

@@ -1,7 +1,7 @@
 """The analytic contact shadow: what makes a placed product stand instead of float.
 
-Training examples and scenes get the same one, so that an adapter learns the contact it will meet. numpy and scipy
-only. Darkens the ground, never the product (which is composited over it afterwards). Two parts:
+Training examples and scenes get the same one, so that an adapter learns the contact it will meet. It darkens the
+ground, never the product (which is composited over it afterwards). Two parts:
 
 * *occlusion*: a thin band along the product's lower contour, blurred: the dark line where it meets the ground;
 * *cast*: the silhouette flattened onto the ground, column by column, and blurred wider: soft light from above.
@@ -40,8 +40,8 @@ def contact_shadow(matte: Floats, *, strength: float, softness: float) -> Floats
 
     Args:
         matte: (H, W) in 0..1, the product at its place.
-        strength: 0 no shadow .. 1 deepest.
-        softness: 0 sharp .. 1 overcast; widens the blur in proportion to the product's height.
+        strength: 0 (no shadow) to 1 (deepest).
+        softness: 0 (sharp) to 1 (overcast); widens the blur in proportion to the product's height.
 
     Returns:
         (H, W) float32 factors in 0..1 of linear light; 1 where no shadow falls.
@@ -74,7 +74,7 @@ def _lower_contour(solid: Mask, box: Box) -> tuple[NDArray[np.float64], Mask]:
 
 
 def _along(contour: NDArray[np.float64], thickness: NDArray[np.float64], shape: tuple[int, ...]) -> Floats:
-    """1 in a band of `thickness` rows (one a column) along `contour`, mostly above it; 0 elsewhere."""
+    """1 in a band along `contour`, mostly above it, 0 elsewhere; `thickness` is in rows, one value per column."""
     rows = np.arange(shape[0])[:, None] + 0.5
     inside = (rows > contour - (1 - IN_FRONT) * thickness) & (rows < contour + IN_FRONT * thickness)
     return inside.astype(np.float32)
@@ -96,7 +96,8 @@ def darken(scene: Array, light: Floats) -> Array:
     """Multiply a picture by `light` in linear light; where it is exactly 1 the bytes are copied.
 
     Args:
-        scene: (H, W, 3) uint8. light: (H, W) in 0..1.
+        scene: (H, W, 3) uint8.
+        light: (H, W) factors in 0..1.
     """
     factor = light[..., None]
     return np.where(factor >= 1.0, scene, to_srgb8(to_linear(scene) * factor)).astype(np.uint8)

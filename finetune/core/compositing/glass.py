@@ -1,8 +1,8 @@
-"""A cutout with a glass layer over a scene. Training examples and scenes are composited by this one function.
+"""Compositing a product over a scene, the scene showing through its glass; the same for training and for placing.
 
-The layer is RGBA at the cutout's size: RGB the transmittance T per channel as sRGB would show it, A the share g of
-each pixel that transmits. A product pixel is its own light (1 - g) F and the scene's g T S; F is the cutout's colour.
-numpy only.
+The glass layer is RGBA at the cutout's size: RGB is the transmittance T per channel as sRGB would show it, A the share
+g of each pixel that transmits. A product pixel is its own light (1 - g) F plus the scene's g T S, with F the cutout's
+colour.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def composite_glass(over: Array, alpha: Floats, under: Array, glass: Array | Non
     Where alpha is 1 and g is 0 the bytes of `over` are copied, where alpha is 0 those of `under`.
 
     Args:
-        over: (H, W, 3) uint8. alpha: (H, W) in 0..1. under: (H, W, 3) uint8.
+        over: (H, W, 3) uint8, the product.
+        alpha: (H, W) in 0..1.
+        under: (H, W, 3) uint8, the scene.
         glass: (H, W, 4) uint8, or None for an opaque product.
     """
     plain = composite(over, alpha, under)
@@ -35,10 +37,11 @@ def composite_glass(over: Array, alpha: Floats, under: Array, glass: Array | Non
 
 
 def opaque_core(canvas: Array, glass: Array | None) -> Mask:
-    """Pixels that reach a picture unchanged: alpha 255 and nothing transmitted; (H, W).
+    """Pixels that reach a picture unchanged, (H, W) bool: alpha 255 and nothing transmitted.
 
     Args:
-        canvas: (H, W, 4) uint8, the cutout at its place. glass: (H, W, 4) uint8 or None.
+        canvas: (H, W, 4) uint8, the cutout at its place.
+        glass: (H, W, 4) uint8, or None for an opaque product.
     """
     core = canvas[..., 3] == 255
     return np.asarray(core if glass is None else core & (glass[..., 3] == 0))

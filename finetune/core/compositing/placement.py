@@ -1,8 +1,7 @@
 """Where the product stands, and what the base is given to paint around it.
 
-Pillow and numpy only. The cutout is resampled once, to its size in the delivered picture, and stands on whole pixels:
-these very pixels are composited back at the end. What the base sees is derived from that canvas. Writes nothing,
-loads no model.
+The cutout is resampled once, to its size in the delivered picture, and stands on whole pixels: these very pixels are
+composited back at the end. What the base sees is derived from that canvas. Writes nothing, loads no model.
 """
 
 from __future__ import annotations
@@ -19,12 +18,22 @@ from finetune.core.errors import ConfigError
 from finetune.core.pictures.images import Array, Floats, resize_rgba
 from finetune.core.pictures.masks import Box, Mask, coverage, dilate, latent_mask, to_pixels
 
+ANCHOR = 0.5
+"""Default centre of the product along the width, share of the frame."""
+GROUND = 0.8
+"""Default ground line, share of the frame from its top."""
+BOX_MARGIN = 0.08
+"""Default margin of the box in which a product is drawn, share of the frame."""
 DEFAULT_HEIGHT = 0.55
+"""Default height of the product, share of the frame."""
 WIDEST = 0.8
+"""Width, as a share of the frame, that a default height does not exceed."""
 LATENT = 8
+"""Side of a latent cell, pixels of the base."""
 SOLID = 250
-"""Alpha from which a pixel may be kept before the base: a matte's harmless 1 % of doubt is no hole in the product."""
+"""Alpha from which the base is shown a pixel of the product: 2 % of doubt in a matte is no hole."""
 PREFILL_MEAN, PREFILL_SPREAD = 128.0, 28.0
+"""Mean and standard deviation of the pre-filled ground, 8-bit steps."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class PaintJob:
     picture: Image.Image
     mask: Mask
     grow: int
-    """Latent cells the mask reaches into the product: as asked, or fewer for a slender product."""
+    """Latent cells the mask reaches into the product: as requested, fewer for a slender product."""
 
     @property
     def coverage(self) -> float:
@@ -78,32 +87,42 @@ class PaintJob:
 
 
 def default_scale(cutout: tuple[int, int]) -> float:
-    """Height of a product of `cutout` (width, height) as a share of the frame when none is asked for."""
+    """Height of a product of `cutout` (width, height) as a share of the frame, unless one is requested."""
     width, height = cutout
     return min(DEFAULT_HEIGHT, WIDEST * height / width)
 
 
 def default_grow(size: int) -> int:
-    """Latent cells painted into the product's edge on a base of `size` px when none are asked for."""
+    """Latent cells painted into the product's edge on a base of `size` px, unless a number is requested."""
     return size // 1024
 
 
-def placement_box(cutout: tuple[int, int], size: int, *, anchor: float, scale: float, ground: float) -> Box:
+def placement_box(
+    cutout: tuple[int, int],
+    size: int,
+    *,
+    anchor: float = ANCHOR,
+    scale: float | None = None,
+    ground: float = GROUND,
+) -> Box:
     """The product's box in a square picture, on whole pixels.
 
     Args:
         cutout: (width, height) of the cutout in its own pixels; its proportions are kept.
-        size: side of the picture in pixels.
-        anchor: centre of the box along the width, 0..1. scale: its height, 0..1. ground: its lower edge, 0..1.
+        size: Side of the picture in pixels.
+        anchor: Centre of the box along the width, 0..1.
+        scale: Height of the box as a share of the picture, 0..1; `default_scale` if None.
+        ground: Lower edge of the box, 0 (top of the picture) to 1.
 
     Raises:
-        ConfigError: the product would not lie inside the picture, or would have no pixels.
+        ConfigError: The product would leave the picture, or would be under one latent cell wide or high.
     """
-    height = round(scale * size)
+    height = round((default_scale(cutout) if scale is None else scale) * size)
     width = round(height * cutout[0] / cutout[1])
     if height < LATENT or width < LATENT:
         raise ConfigError(
-            f"the product would be {width}x{height} pixels in a picture of {size}", "ask for a larger --scale or --size"
+            f"the product would be only {width}x{height} pixels in a picture of {size} pixels",
+            "use a larger --scale or --size",
         )
     left, top = round(anchor * size - width / 2), round(ground * size) - height
     box = Box(left, top, left + width, top + height)
@@ -122,7 +141,7 @@ def placement_box(cutout: tuple[int, int], size: int, *, anchor: float, scale: f
     largest = _largest_scale(cutout, anchor, ground)
     raise ConfigError(
         f"the product would leave the frame at the {' and '.join(sides)}",
-        f"with this anchor and ground --scale may be {largest:.2f} at most",
+        f"with this anchor and ground line, --scale can be at most {largest:.2f}",
     )
 
 
@@ -133,10 +152,13 @@ def _largest_scale(cutout: tuple[int, int], anchor: float, ground: float) -> flo
 
 
 def put_on_canvas(cutout: Image.Image, box: Box, size: int, glass: Image.Image | None = None) -> Placed:
-    """Resample the cutout to its box (the only resampling it ever sees) and put it on an empty canvas.
+    """Resample the cutout to its box and put it on an empty canvas. It is resampled nowhere else.
 
     Args:
-        glass: the cutout's glass layer, RGBA of its size; it goes the same way.
+        cutout: RGBA.
+        box: The product's box in the picture.
+        size: Side of the picture in pixels.
+        glass: The cutout's glass layer, RGBA of the cutout's size; it is resampled alike.
     """
     layers = []
     for layer in (cutout, glass):
@@ -169,7 +191,10 @@ def around_product(placed: Placed, size: int, *, grow: int, rng: np.random.Gener
     the product's edge; for a slender product fewer, as long as something of it is left to see.
 
     Args:
-        size: the base's side in pixels, a multiple of 8.
+        placed: The product on the delivered picture's canvas.
+        size: Side of the base's pictures in pixels, a multiple of 8.
+        grow: Latent cells painted into the product's edge, 0 or more.
+        rng: Draws the pre-filled ground.
     """
     small = np.asarray(resize_rgba(placed.canvas, (size, size)))
     alpha = small[..., 3]
@@ -186,16 +211,18 @@ def around_product(placed: Placed, size: int, *, grow: int, rng: np.random.Gener
 
 
 def whole_frame(size: int, rng: np.random.Generator) -> PaintJob:
-    """Insert mode, first pass: nothing given, everything to be painted."""
+    """Nothing given, everything to be painted: a pre-filled ground of `size` px under a full mask."""
     return PaintJob(Image.fromarray(prefill(size, rng)), np.ones((size, size), dtype=bool), 0)
 
 
 def box_around(scene: Image.Image, box: Box, size: int, *, margin: float) -> PaintJob:
-    """Insert mode, second pass: the painted scene, and a box around the placement in which to draw the product.
+    """Insert mode: the painted scene, and a box around the placement in which to draw the product.
 
     Args:
-        scene: the empty scene at the base's size.
-        box: the placement in a picture of `size`. margin: grown on every side by this share of the frame.
+        scene: The empty scene at the base's size.
+        box: The product's box in a picture of `size` pixels.
+        size: Side of that picture in pixels.
+        margin: Share of the frame by which the painted box is larger on every side.
     """
     side = scene.width
     inside = np.zeros((side, side), dtype=bool)

@@ -1,8 +1,7 @@
-"""The gate: which pictures an adapter is judged by, what each score has to reach, and the verdict.
+"""The gate: which pictures an adapter is scored on, what each score has to reach, and the verdict.
 
-Reads `configs/gate.yaml` (or the user's own) into strict settings and holds measured values against the bars. Measures
-nothing itself and knows no pictures: evaluation, and training where it chooses among its candidates, hand it numbers by
-name.
+Reads `configs/gate.yaml` (or the user's own file) into strict settings and compares measured values with the bars. It
+measures nothing and knows no pictures: numbers come by name.
 """
 
 from __future__ import annotations
@@ -13,13 +12,14 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from finetune.core.config import Strict, apply_overrides, gate_path, read_yaml, validate
+from finetune.core.config import Strict, apply_overrides, gate_path, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
-from finetune.core.fidelity.measures import Better, Score, judge
+from finetune.core.fidelity.measures import Better, Score, score
+from finetune.core.yaml_files import read_yaml
 
 
 class Measure(NamedTuple):
-    """A number the evaluation makes of its pictures."""
+    """A number that evaluation derives from its pictures."""
 
     unit: str
     better: Better
@@ -28,28 +28,28 @@ class Measure(NamedTuple):
 
 MEASURES: dict[str, Measure] = {
     "palette": Measure("dE00", "lower", "distance of the drawn product's colours from the packshot's"),
-    "palette_base": Measure("dE00", "lower", "the same, drawn without the adapter"),
-    "palette_gain": Measure("%", "higher", "by how much the adapter lowers that distance"),
+    "palette_base": Measure("dE00", "lower", "palette without the adapter"),
+    "palette_gain": Measure("%", "higher", "by how much the adapter lowers the palette distance"),
     "layout": Measure("dE00", "lower", "colour difference in place, after a blur"),
-    "layout_base": Measure("dE00", "lower", "the same, drawn without the adapter"),
-    "layout_gain": Measure("%", "higher", "by how much the adapter lowers that difference"),
+    "layout_base": Measure("dE00", "lower", "layout without the adapter"),
+    "layout_gain": Measure("%", "higher", "by how much the adapter lowers the layout difference"),
     "structure": Measure("SSIM", "higher", "lightness structure inside the silhouette"),
-    "structure_base": Measure("SSIM", "higher", "the same, drawn without the adapter"),
+    "structure_base": Measure("SSIM", "higher", "structure without the adapter"),
     "structure_gain": Measure("SSIM", "higher", "structure with the adapter minus without"),
     "own_nearest": Measure("%", "higher", "pictures nearer to this product than to every sibling"),
     "own_margin": Measure("dE00", "higher", "how much nearer than the nearest sibling, on average"),
-    "embedder": Measure("cosine", "higher", "likeness to the packshot for a vision model"),
-    "embedder_gain": Measure("cosine", "higher", "that likeness minus the one without the adapter"),
+    "embedder": Measure("cosine", "higher", "likeness to the packshot according to a vision model"),
+    "embedder_gain": Measure("cosine", "higher", "embedder with the adapter minus without"),
     "core_difference": Measure("8-bit steps", "lower", "largest change of the product's core in a preserve picture"),
 }
 """Every score of a fidelity report, in its order."""
 
 
 class PicturesSection(Strict):
-    """The insert pictures an adapter is judged by: every scene with every seed."""
+    """The insert pictures an adapter is scored on: every scene with every seed."""
 
     scenes: tuple[str, ...] = Field(min_length=1)
-    """Where the product is drawn, in the words a user would give `place --prompt`."""
+    """Where the product is drawn, as one would say it to `place --prompt`."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Seeds of each scene."""
     steps: int = Field(default=20, ge=1, le=200)
@@ -61,13 +61,13 @@ class PicturesSection(Strict):
     ground: float = Field(default=0.85, gt=0.2, le=0.9)
     """The ground line on which it stands: 0 top edge, 1 bottom edge."""
     box_margin: float = Field(default=0.045, ge=0, le=0.2)
-    """Margin of the painted box around the product, as a share of the frame: the middle of what training masks have."""
+    """Margin of the painted box around the product, as a share of the frame: the middle of training's range."""
     measure_side: int = Field(default=128, ge=48, le=1024)
-    """Longer side of the product in pixels when it is compared: bars hold for every base at one side only."""
+    """Longer side of the product in pixels when it is compared. Bars are comparable between bases at one side only."""
 
     @field_validator("scenes")
     @classmethod
-    def _said(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not scene.strip() for scene in value):
             raise ValueError("a scene is empty")
         return value
@@ -76,17 +76,17 @@ class PicturesSection(Strict):
     @classmethod
     def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) != len(value) or any(seed < 0 for seed in value):
-            raise ValueError("seeds must be distinct and not negative")
+            raise ValueError("the seeds must be distinct and not negative")
         return value
 
 
 class Rule(Strict):
-    """What one score has to reach."""
+    """What a score has to reach."""
 
     bar: float
     """The value that just passes."""
     required: bool = True
-    """Fail when the score is not available; with false such a score is left out of the verdict."""
+    """Whether the gate fails when the score is not available; if false, such a score is ignored."""
 
 
 class GateConfig(Strict):
@@ -94,9 +94,9 @@ class GateConfig(Strict):
 
     pictures: PicturesSection
     rules: dict[str, Rule] = Field(min_length=1)
-    """Score -> rule; a score without one is information."""
+    """Score -> rule; a score without a rule is information only."""
     embedder: str = ""
-    """Folder of a vision model in transformers' layout (DINOv2, CLIP, SigLIP); empty: that score is not available."""
+    """Folder of a vision model in transformers' layout (DINOv2, CLIP, SigLIP); empty: `embedder` is not available."""
 
     @field_validator("rules")
     @classmethod
@@ -108,33 +108,37 @@ class GateConfig(Strict):
 
 
 def load_gate(path: str | None = None, overrides: Iterable[str] = ()) -> GateConfig:
-    """Read a gate file, by default the shipped `configs/gate.yaml`.
+    """Read a gate file.
+
+    Args:
+        path: The file, or the name of a preset; the shipped `configs/gate.yaml` by default.
+        overrides: `key=value` settings that replace those of the file.
 
     Raises:
-        ConfigError: no such file, or something in it is misspelt or out of range.
+        ConfigError: There is no such file, or something in it is misspelt or out of range.
     """
     file = gate_path(path)
     if not file.is_file():
-        raise ConfigError(f"no gate file '{file}'", "give a YAML file like configs/gate.yaml")
+        raise ConfigError(f"there is no gate file '{file}'", "give a YAML file like configs/gate.yaml")
     return validate(GateConfig, apply_overrides(read_yaml(file), overrides), file.name)
 
 
-def score(values: Mapping[str, float | None], rules: Mapping[str, Rule]) -> list[Score]:
-    """Hold every measure against its rule, in the order of `MEASURES`; what was not measured is "not available"."""
+def score_all(values: Mapping[str, float | None], rules: Mapping[str, Rule]) -> list[Score]:
+    """Score every measure by its rule, in the order of `MEASURES`; what was not measured is "not available"."""
     scores = []
     for name, measure in MEASURES.items():
         bar = rules[name].bar if name in rules else None
-        scores.append(judge(name, values.get(name), measure.unit, measure.better, bar))
+        scores.append(score(name, values.get(name), measure.unit, measure.better, bar))
     return scores
 
 
 def verdict(scores: Sequence[Score], rules: Mapping[str, Rule]) -> Literal["pass", "fail"]:
-    """`pass` when every score with a rule passes; one that is not available counts as its rule says."""
+    """`pass` when every score with a rule passes; `Rule.required` decides about one that is not available."""
     return "fail" if failing(scores, rules) else "pass"
 
 
 def failing(scores: Sequence[Score], rules: Mapping[str, Rule]) -> list[Score]:
-    """The scores that keep the gate shut."""
+    """The scores because of which the gate is not met."""
     return [
         s
         for s in scores
@@ -142,22 +146,28 @@ def failing(scores: Sequence[Score], rules: Mapping[str, Rule]) -> list[Score]:
     ]
 
 
-def check_met(sku: str, version: str, closed: Sequence[Score], *, hint: str) -> None:
-    """Do nothing when no score keeps the gate shut.
+def check_met(sku: str, version: str, failed: Sequence[Score], *, hint: str) -> None:
+    """Do nothing when no score failed.
+
+    Args:
+        sku: Of the adapter.
+        version: Of the adapter.
+        failed: From `failing`.
+        hint: Where to look.
 
     Raises:
-        GateNotMet: naming each score that does, with its value and its bar.
+        GateNotMet: Naming each failed score with its value and its bar.
     """
-    if not closed:
+    if not failed:
         return
-    reasons = "; ".join(f"{s.name} {format_value(s)}, bar {s.bar:g}" for s in closed)
+    reasons = "; ".join(f"{s.name} {format_value(s)}, bar {s.bar:g}" for s in failed)
     raise GateNotMet(f"adapter {version} of '{sku}' does not meet the gate: {reasons}", hint)
 
 
-def format_value(score: Score) -> str:
+def format_value(found: Score) -> str:
     """A score's value for people: `12.3 dE00`, `not available`."""
-    if score.value is None:
+    if found.value is None:
         return "not available"
-    digits = 3 if score.unit in ("SSIM", "cosine") else 1
-    value = "NaN" if math.isnan(score.value) else f"{score.value:.{digits}f}"
-    return f"{value} {score.unit}"
+    digits = 3 if found.unit in ("SSIM", "cosine") else 1
+    value = "NaN" if math.isnan(found.value) else f"{found.value:.{digits}f}"
+    return f"{value} {found.unit}"

@@ -1,8 +1,8 @@
-"""The insert pictures an adapter is judged by: for each scene and seed one without and one with the adapter.
+"""The insert pictures an adapter is scored on: for each scene and seed one without and one with the adapter.
 
 Both start from the same empty scene and the same noise, so that nothing but the adapter differs. What the base alone
 paints does not depend on the adapter: it is kept in the workspace's cache by content, and the next version of the
-adapter pays for its own pictures only.
+adapter costs its own pictures only.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.compositing import placement as compose
+from finetune.core.compositing.placement import WIDEST, placement_box
 from finetune.core.console import say, warn
 from finetune.core.errors import ImageError
 from finetune.core.painting.inpainter import Inpainter, Sampling
-from finetune.core.painting.prompts import PromptSection, resolve_prompt
+from finetune.core.painting.pictures import InsertBox, empty_scene, insert_picture
+from finetune.core.painting.prompts import PromptSection
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
 
-DRAWINGS = 1
-"""Raised when the same request would make other pictures: what the cache holds from before is then left alone."""
+INSERT_FORMAT = 1
+"""Bump when the same request would give different pixels; cached pictures of other formats are then not used."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """One picture to draw, in words and numbers."""
+class InsertRequest:
+    """One pair of pictures to draw, in words and numbers."""
 
     scene: str
     """As the user would say it."""
@@ -42,93 +42,92 @@ class Request:
     """Draws the product into the box."""
 
 
-def requests_for(pairs: Sequence[tuple[str, int]], *, token: str, class_noun: str) -> list[Request]:
-    """Requests for (scene, seed) pairs, with the prompts `place --mode insert` uses by default."""
-    templates = PromptSection()
-    words = {"token": token, "class_noun": class_noun}
-    return [
-        Request(
-            scene,
-            seed,
-            resolve_prompt(templates.scene, prompt=scene, **words),
-            resolve_prompt(templates.insert, prompt=scene, **words),
-        )
-        for scene, seed in pairs
-    ]
+def requests_for(pairs: Sequence[tuple[str, int]], *, token: str, class_noun: str) -> list[InsertRequest]:
+    """Requests for (scene, seed) pairs, with the prompts that `place --mode insert` uses by default."""
+    requests = []
+    for scene, seed in pairs:
+        prompts = PromptSection().resolve(token=token, class_noun=class_noun, prompt=scene)
+        requests.append(InsertRequest(scene, seed, prompts["scene"], prompts["insert"]))
+    return requests
 
 
 def product_box(cutout: tuple[int, int], size: int, *, height: float, ground: float) -> Box:
-    """Where a judged product stands: in the middle, as high as asked, less where a wide one would not fit.
+    """The box of a scored product: in the middle, as high as requested, lower where a wide product would not fit.
 
     Args:
-        cutout: (width, height) in its own pixels. size: side of the picture in pixels. height, ground: shares of it.
+        cutout: (width, height) of the cutout in its own pixels.
+        size: Side of the picture in pixels.
+        height: Height of the product, share of the picture.
+        ground: Ground line, share of the picture from its top.
     """
-    scale = min(height, compose.WIDEST * cutout[1] / cutout[0])
-    return compose.placement_box(cutout, size, anchor=0.5, scale=scale, ground=ground)
+    return placement_box(cutout, size, scale=min(height, WIDEST * cutout[1] / cutout[0]), ground=ground)
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """What was drawn for a request, each at the base's size."""
+class InsertPair:
+    """What was drawn for a request, each picture at the base's size."""
 
-    request: Request
+    request: InsertRequest
     empty: Image.Image
     without: Image.Image
     """The base alone drew the product."""
     with_adapter: Image.Image
 
 
-class DrawingRoom:
+class InsertRenderer:
     """A loaded base with its adapter, and the fixed conditions under which it draws."""
 
-    def __init__(self, inpainter: Inpainter, box: Box, *, sampling: Sampling, margin: float, cache: Path) -> None:
+    def __init__(self, inpainter: Inpainter, where: InsertBox, *, sampling: Sampling, cache: Path) -> None:
         """Set the conditions.
 
         Args:
-            box: the product's box in a picture of the base's size.
-            margin: the painted box is that share of the frame larger on every side.
-            cache: folder for what the base alone paints; made when needed.
+            inpainter: The base with its adapter.
+            where: Where the product is drawn; its size is the base's.
+            sampling: How the base is sampled.
+            cache: Folder for what the base alone paints; made when needed.
         """
-        self.inpainter, self.box, self.sampling, self.margin, self.cache = inpainter, box, sampling, margin, cache
+        self.inpainter, self.where, self.sampling, self.cache = inpainter, where, sampling, cache
         unet = inpainter.pipeline.unet
         self._key: list[Any] = [
-            DRAWINGS,
+            INSERT_FORMAT,
             inpainter.base.fingerprint,
-            [inpainter.pipeline._execution_device.type, str(unet.dtype)],
-            list(box),
+            [
+                inpainter.pipeline._execution_device.type,
+                str(unet.dtype),
+            ],  # diffusers 0.42: `.device` is the CPU under offload
+            list(where.box),
             asdict(sampling),
-            margin,
+            where.margin,
         ]
 
-    def draw(self, requests: Sequence[Request], *, tell: Callable[[str], object] = say) -> list[Drawing]:
-        """Draw every request: the base's pictures first, found in the cache where they were drawn before.
+    def render(self, requests: Sequence[InsertRequest], *, tell: Callable[[str], object] = say) -> list[InsertPair]:
+        """Draw every request: the base's pictures first, from the cache where they were drawn before.
 
         Args:
-            tell: is given a line for each picture of the adapter.
+            requests: What to draw.
+            tell: Receives a line for each picture of the adapter.
+
+        Raises:
+            OutOfMemory: The device has too little memory.
         """
-        self.inpainter.set_adapter_scale(0.0)
-        scenes = [self._by_base(["empty", r.scene_prompt, r.seed], partial(self._empty, r)) for r in requests]
-        without = [
-            self._by_base(["without", r.scene_prompt, r.insert_prompt, r.seed], partial(self._insert, r, scene))
-            for r, scene in zip(requests, scenes, strict=True)
-        ]
-        self.inpainter.set_adapter_scale(1.0)
-        drawings = []
+        with self.inpainter.without_adapter():
+            scenes = [self._by_base(["empty", r.scene_prompt, r.seed], partial(self._empty, r)) for r in requests]
+            without = [
+                self._by_base(["without", r.scene_prompt, r.insert_prompt, r.seed], partial(self._insert, r, scene))
+                for r, scene in zip(requests, scenes, strict=True)
+            ]
+        pairs = []
         for request, scene, alone in zip(requests, scenes, without, strict=True):
-            drawings.append(Drawing(request, scene, alone, self._insert(request, scene)))
-            tell(f"  drawn {request.scene}, seed {request.seed}")
-        return drawings
+            pairs.append(InsertPair(request, scene, alone, self._insert(request, scene)))
+            tell(f"  drew {request.scene}, seed {request.seed}")
+        return pairs
 
-    def _empty(self, request: Request) -> Image.Image:
-        blank = compose.whole_frame(self.inpainter.size, np.random.default_rng([request.seed, 0]))
-        return self._paint(blank, request.scene_prompt, request.seed)
+    def _empty(self, request: InsertRequest) -> Image.Image:
+        return empty_scene(self.inpainter, request.scene_prompt, sampling=self.sampling, seed=request.seed)
 
-    def _insert(self, request: Request, scene: Image.Image) -> Image.Image:
-        job = compose.box_around(scene, self.box, self.inpainter.size, margin=self.margin)
-        return self._paint(job, request.insert_prompt, request.seed)
-
-    def _paint(self, job: compose.PaintJob, prompt: str, seed: int) -> Image.Image:
-        return self.inpainter.paint(job.picture, job.mask, prompt, sampling=self.sampling, seed=seed)
+    def _insert(self, request: InsertRequest, scene: Image.Image) -> Image.Image:
+        prompt, seed = request.insert_prompt, request.seed
+        return insert_picture(self.inpainter, scene, self.where, prompt, sampling=self.sampling, seed=seed).picture
 
     def _by_base(self, what: list[Any], make: Callable[[], Image.Image]) -> Image.Image:
         """The picture from the cache, else drawn and kept. A damaged file is drawn again."""
@@ -137,7 +136,7 @@ class DrawingRoom:
             try:
                 return open_picture(path).convert("RGB")
             except ImageError as error:
-                warn(f"drawn again: {error}")
+                warn(f"drawing a damaged picture of the cache again: {error}")
         picture = make()
         write_png(picture, path)
         return picture

@@ -1,7 +1,7 @@
 """Is it my product: colour, layout and structure of a drawn product against its packshot, and scores with a verdict.
 
-Pure functions on arrays: numpy, scipy and scikit-image, no files, no models, no torch. Evaluation calls them on
-*insert* pictures; what a score has to reach is not decided here but in `configs/gate.yaml`.
+Pure functions on arrays: no files, no models, no torch. What a score has to reach is not decided here but in
+`configs/gate.yaml`.
 
 Pictures are (H, W, 3) uint8 sRGB, cutouts (H, W, 4) uint8 sRGB with straight alpha, colours CIELAB (D65, 2 degrees)
 float64. Colour differences are CIEDE2000 (Sharma, Wu and Dalal, Color Research & Application 30(1), 2005; kL = kC =
@@ -11,35 +11,43 @@ kH = 1): 1 is just noticeable side by side, 5 another shade, 20 another colour.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage, optimize, signal
+from scipy.cluster.vq import kmeans2
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
-from finetune.core.pictures.images import Array, to_linear, to_srgb8
+from finetune.core.pictures.images import LUMINANCE, Array, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask
 
 Lab = NDArray[np.float64]
 Better = Literal["higher", "lower"]
 Verdict = Literal["pass", "fail", "not available", "info"]
 
+MEASURES_FORMAT = 2
+"""Bump when the same pictures would measure otherwise: fidelity reports are then renewed. Adapters stay up to date:
+training does not depend on it, although a choice among candidates may have been made by an earlier format."""
 OPAQUE = 253
 """Alpha from which a pixel counts as the product's own: the soft edge carries the ground's colour."""
 MIN_OPAQUE_SHARE = 0.1
 """Below this share of opaque pixels the product is glass throughout, and half-covered pixels count too."""
 PALETTE_PIXELS = 2048
+"""Pixels a palette is made of at most; more are sampled."""
 LLOYD_ROUNDS = 12
+"""Iterations of k-means."""
 LAYOUT_BLUR = 0.04
 """Blur of the layout measure as a share of the longer side: placement of colours, not the edge of each letter."""
 SSIM_SIGMA = 1.5
+"""Standard deviation of SSIM's Gaussian window, pixels."""
 MIN_SIDE = 16
+"""Shortest side of a view, pixels."""
 EXPOSURE_LIMIT = 2.5
-"""Most a drawn product may be brighter or darker than its packshot (1.3 stops) before that counts as a difference."""
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+"""How much brighter or darker than its packshot (1.3 stops) a drawn product may be before that counts against it."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,18 @@ class Score:
     verdict: Verdict
 
 
-def judge(name: str, value: float | None, unit: str, better: Better, bar: float | None) -> Score:
-    """Hold a value against its bar: reaching the bar passes, a NaN fails, no bar is "info".
+def score(name: str, value: float | None, unit: str, better: Better, bar: float | None) -> Score:
+    """Compare a value with its bar: reaching the bar passes, NaN fails.
+
+    Args:
+        name: Of the measure.
+        value: None if it could not be measured.
+        unit: Of the value and the bar.
+        better: Which direction is better.
+        bar: The value that just passes; None for a score that is information only.
 
     Returns:
-        The score; "not available" for a value of None, whatever the bar.
+        The score; "not available" for a value of None, whatever the bar, and "info" without a bar.
     """
     verdict: Verdict
     if value is None:
@@ -73,13 +88,13 @@ def judge(name: str, value: float | None, unit: str, better: Better, bar: float 
 
 
 class Embedder(Protocol):
-    """A vision model that turns pictures into vectors; cosine similarity of two says how alike they look."""
+    """A vision model that turns pictures into vectors; the cosine of two says how alike the pictures look."""
 
     name: str
-    """Model and crop, as the report names them: numbers of two backbones don't compare."""
+    """Model and crop, as the report names them: values of two models are not comparable."""
 
     def embed(self, pictures: list[Array]) -> NDArray[np.float32]:
-        """(N, D) vectors of N pictures, each of length 1."""
+        """(N, D) vectors of length 1 for N pictures."""
         ...
 
 
@@ -97,48 +112,36 @@ def to_lab(rgb: Array) -> Lab:
 
 
 def palette(colours: Lab, *, swatches: int = 8, seed: int = 0) -> Palette:
-    """Palette of (N, 3) CIELAB colours by k-means (Lloyd, k-means++ start, at most 2048 pixels, fixed seed).
+    """Palette of colours by k-means (Lloyd's algorithm with a k-means++ start).
 
-    Returns:
-        At most `swatches` swatches, fewer where there are fewer colours.
+    Args:
+        colours: (N, 3) CIELAB; of more than 2048, a random sample is used.
+        swatches: Number of swatches; where there are no more distinct colours, each of them is one.
+        seed: Of the sample and the start.
 
     Raises:
-        ValueError: there is no colour.
+        ValueError: There is no colour.
     """
     if not len(colours):
         raise ValueError("no pixels to take a palette of")
     generator = np.random.default_rng(seed)
     if len(colours) > PALETTE_PIXELS:
         colours = colours[generator.choice(len(colours), PALETTE_PIXELS, replace=False)]
-    centres = _spread_start(colours, swatches, generator)
-    for _ in range(LLOYD_ROUNDS):
-        nearest = _squared_distances(colours, centres).argmin(axis=1)
-        kept = np.unique(nearest)
-        centres = np.stack([colours[nearest == index].mean(axis=0) for index in kept])
-    nearest = _squared_distances(colours, centres).argmin(axis=1)
-    counts = np.bincount(nearest, minlength=len(centres)).astype(np.float64)
-    return Palette(centres[counts > 0], counts[counts > 0] / counts.sum())
-
-
-def _spread_start(colours: Lab, swatches: int, generator: np.random.Generator) -> Lab:
-    """k-means++ (Arthur and Vassilvitskii, 2007): each next centre with odds by its squared distance from the last."""
-    centres = [colours[generator.integers(len(colours))]]
-    distances = _squared_distances(colours, np.stack(centres))[:, 0]
-    while len(centres) < swatches and distances.sum() > 1e-9:
-        centres.append(colours[generator.choice(len(colours), p=distances / distances.sum())])
-        distances = np.minimum(distances, _squared_distances(colours, centres[-1][None])[:, 0])
-    return np.stack(centres)
-
-
-def _squared_distances(colours: Lab, centres: Lab) -> NDArray[np.float64]:
-    return np.asarray(((colours[:, None, :] - centres[None]) ** 2).sum(axis=-1))
+    centres, counts = np.unique(colours, axis=0, return_counts=True)
+    if len(centres) > swatches:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)  # it is dropped below
+            centres, nearest = kmeans2(colours, swatches, iter=LLOYD_ROUNDS, minit="++", rng=generator)
+        counts = np.bincount(nearest, minlength=swatches)
+    shares = counts[counts > 0].astype(np.float64)
+    return Palette(np.asarray(centres[counts > 0], dtype=np.float64), shares / shares.sum())
 
 
 def palette_distance(first: Palette, second: Palette) -> float:
     """Least mean CIEDE2000 by which one palette is moved onto the other: the earth mover's distance.
 
     EMD = min_F sum_ij F_ij dE00(a_i, b_j), F >= 0, sum_j F_ij = w_i, sum_i F_ij = v_j (Rubner, Tomasi and Guibas,
-    IJCV 40(2), 2000), solved exactly as a linear program. 0 for equal palettes; where things stand plays no part.
+    IJCV 40(2), 2000), solved exactly as a linear program. 0 for equal palettes, wherever their colours are.
     """
     cost = deltaE_ciede2000(first.colours[:, None, :], second.colours[None, :, :])
     rows, columns = cost.shape
@@ -155,7 +158,7 @@ def palette_distance(first: Palette, second: Palette) -> float:
 
 @dataclass(frozen=True)
 class View:
-    """One packshot at the scale of measuring, with what is compared worked out once."""
+    """One packshot at the scale of measuring, with what is compared computed once."""
 
     name: str
     rgb: Array
@@ -168,10 +171,14 @@ class View:
 
 
 def make_view(name: str, cutout: Array) -> View:
-    """Prepare a cutout (H, W, 4) for comparing.
+    """Prepare a cutout for comparing.
+
+    Args:
+        name: Of the view: the photo's.
+        cutout: (H, W, 4) uint8 at the scale of measuring.
 
     Raises:
-        ValueError: it is smaller than 16 pixels a side, or has no pixel of the product.
+        ValueError: It is smaller than 16 pixels a side, or has no pixel of the product.
     """
     if min(cutout.shape[:2]) < MIN_SIDE:
         raise ValueError(f"a view of {cutout.shape[1]}x{cutout.shape[0]} is too small to compare")
@@ -198,7 +205,7 @@ class Likeness:
     structure: float
     """SSIM of the lightness inside the silhouette, -1..1: parts, edges, print."""
     shift: tuple[int, int]
-    """Rows and columns by which the drawn product lay off the box, in pixels of the measuring scale."""
+    """Rows and columns by which the drawn product was off its box, pixels at the scale of measuring."""
     exposure: float
     """Gain by which the drawn product was brought to the packshot's light before it was compared."""
 
@@ -214,18 +221,19 @@ class Likeness:
 def compare(drawn: Array, view: View, *, reach: int) -> Likeness:
     """Compare a drawn product with a view, after alignment by box and in the packshot's exposure.
 
-    The box in which the product was asked for is known, so no detector is needed: `drawn` is that box with `reach`
-    pixels around it, and the view is slid over it by up to `reach` pixels to where they differ least. A scene has its
-    own light, which is no fault of the product: one gain for all three channels is taken out, within limits. (Over
+    The box in which the product was requested is known, so no detector is needed: `drawn` is that box with `reach`
+    pixels around it, and the view is shifted over it by up to `reach` pixels to where they differ least. A scene has
+    its own light, which is no fault of the product: one gain for all three channels is removed, within limits. (On
     rendered scenes of known products this halves the distance to the right product; a gain for each channel would
     forgive a wrong colour.)
 
     Args:
-        drawn: (H + 2 reach, W + 2 reach, 3) for a view of (H, W).
-        reach: Pixels the drawn product may lie off.
+        drawn: (H + 2 reach, W + 2 reach, 3) uint8 for a view of (H, W).
+        view: The packshot.
+        reach: Pixels by which the drawn product may be off its box.
 
     Raises:
-        ValueError: the sizes don't fit.
+        ValueError: The sizes do not match.
     """
     height, width = view.region.shape
     if drawn.shape[:2] != (height + 2 * reach, width + 2 * reach):
@@ -256,7 +264,7 @@ def best_shift(lab: Lab, view: View) -> tuple[int, int]:
     mask = view.region.astype(np.float64)
     difference = np.sum(
         [
-            _slide(lab[..., channel] ** 2, mask) - 2 * _slide(lab[..., channel], view.lab[..., channel] * mask)
+            _correlate(lab[..., channel] ** 2, mask) - 2 * _correlate(lab[..., channel], view.lab[..., channel] * mask)
             for channel in range(3)
         ],
         axis=0,
@@ -265,18 +273,18 @@ def best_shift(lab: Lab, view: View) -> tuple[int, int]:
     return int(top), int(left)
 
 
-def _slide(plane: NDArray[np.float64], pattern: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of plane x pattern at every place where the pattern lies inside the plane, by the correlation theorem."""
-    spectrum = np.fft.rfft2(plane) * np.fft.rfft2(pattern, s=plane.shape).conj()
-    rows, columns = (outer - inner + 1 for outer, inner in zip(plane.shape, pattern.shape, strict=True))
-    return np.asarray(np.fft.irfft2(spectrum, s=plane.shape)[:rows, :columns])
+def _correlate(plane: NDArray[np.float64], pattern: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of plane x pattern at every place where the pattern lies inside the plane."""
+    return np.asarray(signal.correlate(plane, pattern, mode="valid", method="fft"))
 
 
 def layout_difference(drawn: Lab, reference: Lab, region: Mask) -> float:
     """Mean dE00 over the region between both pictures blurred within it (a coarse S-CIELAB, Zhang and Wandell 1996).
 
     Args:
-        drawn, reference: (H, W, 3). region: (H, W). The blur is 4 % of the longer side and takes nothing from outside.
+        drawn: (H, W, 3) CIELAB.
+        reference: (H, W, 3) CIELAB.
+        region: (H, W) bool. The blur is 4 % of its longer side and takes nothing from outside it.
     """
     sigma = LAYOUT_BLUR * max(region.shape)
     mask = region.astype(np.float64)
@@ -294,6 +302,14 @@ def structure_similarity(drawn: Lab, reference: Lab, region: Mask) -> float:
 
     SSIM = (2 mx my + C1)(2 sxy + C2) / ((mx^2 + my^2 + C1)(sx^2 + sy^2 + C2)), C1 = 1, C2 = 9 for L* in 0..100.
     Outside the region the reference takes the drawn picture's pixels, so the ground is not compared.
+
+    Args:
+        drawn: (H, W, 3) CIELAB.
+        reference: (H, W, 3) CIELAB.
+        region: (H, W) bool.
+
+    Returns:
+        -1..1, 1 for equal structure.
     """
     ground = np.where(region, reference[..., 0], drawn[..., 0])
     _, values = structural_similarity(
@@ -309,5 +325,5 @@ def structure_similarity(drawn: Lab, reference: Lab, region: Mask) -> float:
 
 
 def nearest(drawn: list[Likeness]) -> Likeness:
-    """The most like view: a prompt does not fix the view, so each is allowed, and to every product alike."""
+    """The most similar view: a prompt does not fix the view, so each is allowed, and to every product alike."""
     return min(drawn, key=lambda likeness: likeness.distance)

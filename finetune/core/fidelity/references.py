@@ -1,7 +1,7 @@
-"""The packshots a drawn product is held against: this product's views, and those of its siblings.
+"""The packshots a drawn product is compared with: this product's views, and those of its siblings.
 
 A *sibling* is a product the buyer must not be sent by mistake: another SKU of the same category (or, where one of the
-two names no category, of the same class noun). Reads prepared sets, writes nothing; what cannot be read is said.
+two names no category, of the same class noun). Reads prepared sets and writes nothing.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedSet, read_prepared
 
 MAX_VIEWS = 8
-"""Views compared a product: the first ones by name."""
+"""Views compared per product: the first ones by name."""
 REACH = 0.06
-"""How far the drawn product may lie off its box, as a share of the longer side: a latent cell of the smallest base."""
+"""How far the drawn product may be off its box, as a share of the longer side: a latent cell of the smallest base."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How pictures are cut and scaled for comparing."""
+class MeasureFrame:
+    """How pictures are cropped and scaled for comparing."""
 
     box: Box
     """The product's box in a drawn picture."""
     width: int
+    """Of the box, pixels at the scale of measuring, without the reach around it."""
     height: int
-    """Of the box at the scale of measuring, without the reach around it."""
+    """Likewise."""
     reach: int
-    """Pixels around it, at the scale of measuring."""
+    """Pixels around the box at the scale of measuring."""
 
     def crop(self, picture: Image.Image) -> Array:
         """The box of a drawn picture with the reach around it: (height + 2 reach, width + 2 reach, 3)."""
@@ -52,16 +53,16 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class References:
     """Views by product, at one scale."""
 
     own: tuple[View, ...]
     siblings: dict[str, tuple[View, ...]]
     left_out: dict[str, str]
-    """Siblings that could not be compared with, and why."""
+    """Siblings that could not be compared, each with the reason."""
 
     def summary(self) -> dict[str, Any]:
-        """What the fidelity report says of it."""
+        """The section `references` of the fidelity report."""
         return {
             "own": [view.name for view in self.own],
             "siblings": {sku: len(views) for sku, views in self.siblings.items()},
@@ -69,15 +70,19 @@ class Gallery:
         }
 
 
-def make_frame(box: Box, side: int) -> Frame:
-    """A frame whose longer side is `side` pixels."""
+def make_frame(box: Box, side: int) -> MeasureFrame:
+    """A frame for a product's box whose longer side is `side` pixels at the scale of measuring."""
     scale = side / max(box.width, box.height)
     width, height = round(box.width * scale), round(box.height * scale)
-    return Frame(box, max(16, width), max(16, height), max(2, round(REACH * side)))
+    return MeasureFrame(box, max(16, width), max(16, height), max(2, round(REACH * side)))
 
 
 def find_siblings(workspace: Workspace, product: ProductSet) -> tuple[dict[str, PreparedSet], dict[str, str]]:
-    """The prepared sets of a product's siblings, and those that cannot be had with the reason."""
+    """Find a product's siblings; those that cannot be compared are named in a warning.
+
+    Returns:
+        The prepared sets of its siblings by SKU, and the reason for each sibling that could not be read.
+    """
     found: dict[str, PreparedSet] = {}
     left_out: dict[str, str] = {}
     for sku in workspace.skus():
@@ -92,16 +97,16 @@ def find_siblings(workspace: Workspace, product: ProductSet) -> tuple[dict[str, 
             left_out[sku] = error.message
             continue
         if prepared is None or not prepared.photos:
-            left_out[sku] = "not prepared"
+            left_out[sku] = "it is not prepared"
         else:
             found[sku] = prepared
     for sku, reason in left_out.items():
-        warn(f"'{product.sku}' is not told apart from '{sku}': {reason} (packshot prepare {sku})")
+        warn(f"the sibling test of '{product.sku}' skips '{sku}': {reason} (run: packshot prepare {sku})")
     return found, left_out
 
 
 def is_sibling(product: ProductSet, other: ProductSet) -> bool:
-    """May the two be mistaken for each other?"""
+    """Whether the two may be mistaken for each other."""
     if other.config.kind != "sku":
         return False
     if product.config.category and other.config.category:
@@ -109,19 +114,27 @@ def is_sibling(product: ProductSet, other: ProductSet) -> bool:
     return product.config.class_noun.casefold() == other.config.class_noun.casefold()
 
 
-def hang(own: PreparedSet, siblings: dict[str, PreparedSet], left_out: dict[str, str], frame: Frame) -> Gallery:
-    """Scale every view into the frame.
+def load_references(
+    own: PreparedSet, siblings: dict[str, PreparedSet], left_out: dict[str, str], frame: MeasureFrame
+) -> References:
+    """Read the views of a product and of its siblings, scaled into the frame.
+
+    Args:
+        own: The product.
+        siblings: Its siblings by SKU.
+        left_out: Siblings that could not be read, for the report.
+        frame: How views are scaled.
 
     Raises:
-        CatalogError: the product itself has no view that can be compared.
+        CatalogError: The product itself has no view that can be compared.
     """
     views = _views(own, frame)
     if not views:
         raise CatalogError(f"no cutout of '{own.sku}' can be compared", f"run: packshot prepare {own.sku} --force")
-    return Gallery(views, {sku: _views(prepared, frame) for sku, prepared in siblings.items()}, left_out)
+    return References(views, {sku: _views(prepared, frame) for sku, prepared in siblings.items()}, left_out)
 
 
-def _views(prepared: PreparedSet, frame: Frame) -> tuple[View, ...]:
+def _views(prepared: PreparedSet, frame: MeasureFrame) -> tuple[View, ...]:
     photos = sorted(prepared.photos, key=lambda photo: photo.photo)[:MAX_VIEWS]
     return tuple(
         make_view(photo.photo, into_frame(open_picture(prepared.cutout_path(photo)).convert("RGBA"), frame))
@@ -129,7 +142,7 @@ def _views(prepared: PreparedSet, frame: Frame) -> tuple[View, ...]:
     )
 
 
-def into_frame(cutout: Image.Image, frame: Frame) -> Array:
+def into_frame(cutout: Image.Image, frame: MeasureFrame) -> Array:
     """A cutout in its own proportions, as large as the frame lets it be, standing in its middle: (height, width, 4)."""
     scale = min(frame.width / cutout.width, frame.height / cutout.height)
     size = (max(1, round(cutout.width * scale)), max(1, round(cutout.height * scale)))

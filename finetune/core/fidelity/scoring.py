@@ -1,9 +1,7 @@
-"""From drawings to numbers: every measure of a fidelity report, by name.
+"""From insert pictures to numbers: every measure of a fidelity report, by name.
 
-Called by `inference.evaluate`, and by training where it chooses among its candidates.
-
-Pictures and views in, floats out; knows no bars and writes nothing. All products, siblings too, get the same freedom:
-the nearest of their views, the same search for the place, the same exposure.
+Pictures and views in, floats out; it knows no bars and writes nothing. All products, siblings included, get the same
+freedom: the nearest of their views, the same search for the position, the same exposure.
 """
 
 from __future__ import annotations
@@ -16,20 +14,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.core.fidelity.insert_pictures import Drawing
+from finetune.core.fidelity.insert_pictures import InsertPair
 from finetune.core.fidelity.measures import Embedder, Likeness, View, compare, nearest
-from finetune.core.fidelity.references import Frame, Gallery
+from finetune.core.fidelity.references import MeasureFrame, References
 from finetune.core.pictures.images import Array
 from finetune.core.pictures.masks import Mask
 
 GREY = 128
+"""Ground of the pictures that a vision model compares."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One drawing, compared."""
+class ScoredPair:
+    """A pair of insert pictures, compared."""
 
-    drawing: Drawing
+    pair: InsertPair
     likeness: Likeness
     """With the adapter, to the product's nearest view."""
     likeness_base: Likeness
@@ -38,8 +37,8 @@ class Judged:
     """Distance of the picture with the adapter to each sibling's nearest view, dE00."""
 
     def as_dict(self) -> dict[str, Any]:
-        """What the report says of a picture."""
-        request = self.drawing.request
+        """An entry of the section `pictures` of the fidelity report."""
+        request = self.pair.request
         return {
             "scene": request.scene,
             "seed": request.seed,
@@ -55,42 +54,44 @@ def _plain(likeness: Likeness) -> dict[str, Any]:
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
-def judge_drawing(drawing: Drawing, gallery: Gallery, frame: Frame) -> Judged:
-    """Compare what was drawn with the product's views, and with its siblings'."""
-    drawn, alone = frame.crop(drawing.with_adapter), frame.crop(drawing.without)
-    return Judged(
-        drawing=drawing,
-        likeness=_nearest(drawn, gallery.own, frame),
-        likeness_base=_nearest(alone, gallery.own, frame),
-        siblings={sku: _nearest(drawn, views, frame).distance for sku, views in gallery.siblings.items()},
+def score_pair(pair: InsertPair, references: References, frame: MeasureFrame) -> ScoredPair:
+    """Compare what was drawn with the views of the product and of its siblings."""
+    drawn, alone = frame.crop(pair.with_adapter), frame.crop(pair.without)
+    return ScoredPair(
+        pair=pair,
+        likeness=_nearest(drawn, references.own, frame),
+        likeness_base=_nearest(alone, references.own, frame),
+        siblings={sku: _nearest(drawn, views, frame).distance for sku, views in references.siblings.items()},
     )
 
 
-def _nearest(drawn: Array, views: Sequence[View], frame: Frame) -> Likeness:
+def _nearest(drawn: Array, views: Sequence[View], frame: MeasureFrame) -> Likeness:
     return nearest([compare(drawn, view, reach=frame.reach) for view in views])
 
 
-def values_of(judged: Sequence[Judged]) -> dict[str, float | None]:
-    """The measures of all pictures together, by name: means over the pictures, gains from these means."""
+def values_of(scored: Sequence[ScoredPair]) -> dict[str, float | None]:
+    """The measures of all pairs together, by name: means over the pairs, gains from these means."""
     values: dict[str, float | None] = {}
     for name in ("palette", "layout"):
-        drawn = statistics.fmean(getattr(j.likeness, name) for j in judged)
-        alone = statistics.fmean(getattr(j.likeness_base, name) for j in judged)
+        drawn = statistics.fmean(getattr(s.likeness, name) for s in scored)
+        alone = statistics.fmean(getattr(s.likeness_base, name) for s in scored)
         gain = 100.0 * (alone - drawn) / alone if alone > 0 else 0.0
         values |= {name: drawn, f"{name}_base": alone, f"{name}_gain": gain}
-    drawn = statistics.fmean(j.likeness.structure for j in judged)
-    alone = statistics.fmean(j.likeness_base.structure for j in judged)
+    drawn = statistics.fmean(s.likeness.structure for s in scored)
+    alone = statistics.fmean(s.likeness_base.structure for s in scored)
     values |= {"structure": drawn, "structure_base": alone, "structure_gain": drawn - alone}
-    if judged and all(j.siblings for j in judged):
-        margins = [min(j.siblings.values()) - j.likeness.distance for j in judged]
+    if scored and all(s.siblings for s in scored):
+        margins = [min(s.siblings.values()) - s.likeness.distance for s in scored]
         values["own_nearest"] = 100.0 * sum(margin > 0 for margin in margins) / len(margins)
         values["own_margin"] = statistics.fmean(margins)
     return values
 
 
-def embedder_values(judged: Sequence[Judged], gallery: Gallery, frame: Frame, embedder: Embedder) -> dict[str, float]:
+def embedder_values(
+    scored: Sequence[ScoredPair], references: References, frame: MeasureFrame, embedder: Embedder
+) -> dict[str, float]:
     """Mean cosine of product crops with their view, and its gain; the ground is grey on both sides."""
-    views = {view.name: view for view in gallery.own}
+    views = {view.name: view for view in references.own}
 
     def cosine(picture: Image.Image, likeness: Likeness) -> float:
         view = views[likeness.view]
@@ -99,8 +100,8 @@ def embedder_values(judged: Sequence[Judged], gallery: Gallery, frame: Frame, em
         first, second = embedder.embed([_on_grey(drawn, view.region), _on_grey(view.rgb, view.region)])
         return float(first @ second)
 
-    drawn = statistics.fmean(cosine(j.drawing.with_adapter, j.likeness) for j in judged)
-    alone = statistics.fmean(cosine(j.drawing.without, j.likeness_base) for j in judged)
+    drawn = statistics.fmean(cosine(s.pair.with_adapter, s.likeness) for s in scored)
+    alone = statistics.fmean(cosine(s.pair.without, s.likeness_base) for s in scored)
     return {"embedder": drawn, "embedder_gain": drawn - alone}
 
 

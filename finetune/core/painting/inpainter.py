@@ -1,11 +1,13 @@
-"""Base + picture + mask + prompt + adapter -> picture. Serves previews, placing and evaluation alike.
+"""Base + picture + mask + prompt + adapter -> picture: the one way to a generated picture.
 
 A thin shell over diffusers' StableDiffusionXLInpaintPipeline: it fixes size, mask and seed conventions and hides
-nothing else. It never pastes the product back; that is compositing, and stands in `inference.delivery`.
+nothing else. It never pastes the product back: that is compositing (`finetune.core.painting.pictures`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
-from finetune.core.errors import OutOfMemory
+from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.core.pictures.masks import Mask
 
 if TYPE_CHECKING:
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PROMPT_TOKENS = 77
-CROWDED = 0.7
-"""Share of the memory a GPU has for us that weights and drawing may take before parts take turns. SDXL in bf16 with an
-adapter is 6.8 GiB of weights: on 8 and 12 GB they do, from 16 GB on they don't; with the UNet in nf4 (3.5 GiB) on 8."""
+"""Tokens CLIP's text encoders read of a prompt, start and end included."""
+OFFLOAD_ABOVE = 0.7
+"""Share of the available GPU memory that weights and drawing may take before models are offloaded to the CPU. SDXL in
+bf16 with an adapter is 6.8 GiB of weights: offloaded on 8 and 12 GB, not from 16 GB on; with the UNet in nf4 (3.5 GiB)
+offloaded on 8 GB."""
 DRAWING_BYTES = 3300
-"""What drawing takes beside weights, bytes a pixel: the VAE decodes in fp32 (SDXL at 1024 px: 3.2 GiB)."""
+"""Memory that drawing takes besides weights, bytes per pixel: the VAE decodes in fp32 (SDXL at 1024 px: 3.2 GiB)."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,25 @@ class Inpainter:
         modules: int = 0,
         tokens: token_embeddings.Tokens | None = None,
     ) -> None:
+        """Wrap a loaded pipeline.
+
+        Args:
+            base: The base the pipeline was loaded from.
+            pipeline: On its device, with the adapter in its UNet if there is one.
+            modules: Modules the adapter was injected into; 0 without an adapter.
+            tokens: The trigger word's own tokens, of an adapter that has some.
+        """
         self.base = base
         self.tokens = tokens
-        """The trigger word's own tokens, of an adapter that has such."""
         self.size = base.size
         self.pipeline = pipeline
         self.modules = modules
-        """Modules the adapter was injected into; 0 without an adapter."""
+        self.scale = 1.0
+        """Strength of the adapter; set by `set_adapter_scale`."""
 
     def set_adapter_scale(self, scale: float) -> None:
-        """Strength of the adapter: 1 as trained, 0 the base alone."""
+        """Set the strength of the adapter: 1 as trained, 0 the base alone."""
+        self.scale = scale
         if not self.modules:
             return
         if self.tokens:
@@ -75,9 +88,35 @@ class Inpainter:
             self.pipeline.unet.enable_lora()
             self.pipeline.unet.set_adapters(adapter_file.ADAPTER_NAME, weights=scale)
 
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Paint with the base alone inside the block; afterwards the adapter is as strong as before."""
+        scale = self.scale
+        if scale == 0:
+            yield
+            return
+        self.set_adapter_scale(0.0)
+        try:
+            yield
+        finally:
+            self.set_adapter_scale(scale)
+
     def prompt_tokens(self, prompt: str) -> int:
-        """Tokens of a prompt with start and end; more than 77 are cut off by CLIP."""
+        """Number of tokens of a prompt, start and end included."""
         return len(self.pipeline.tokenizer(self._read(prompt)).input_ids)
+
+    def check_prompts(self, prompts: Iterable[str]) -> None:
+        """Check that the base reads every prompt to its end.
+
+        Raises:
+            ConfigError: A prompt has more than 77 tokens; CLIP would cut off the rest.
+        """
+        for prompt in prompts:
+            if (tokens := self.prompt_tokens(prompt)) > MAX_PROMPT_TOKENS:
+                raise ConfigError(
+                    f"the prompt has {tokens} tokens, but the base reads only {MAX_PROMPT_TOKENS}: '{prompt}'",
+                    "shorten the prompt",
+                )
 
     def _read(self, prompt: str) -> str:
         return self.tokens.expand(prompt) if self.tokens else prompt
@@ -86,16 +125,18 @@ class Inpainter:
         """Paint the masked part of a picture.
 
         Args:
-            picture: RGB; its sides multiples of 8, best the base's native size.
+            picture: RGB; its sides are multiples of 8, best the base's native size.
             mask: (H, W) bool, True = painted. To be sampled without loss it must be constant on each 8 x 8 block
                 (`masks.latent_mask` and `masks.to_pixels` make it so).
+            prompt: At most 77 tokens; see `check_prompts`.
+            sampling: Steps, guidance, strength, negative prompt.
             seed: Of a CPU generator, so that a seed means the same picture on every device.
 
         Returns:
             RGB of the same size: all of it decoded from latents, the unmasked part too.
 
         Raises:
-            OutOfMemory: the device's memory does not suffice.
+            OutOfMemory: The device has too little memory.
         """
         import torch
 
@@ -123,14 +164,14 @@ class Inpainter:
                 raise
             forget_frames(error)
             raise OutOfMemory(
-                f"the device's memory does not suffice to draw {width}x{height}",
-                "close other programs, or use a smaller --size",
+                f"the device has too little memory to draw a picture of {width}x{height} pixels",
+                "close other programs that use the device",
             ) from error
 
     def _decode(self, latents: Tensor) -> Image.Image:
-        """The picture of (1, 4, h, w) scaled latents, decoded in fp32 whatever the pipeline computes in.
+        """The picture of (1, 4, h, w) scaled latents, decoded in fp32 whatever dtype the pipeline computes in.
 
-        In bf16, with its 8 significant bits, colours come out up to two levels of 255 off (docs/log.md), and fp16
+        In bf16, with its 8 significant bits, colours are up to two levels of 255 off (docs/log.md), and fp16
         overflows in SDXL's autoencoder. The pipeline itself would decode in bf16.
         """
         import torch
@@ -138,7 +179,7 @@ class Inpainter:
         vae = self.pipeline.vae
         mean, std = (getattr(vae.config, name, None) for name in ("latents_mean", "latents_std"))
         latents = latents.float()
-        if mean is not None and std is not None:  # of some bases: their channels are normalised one by one
+        if mean is not None and std is not None:  # some bases normalise each latent channel
             mean, std = (torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
             unscaled = latents * std / vae.config.scaling_factor + mean
         else:
@@ -156,27 +197,29 @@ class Inpainter:
 
 
 def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline, *, on: str = "") -> int:
-    """Bytes of all its models' weights; `on`: of those on that type of device alone."""
+    """Bytes of the pipeline's weights; with `on` (`cuda`, `cpu`) of those on that type of device."""
     models = (getattr(pipeline, name) for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
     weights = (p for model in models if model is not None for p in model.parameters())
     return sum(p.numel() * p.element_size() for p in weights if on in ("", p.device.type))
 
 
-def crowds(weights: int, size: int, memory: int) -> bool:
-    """Whether parts have to take turns on a GPU: their weights would leave too little of it to draw in.
+def needs_cpu_offload(weights: int, size: int, memory: int) -> bool:
+    """Whether the weights would leave too little of a GPU to draw in, so that models are offloaded to the CPU.
 
     Args:
-        weights: bytes of all parts. size: side of the pictures in pixels. memory: bytes this process can have.
+        weights: Bytes of all models of the pipeline.
+        size: Side of the pictures in pixels.
+        memory: Bytes of GPU memory this process can have.
     """
-    return weights + DRAWING_BYTES * size**2 > CROWDED * memory
+    return weights + DRAWING_BYTES * size**2 > OFFLOAD_ABOVE * memory
 
 
 def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
-    """Move a pipeline to a device; on a GPU that its parts would crowd they take turns there, and that is said."""
+    """Move a pipeline to a device, with model CPU offload on a GPU too small for all of it at once."""
     if where.startswith("cuda"):
         memory = free_gpu_memory(where) + weight_bytes(pipeline, on="cuda")
-        if crowds(weight_bytes(pipeline), pipeline.unet.config.sample_size * 8, memory):
-            say("  the GPU holds one part of the base at a time: text encoders, UNet, VAE")
+        if needs_cpu_offload(weight_bytes(pipeline), pipeline.unet.config.sample_size * 8, memory):
+            say("  model CPU offload: the GPU holds the text encoders, the UNet or the VAE, one at a time")
             pipeline.enable_model_cpu_offload(device=where)
             return
     pipeline.to(where)
@@ -192,10 +235,17 @@ def load_inpainter(
 ) -> Inpainter:
     """Load a base and, where given, an adapter into it: Packshot's own or another trainer's.
 
+    Args:
+        base: The base.
+        adapter: The adapter, its header read; None for the base alone.
+        scale: Strength of the adapter, 1 as trained.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+
     Raises:
-        AdapterMismatch: the adapter does not fit the base.
-        AdapterError: its tokens are missing or damaged.
-        BaseModelError: the base cannot be loaded.
+        AdapterMismatch: The adapter does not fit the base.
+        AdapterError: Its tokens are missing or damaged.
+        BaseModelError: The base cannot be loaded.
     """
     where = pick_device(device)
     if adapter is not None:
@@ -204,10 +254,10 @@ def load_inpainter(
         foreign.check_foreign(adapter, base)
         if adapter.text_encoder:
             warn(
-                f"{adapter.text_encoder} layers of text encoders in {adapter.path.name} are left out: Packshot adapts "
-                "the UNet alone, so pictures may differ from those of other programs"
+                f"{adapter.text_encoder} text encoder layers in {adapter.path.name} are ignored: Packshot adapts the "
+                "UNet alone, so pictures may differ from those of other programs"
             )
-    # a file that Packshot exported names its tokens too
+    # a file that Packshot exported for other programs carries its tokens too
     embeddings = token_embeddings.read_embeddings(adapter.path, adapter.manifest) if adapter is not None else None
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device="cpu")
     modules = _attach(pipeline.unet, adapter, base) if adapter is not None else 0

@@ -1,4 +1,4 @@
-"""Contact sheets: a grid of pictures with a line of text under each. Called by preparing, placing and evaluating."""
+"""Contact sheets: a grid of pictures with a line of text under each, and the grounds cutouts are shown on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from finetune.core.pictures.images import over
 
 GAP = 8
 LINE = 13
@@ -19,11 +21,13 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], *, c
     """Lay pictures out in a grid, each fitted into a `cell` x `cell` square with its caption (up to 3 lines) below.
 
     Args:
-        pictures: any mode; transparency is shown on white. captions: one a picture, may be empty.
-        columns: pictures a row. cell: side of a square in pixels.
+        pictures: of any mode; transparency is shown on white.
+        captions: one per picture, may be empty.
+        columns: pictures in a row.
+        cell: side of a square in pixels.
 
     Returns:
-        RGB.
+        The sheet, RGB.
     """
     if len(pictures) != len(captions) or not pictures or columns < 1:
         raise ValueError(f"{len(pictures)} pictures, {len(captions)} captions, {columns} columns")
@@ -44,14 +48,29 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], *, c
 
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:
-    if picture.mode == "RGBA":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture)
     scale = cell / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return over(picture, "white").resize(size, Image.Resampling.LANCZOS)
+
+
+def on_three_grounds(cutout: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """Show a cutout in the middle of grey chequers, of black and of white.
+
+    Args:
+        cutout: RGBA, no larger than `size`.
+        size: (width, height) of each picture.
+
+    Returns:
+        Three RGB pictures.
+    """
+    layer = Image.new("RGBA", size, (0, 0, 0, 0))
+    layer.paste(cutout, ((size[0] - cutout.width) // 2, (size[1] - cutout.height) // 2))
+    chequers = checkerboard(size).convert("RGBA")
+    chequers.alpha_composite(layer)
+    return chequers.convert("RGB"), over(layer, "black"), over(layer, "white")
 
 
 def checkerboard(size: tuple[int, int], square: int = 12) -> Image.Image:
-    """The grey chequers that stand for transparency, RGB of `size` (width, height)."""
+    """Grey chequers, which stand for transparency: RGB of `size` (width, height), each `square` pixels wide."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]] // square
     return Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")

@@ -1,6 +1,6 @@
-"""A decoded picture still in its file's own colours, and its way to sRGB strip by strip. Made by `core.reading`.
+"""A decoded picture still in its file's own colours, and its conversion to sRGB strip by strip.
 
-Strips keep the memory of large pictures low: what is converted is never the whole of it. Reads and writes nothing.
+Strips keep the memory of large pictures low: the whole picture is never converted at once. No file is read or written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 
 from finetune.core.pictures.icc import as_srgb, eight_bits, to_srgb
 
-TURNS = {
+ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -28,27 +28,27 @@ TURNS = {
 
 @dataclass(frozen=True)
 class Remark:
-    """Something unusual about a file that was read all the same."""
+    """Something unusual about a file that was read nevertheless."""
 
     what: str
     why: str
     cure: str
     serious: bool = True
-    """False: good to know, nothing to mend."""
+    """False: for information only, nothing to correct."""
 
 
 @dataclass(frozen=True)
-class Frame:
+class DecodedPicture:
     """The first picture of a file, decoded."""
 
     name: str
-    """Of the file."""
+    """File name."""
     pixels: Image.Image | NDArray[np.uint16]
     """Mode L, LA, RGB, RGBA or CMYK; or (H, W, C) of 16 bits, with 0 for no ink where it is CMYK."""
     space: str
     """`gray`, `rgb` or `cmyk`."""
     alpha: bool
-    """Is the last channel transparency, straight?"""
+    """Whether the last channel is transparency (straight alpha)."""
     profile: bytes
     """The ICC profile to convert through; empty for sRGB."""
     orientation: int
@@ -65,10 +65,15 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def strip(self, top: int, bottom: int, *, managed: bool = True) -> NDArray[np.uint8]:
-        """Rows `top` to `bottom` as sRGB, (rows, W, 3) uint8, or 4 channels with straight alpha.
+        """Convert some rows to sRGB.
 
         Args:
-            managed: False leaves the profile out: the values are data (a mask), not colours.
+            top: first row, inside.
+            bottom: last row, outside.
+            managed: convert through the colour profile; False for data such as masks, which are not colours.
+
+        Returns:
+            (bottom - top, W, 3) uint8, or 4 channels with straight alpha.
 
         Raises:
             ImageError: the colour profile is damaged.
@@ -85,5 +90,5 @@ class Frame:
 
     def upright(self, picture: Image.Image) -> Image.Image:
         """Turn a picture as the EXIF orientation says."""
-        turn = TURNS.get(self.orientation)
+        turn = ORIENTATIONS.get(self.orientation)
         return picture if turn is None else picture.transpose(turn)

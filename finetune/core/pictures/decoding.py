@@ -1,8 +1,8 @@
-"""Picture files decoded: the first picture of a JPEG, PNG, WebP, TIFF or HEIC file, and its way to upright sRGB.
+"""Decoding of picture files: the first picture of a JPEG, PNG, WebP, TIFF or HEIC file.
 
-Called by `core.images` alone. Formats are told by content, never by suffix, and only those of `FORMATS` are tried, so
-that no file reaches a decoder that runs programs (EPS). What is unusual but readable becomes a `Remark`, what cannot
-be read an `ImageError`. Never changes a file.
+The format is recognised by content, never by suffix, and only those of `FORMATS` are tried, so that no file reaches a
+decoder that runs programs (EPS). An unusual but readable file gets a `Remark`, an unreadable one raises an
+`ImageError`. Files are never changed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from finetune.core.errors import ImageError
-from finetune.core.pictures.decoded import Frame, Remark
+from finetune.core.pictures.decoded import DecodedPicture, Remark
 from finetune.core.pictures.icc import adobe_rgb, profile_space
 from finetune.core.pictures.sixteen_bit import EXPORT, decode_deep_png, is_deep_png, read_deep_tiff
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "HEIF", "GIF", "BMP", "AVIF")
-"""Pillow's names of the formats that are opened. The last three have no suffix of ours: they come misnamed."""
+"""Pillow's names of the formats that are opened. The last three have no accepted suffix: their files come misnamed."""
 NAMES = {"MPO": "JPEG", "WEBP": "WebP", "HEIF": "HEIC"}
 SUFFIX_FORMATS = {
     **dict.fromkeys((".jpg", ".jpeg"), "JPEG"),
@@ -43,14 +43,18 @@ MODES = {
     "RGBA": ("rgb", True),
     "CMYK": ("cmyk", False),
 }
-"""Pillow's modes that a frame may have: colour space, alpha."""
+"""Pillow's mode of a decoded picture -> (colour space, has alpha)."""
 NAMES_OF_SPACES = {"gray": "grey", "rgb": "RGB", "cmyk": "CMYK"}
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def decode(path: Path, *, min_side: int) -> Frame:
+def decode(path: Path, *, min_side: int) -> DecodedPicture:
     """Decode the first picture of a file.
+
+    Args:
+        path: of the file.
+        min_side: least width and height in pixels.
 
     Raises:
         ImageError: no file, no picture, truncated, under `min_side` pixels a side or over 200 megapixels, in a colour
@@ -60,7 +64,7 @@ def decode(path: Path, *, min_side: int) -> Frame:
         if not path.exists():
             raise FileNotFoundError(path)
         if not path.is_file():
-            raise ImageError(f"{path.name} is not a file", "remove it, or put the picture itself there")
+            raise ImageError(f"{path.name} is not a file", "remove it, or put the picture itself in its place")
         with path.open("rb") as handle:
             head = handle.read(32)
         if not head:
@@ -84,13 +88,13 @@ def _reading(path: Path) -> Iterator[None]:
     except ImageError:
         raise
     except FileNotFoundError as error:
-        raise ImageError(f"no such picture: {path}") from error
+        raise ImageError(f"there is no picture {path}", "check the path") from error
     except PermissionError as error:
-        raise ImageError(f"{path.name} may not be read (permission denied)", "give yourself read permission") from error
+        raise ImageError(f"{path.name} cannot be read: permission denied", "grant read permission") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path.name} is not a picture", "remove it or export it again") from error
     except MemoryError as error:
-        raise ImageError(f"{path.name} is too large for this machine's memory") from error
+        raise ImageError(f"{path.name} does not fit into this machine's memory", "scale it down") from error
     except Exception as error:  # on damaged bytes decoders raise anything, from struct.error to IndexError
         reason = "truncated" if "truncated" in str(error) else "damaged"
         raise ImageError(f"{path.name} is {reason} ({error})", "copy or export the file again") from error
@@ -100,7 +104,9 @@ def _register_heif(path: Path) -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise ImageError(f"{path.name} is HEIC", "pip install 'packshot[heic]', or export it as JPEG") from error
+        raise ImageError(
+            f"{path.name} is HEIC, which needs the extra `heic`", "pip install 'packshot[heic]', or export it as JPEG"
+        ) from error
     pillow_heif.register_heif_opener()
 
 
@@ -112,10 +118,10 @@ def _check_size(size: tuple[int, int], path: Path, min_side: int) -> None:
             "scale it down; product photos need no more than 20 megapixels",
         )
     if min(width, height) < min_side:
-        raise ImageError(f"{path.name} is only {width}x{height} pixels", f"give at least {min_side} a side")
+        raise ImageError(f"{path.name} is only {width}x{height} pixels", f"each side needs at least {min_side} pixels")
 
 
-def _with_pillow(path: Path, head: bytes, min_side: int) -> Frame:
+def _with_pillow(path: Path, head: bytes, min_side: int) -> DecodedPicture:
     Image.init()  # without it only the most usual formats are there to be named
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
         _check_size(opened.size, path, min_side)
@@ -134,14 +140,14 @@ def _with_pillow(path: Path, head: bytes, min_side: int) -> Frame:
             opened.load()
             pixels = _plain_mode(opened, path)
             space, alpha = MODES[pixels.mode]
-        # asked after loading: Pillow turns a TIFF by itself and takes the mark away
+        # read after loading: Pillow rotates a TIFF by itself and then deletes the tag
         orientation = opened.getexif().get(ORIENTATION, 1)
-    frame = Frame(path.name, pixels, space, alpha, profile, orientation, pictures)
-    return _remarked(frame, path, told, wide=primaries not in (1, 2))
+    decoded = DecodedPicture(path.name, pixels, space, alpha, profile, orientation, pictures)
+    return _remarked(decoded, path, told, wide=primaries not in (1, 2))
 
 
 def _is_adobe_rgb(exif: Image.Exif) -> bool:
-    """A camera's Adobe RGB file carries the mark R03 and no profile (DCF 2.0)."""
+    """Cameras mark an Adobe RGB file by the interoperability index R03 and embed no profile (DCF 2.0)."""
     if INTEROPERABILITY_PART not in exif.get_ifd(EXIF_PART):
         return False
     return bool(exif.get_ifd(INTEROPERABILITY_PART).get(INTEROPERABILITY_INDEX) == "R03")
@@ -162,30 +168,31 @@ def _plain_mode(opened: Image.Image, path: Path) -> Image.Image:
     return opened  # its pixels are loaded; a copy would take 400 MB more of a 100-megapixel picture
 
 
-def _remarked(frame: Frame, path: Path, told: str, *, wide: bool = False) -> Frame:
-    """The frame with what is unusual about its file, without a profile that is not for its colours."""
-    remarks, profile = [], frame.profile
+def _remarked(decoded: DecodedPicture, path: Path, told: str, *, wide: bool = False) -> DecodedPicture:
+    """Add remarks on what is unusual about the file; drop a profile made for another colour space."""
+    remarks, profile = [], decoded.profile
     expected = SUFFIX_FORMATS.get(path.suffix.lower())
     if expected and told != expected:
-        what = f"its name says {expected}, its content is {told}"
-        remarks.append(Remark(what, "other programs may refuse it", f"rename it, or export it again as {expected}"))
-    if frame.pictures > 1:
+        what = f"the file is named {expected} but contains {told}"
+        cure = f"rename it, or export it again as {expected}"
+        remarks.append(Remark(what, "other programs may refuse to open it", cure))
+    if decoded.pictures > 1:
         remarks.append(
             Remark(
-                f"the file holds {frame.pictures} pictures; only the first is used",
-                "nothing is learned from the other frames or pages",
-                "save those that matter as photos of their own",
+                f"the file holds {decoded.pictures} pictures; only the first is used",
+                "training does not see the other frames or pages",
+                "save the others as separate photos if they matter",
             )
         )
-    if profile and profile_space(profile) in ("rgb", "gray", "cmyk") and profile_space(profile) != frame.space:
-        what = f"its colour profile is for {NAMES_OF_SPACES[profile_space(profile)]}, its pixels are "
-        what += f"{NAMES_OF_SPACES[frame.space]}: the profile is not used"
-        remarks.append(Remark(what, "its colours may be a little off", "export it again as sRGB"))
+    if profile and profile_space(profile) in ("rgb", "gray", "cmyk") and profile_space(profile) != decoded.space:
+        what = f"the colour profile is for {NAMES_OF_SPACES[profile_space(profile)]} but the pixels are "
+        what += f"{NAMES_OF_SPACES[decoded.space]}: the profile is ignored"
+        remarks.append(Remark(what, "colours may be slightly wrong", "export it again as sRGB"))
         profile = b""
-    if not profile and frame.space == "cmyk":
-        what = "CMYK without a colour profile: its colours are a guess"
+    if not profile and decoded.space == "cmyk":
+        what = "the file is CMYK without a colour profile: its colours are estimated"
         remarks.append(Remark(what, "inks differ, so the product's colours may be wrong", "export it as sRGB"))
     if wide and not profile:
-        what = "its colours are wider than sRGB, but it has no ICC profile: they are taken for sRGB"
+        what = "the file uses a gamut wider than sRGB but has no ICC profile: its values are read as sRGB"
         remarks.append(Remark(what, "the product's colours come out too pale", "export it as sRGB"))
-    return replace(frame, profile=profile, remarks=tuple(remarks))
+    return replace(decoded, profile=profile, remarks=tuple(remarks))

@@ -1,6 +1,6 @@
-"""Embedded colour profiles: values of a picture file -> sRGB, through Little CMS. Called by `core.reading`; pure.
+"""Embedded colour profiles: values of a picture file -> sRGB, through Little CMS.
 
-Little CMS comes with imagecodecs, because Pillow's binding converts 8-bit values alone.
+Little CMS comes with imagecodecs, because Pillow's binding converts only 8-bit values.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SPACES = {b"RGB ": "rgb", b"GRAY": "gray", b"CMYK": "cmyk"}
 
 
 def profile_space(profile: bytes) -> str:
-    """`rgb`, `gray` or `cmyk`: what values a profile describes; another space's own name, empty when it has none."""
+    """The colour space a profile describes: `rgb`, `gray`, `cmyk`, or another's own name; empty if it has none."""
     return SPACES.get(profile[16:20], profile[16:20].decode("ascii", "replace").strip()) if len(profile) > 128 else ""
 
 
 def adobe_rgb() -> bytes:
-    """A profile of Adobe RGB (1998), for cameras that say so without embedding one."""
+    """A profile of Adobe RGB (1998), for cameras that declare it without embedding one."""
     import imagecodecs
 
     return bytes(imagecodecs.cms_profile("adobergb"))
@@ -37,7 +37,12 @@ def to_srgb(values: NDArray[Any], space: str, profile: bytes, name: str) -> NDAr
 
     Args:
         values: (H, W, C) uint8 or uint16 with the 1, 3 or 4 channels of `space`; CMYK with 0 for no ink.
-        name: of the file, for the error.
+        space: `gray`, `rgb` or `cmyk`.
+        profile: the ICC profile's bytes.
+        name: file name, for the error.
+
+    Returns:
+        (H, W, 3) uint8.
 
     Raises:
         ImageError: the profile is damaged.
@@ -64,10 +69,13 @@ def to_srgb(values: NDArray[Any], space: str, profile: bytes, name: str) -> NDAr
 
 
 def as_srgb(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values without a profile, taken for sRGB; of CMYK the light that all four inks let through.
+    """Values without a profile, read as sRGB; CMYK as the light that all four inks let through.
 
     Args:
         values: (H, W, C) uint8 or uint16 with 1 (grey), 3 or 4 (CMYK, 0 for no ink) channels.
+
+    Returns:
+        (H, W, 3) uint8.
     """
     eight = eight_bits(values)
     if eight.shape[-1] == 1:

@@ -1,4 +1,4 @@
-"""Pictures in and out: read as upright sRGB (`core.reading` decodes), resample with alpha, composite, write atomically.
+"""Reading pictures as upright sRGB, resampling them with alpha, compositing them, and writing them atomically.
 
 Pixel arrays are (H, W, C) or (H, W); uint8 in 0..255 unless a name says `linear`, which is
 float32 in 0..1 of linear light (IEC 61966-2-1 transfer function).
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
-from finetune.core.pictures.decoded import Frame, Remark
+from finetune.core.pictures.decoded import DecodedPicture, Remark
 from finetune.core.pictures.decoding import SUFFIX_FORMATS, decode
 from finetune.core.storage.durable import atomic_write
 
@@ -28,10 +28,13 @@ STRIP_MARGIN = 2
 Array = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+"""Relative luminance of linear red, green and blue (IEC 61966-2-1, ITU-R BT.709)."""
+
 
 @dataclass(frozen=True)
 class Reading:
-    """A picture that was read, and what was unusual about its file."""
+    """A picture that was read, with remarks on its file."""
 
     picture: Image.Image
     """Upright sRGB, RGB, or RGBA where it has transparency."""
@@ -41,7 +44,11 @@ class Reading:
 
 
 def open_picture(path: Path, *, min_side: int = MIN_SIDE) -> Image.Image:
-    """Open a picture as upright sRGB in mode RGB, or RGBA when it has transparency.
+    """Open a picture as upright sRGB in mode RGB, or RGBA if it has transparency.
+
+    Args:
+        path: of the file.
+        min_side: least width and height in pixels.
 
     Raises:
         ImageError: not a picture, truncated, under `min_side` pixels, or over 200 megapixels.
@@ -50,9 +57,11 @@ def open_picture(path: Path, *, min_side: int = MIN_SIDE) -> Image.Image:
 
 
 def read_picture(path: Path, *, min_side: int = MIN_SIDE, max_pixels: int | None = None) -> Reading:
-    """Read a picture as upright sRGB, with what was unusual about its file.
+    """Read a picture as upright sRGB, with remarks on what is unusual about its file.
 
     Args:
+        path: of the file.
+        min_side: least width and height in pixels.
         max_pixels: a larger picture is scaled down to this many, in linear light, so that edges stay the mixtures of
             product and ground they were. None: as large as it is.
 
@@ -63,9 +72,13 @@ def read_picture(path: Path, *, min_side: int = MIN_SIDE, max_pixels: int | None
 
 
 def read_mask(path: Path, *, max_pixels: int | None = None) -> Reading:
-    """Read a mask as mode L: its alpha where it has one that says something, its luminance otherwise.
+    """Read a mask as mode L: its alpha channel if it has one that is not opaque throughout, else its luminance.
 
-    A mask is data: colour profiles are left out, and scaling down averages coverage, not light.
+    A mask is data: colour profiles are ignored, and scaling down averages coverage, not light.
+
+    Args:
+        path: of the file.
+        max_pixels: a larger mask is scaled down to this many; None: as large as it is.
 
     Raises:
         ImageError: as for `read_picture`.
@@ -76,60 +89,52 @@ def read_mask(path: Path, *, max_pixels: int | None = None) -> Reading:
     return Reading(mask, found.original_size, found.remarks)
 
 
-def open_mask(path: Path) -> Image.Image:
-    """Open a mask as mode L: see `read_mask`.
-
-    Raises:
-        ImageError: as for `open_picture`.
-    """
-    return read_mask(path).picture
-
-
 def _read(path: Path, min_side: int, max_pixels: int | None, *, managed: bool) -> Reading:
-    frame = decode(path, min_side=min_side)
-    width, height = frame.size
-    original = frame.upright(Image.new("1", frame.size)).size
-    remarks = frame.remarks
+    decoded = decode(path, min_side=min_side)
+    width, height = decoded.size
+    original = decoded.upright(Image.new("1", decoded.size)).size
+    remarks = decoded.remarks
     if max_pixels is not None and width * height > max_pixels:
         scale = math.sqrt(max_pixels / (width * height))
         size = (max(1, int(width * scale)), max(1, int(height * scale)))
-        pixels = _scaled_down(frame, size, managed=managed)
+        pixels = _scaled_down(decoded, size, managed=managed)
     else:
-        pixels = frame.strip(0, height, managed=managed)
+        pixels = decoded.strip(0, height, managed=managed)
     if pixels.shape[-1] == 4 and pixels[..., 3].min() == 255:
         pixels = pixels[..., :3]
-    picture = frame.upright(Image.fromarray(np.ascontiguousarray(pixels)))
+    picture = decoded.upright(Image.fromarray(np.ascontiguousarray(pixels)))
     if picture.size != original:
-        what = f"its {original[0]}x{original[1]} pixels are used as {picture.width}x{picture.height}"
-        why = f"max_megapixels limits photos to {(max_pixels or 0) / 1e6:g} megapixels, for the memory's sake"
-        remarks = (*remarks, Remark(what, why, "raise it in set.yaml if scenes need more pixels of the product", False))
+        what = f"the photo is scaled down from {original[0]}x{original[1]} to {picture.width}x{picture.height} pixels"
+        why = f"max_megapixels limits photos to {(max_pixels or 0) / 1e6:g} megapixels, to save memory"
+        cure = "raise it in set.yaml if scenes need more pixels of the product"
+        remarks = (*remarks, Remark(what, why, cure, serious=False))
     return Reading(picture, original, remarks)
 
 
-def _scaled_down(frame: Frame, size: tuple[int, int], *, managed: bool) -> Array:
-    """A frame averaged down to `size` (width, height) strip by strip, (H, W, 3 or 4).
+def _scaled_down(decoded: DecodedPicture, size: tuple[int, int], *, managed: bool) -> Array:
+    """A picture scaled down to `size` (width, height) strip by strip, (H, W, 3 or 4).
 
-    Each strip reaches a little over its neighbours and is cut to size, so that no seam shows. The filter is Hamming's
-    window: nearly as sharp as Lanczos, and without its overshoot, which no mixture of two colours explains.
+    Strips overlap a little and are then cut to size, so that no seam shows. The filter is Hamming's window: nearly as
+    sharp as Lanczos and without its overshoot, which no mixture of two colours explains.
     """
     width, height = size
-    scale = frame.size[1] / height
-    rows = max(1, STRIP_PIXELS // frame.size[0])
+    scale = decoded.size[1] / height
+    rows = max(1, STRIP_PIXELS // decoded.size[0])
     step = max(1, int(rows / scale))
     pieces = []
     for first in range(0, height, step):
         last = min(first + step, height)
         low, high = max(first - STRIP_MARGIN, 0), min(last + STRIP_MARGIN, height)
-        top, bottom = int(low * scale), min(math.ceil(high * scale), frame.size[1])
-        strip = frame.strip(top, bottom, managed=managed)
-        box = (0, low * scale - top, frame.size[0], min(high * scale, bottom) - top)
+        top, bottom = int(low * scale), min(math.ceil(high * scale), decoded.size[1])
+        strip = decoded.strip(top, bottom, managed=managed)
+        box = (0, low * scale - top, decoded.size[0], min(high * scale, bottom) - top)
         piece = _averaged(strip, (width, high - low), box, light=managed)
         pieces.append(piece[first - low : last - low])
     return np.concatenate(pieces)
 
 
 def _averaged(strip: Array, size: tuple[int, int], box: tuple[float, float, float, float], *, light: bool) -> Array:
-    """Resample a strip: colours as linear light weighted by alpha, or all channels as they are (`light` False)."""
+    """Resample a strip: colours as linear light weighted by alpha, or every channel as plain data (`light` False)."""
 
     def shrink(plane: Floats) -> Floats:
         return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.HAMMING, box), dtype=np.float32)
@@ -187,16 +192,32 @@ def composite(over: Array, alpha: Floats, under: Array) -> Array:
     """`alpha`*over + (1-`alpha`)*under in linear light; where alpha is exactly 1 or 0 the bytes are copied.
 
     Args:
-        over: (H, W, 3) uint8. alpha: (H, W) float32 in 0..1. under: (H, W, 3) uint8.
+        over: (H, W, 3) uint8.
+        alpha: (H, W) float32 in 0..1.
+        under: (H, W, 3) uint8.
+
+    Returns:
+        (H, W, 3) uint8.
     """
     a = alpha[..., None]
     mixed = to_srgb8(to_linear(over) * a + to_linear(under) * (1.0 - a))
     return np.where(a >= 1.0, over, np.where(a <= 0.0, under, mixed)).astype(np.uint8)
 
 
-def letterbox(picture: Image.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:
-    """Fit an RGB picture into `size` (width, height) without cropping; the rest is `fill`."""
-    return ImageOps.pad(picture.convert("RGB"), size, Image.Resampling.LANCZOS, color=fill)
+def over(picture: Image.Image, colour: str | tuple[int, int, int]) -> Image.Image:
+    """A picture without transparency, on a ground of one colour.
+
+    Args:
+        picture: of any mode; one without an alpha channel is only converted.
+        colour: of the ground, sRGB.
+
+    Returns:
+        RGB.
+    """
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    ground = Image.new("RGB", picture.size, colour).convert("RGBA")
+    return Image.alpha_composite(ground, picture).convert("RGB")
 
 
 def write_png(picture: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:

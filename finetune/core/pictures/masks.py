@@ -1,4 +1,4 @@
-"""Masks: boxes, growing, and the one function that makes latent masks, for training and placing alike.
+"""Masks: boxes, dilation, and the one function that makes latent masks, for training and placing alike.
 
 A mask is (H, W) bool. In an *inpainting mask* True is what the model paints; in a *product mask* True is the product.
 A matte is (H, W) float32 in 0..1.
@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels: left and top inside, right and bottom outside."""
+    """A rectangle in pixels: left and top are inside it, right and bottom outside."""
 
     left: int
     top: int
@@ -34,7 +34,7 @@ class Box(NamedTuple):
         return self.bottom - self.top
 
     def grown(self, pixels: int, size: tuple[int, int]) -> Box:
-        """The box grown by `pixels` on every side, inside a picture of `size` (width, height)."""
+        """The box grown by `pixels` on every side, clipped to a picture of `size` (width, height)."""
         return Box(
             max(0, self.left - pixels),
             max(0, self.top - pixels),
@@ -44,7 +44,7 @@ class Box(NamedTuple):
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """Smallest box that holds every True pixel; None when there is none."""
+    """The smallest box that holds every True pixel of a (H, W) mask; None if there is none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -52,7 +52,7 @@ def bounding_box(mask: Mask) -> Box | None:
 
 
 def box_mask(box: Box, size: tuple[int, int]) -> Mask:
-    """A mask of `size` (width, height) that is True inside the box."""
+    """A (H, W) mask of `size` (width, height) that is True inside the box."""
     mask = np.zeros((size[1], size[0]), dtype=bool)
     mask[box.top : box.bottom, box.left : box.right] = True
     return mask
@@ -103,9 +103,3 @@ def to_pixels(latent: Mask, *, factor: int = 8) -> Mask:
 def coverage(mask: Mask) -> float:
     """Share of the picture the mask covers, 0..1."""
     return float(mask.mean())
-
-
-def iou(first: Mask, second: Mask) -> float:
-    """Intersection over union; 1 when both are empty."""
-    union = np.logical_or(first, second).sum()
-    return float(np.logical_and(first, second).sum() / union) if union else 1.0

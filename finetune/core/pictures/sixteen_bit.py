@@ -1,6 +1,6 @@
 """Pictures of 16 bits a channel, of which Pillow keeps the upper 8: TIFF by tifffile, PNG by imagecodecs.
 
-Called by `core.reading`, which maps what the decoders raise. Never changes a file.
+What the decoders raise on damaged bytes passes through; files are never changed.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.core.errors import ImageError
-from finetune.core.pictures.decoded import Frame
+from finetune.core.pictures.decoded import DecodedPicture
 
 DEEP_PIXELS = 50_000_000
-"""Largest PNG decoded at 16 bits: the decoder wants the whole file and all its pixels in memory. Larger ones are
-scaled down on reading anyway, and Pillow's 8 bits of them are within one level."""
+"""Largest PNG decoded at 16 bits, in pixels: the decoder holds the whole file and all its pixels in memory. Larger ones
+are scaled down on reading anyway, and Pillow's 8 bits of them are within one level."""
 COLOURS = {"MINISBLACK": ("gray", 1), "MINISWHITE": ("gray", 1), "RGB": ("rgb", 3), "SEPARATED": ("cmyk", 4)}
 """Names of TIFF's photometric interpretations that can be shown: space and number of colours."""
 EXPORT = "export it as RGB with 8 or 16 bits"
 
 
-def read_deep_tiff(path: Path, check_size: Callable[[tuple[int, int]], None]) -> Frame | None:
-    """The first page of a TIFF of 16 bits; None for a TIFF of up to 8, which is Pillow's.
+def read_deep_tiff(path: Path, check_size: Callable[[tuple[int, int]], None]) -> DecodedPicture | None:
+    """Read the first page of a 16-bit TIFF; None for one of up to 8 bits, which Pillow decodes.
 
     Args:
+        path: of the file.
         check_size: called with (width, height) before a pixel is decoded.
 
     Raises:
@@ -40,17 +41,17 @@ def read_deep_tiff(path: Path, check_size: Callable[[tuple[int, int]], None]) ->
             return None
         check_size((page.imagewidth, page.imagelength))
         if page.dtype != np.uint16:
-            raise ImageError(f"{path.name} holds {page.bitspersample}-bit numbers of type {page.dtype}", EXPORT)
+            raise ImageError(f"{path.name} holds {page.bitspersample}-bit values of type {page.dtype}", EXPORT)
         photometric = tifffile.PHOTOMETRIC(page.photometric).name
         if photometric not in COLOURS:
-            raise ImageError(f"{path.name} is in the colours {photometric}", EXPORT)
+            raise ImageError(f"{path.name} uses the colour space {photometric}, which is not supported", EXPORT)
         space, colours = COLOURS[photometric]
         values = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:
             values = np.moveaxis(values, 0, -1)
         values = values[..., None] if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[-1] < colours:
-            raise ImageError(f"{path.name} is no flat picture: its pixels are {values.shape}", EXPORT)
+            raise ImageError(f"{path.name} is not a flat picture: its pixels have the shape {values.shape}", EXPORT)
         if photometric == "MINISWHITE":
             values = 65535 - values
         extra = page.extrasamples[0] if page.extrasamples else None
@@ -59,7 +60,8 @@ def read_deep_tiff(path: Path, check_size: Callable[[tuple[int, int]], None]) ->
         if extra == tifffile.EXTRASAMPLE.ASSOCALPHA:
             values = _unmultiplied(values)
         orientation = int(page.tags.valueof(274, 1))
-        return Frame(path.name, values, space, alpha, bytes(page.iccprofile or b""), orientation, len(opened.pages))
+        profile = bytes(page.iccprofile or b"")
+        return DecodedPicture(path.name, values, space, alpha, profile, orientation, len(opened.pages))
 
 
 def _unmultiplied(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -70,7 +72,7 @@ def _unmultiplied(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def is_deep_png(head: bytes) -> bool:
-    """Does a PNG's header (its first 32 bytes) say 16 bits, and few enough pixels to decode them all?"""
+    """Whether a PNG's header (its first 32 bytes) says 16 bits, and few enough pixels to decode them all."""
     if head[:8] != b"\x89PNG\r\n\x1a\n" or head[24] != 16:
         return False
     return int.from_bytes(head[16:20]) * int.from_bytes(head[20:24]) <= DEEP_PIXELS

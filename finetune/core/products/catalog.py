@@ -1,6 +1,6 @@
 """The workspace and its product sets: `datasets/<sku>/set.yaml`, photos, masks.
 
-Read by both sides; writes nothing. Names of SKUs become folder names, so they are checked before any path is made.
+Nothing is written. Names of SKUs become folder names, so they are checked before any path is made.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from finetune.core import fingerprint
-from finetune.core.config import Strict, read_yaml, validate
+from finetune.core.config import Strict, validate
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
-from finetune.core.products.set_files import Photo as Photo
-from finetune.core.products.set_files import Refusal, find_photos
+from finetune.core.products.set_files import Photo, UnusablePhoto, find_photos
+from finetune.core.yaml_files import read_yaml
 
 SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class SetConfig(Strict):
-    """What `set.yaml` says of a product set."""
+    """The contents of `set.yaml`."""
 
     class_noun: str = Field(min_length=2, max_length=60)
     """What the product is, in the words of a caption: `perfume bottle`."""
     kind: Literal["sku", "brand", "category"] = "sku"
-    """`sku`: one product; `brand`: pictures of a style; `category`: the SKUs that name it."""
+    """`sku`: one product; `brand`: pictures of a style; `category`: all SKUs whose set.yaml names it."""
     token: str = ""
     """Trigger word of the adapter; derived from the folder's name if left out."""
     brand: str = ""
@@ -38,28 +38,28 @@ class SetConfig(Strict):
     category: str = ""
     """Folder of the category set this SKU belongs to."""
     label_text: tuple[str, ...] = ()
-    """Words printed on the product, as they should be read."""
+    """Words printed on the product, as they should read."""
     height_mm: float | None = Field(default=None, gt=0, le=10_000)
-    """Real height, for placing products beside each other in scale."""
+    """Real height in millimetres, for placing products side by side at the same scale."""
     mirror: bool = False
-    """May training examples be mirrored? Labels don't mirror."""
+    """Whether training examples may be mirrored. A label becomes unreadable when mirrored."""
     cutout: Literal["auto", "mask", "alpha", "plain", "learned"] = "auto"
-    """What the product is cut out by: its mask, the alpha channel, the plain ground, a learned model (extra `cutout`);
-    `auto`: the first of these that a photo allows."""
+    """How the product is cut out: by its mask, the alpha channel, the plain ground, or a learned model (extra
+    `cutout`); `auto` takes the first of these that works for a photo."""
     cutout_model: str = ""
     """The learned model: a name rembg knows (u2netp, isnet-general-use, birefnet-general) or the path of its .onnx
-    file; empty: the best of those on disk."""
+    file; empty: the best one found on disk."""
     max_megapixels: float = Field(default=10, ge=1, le=200)
-    """Larger photos are scaled down to this on reading. 10 megapixels leave a product that fills the frame 2,500 to
-    3,600 px, more than any example (2048 px) or scene needs; the checks' measures take memory by the pixel, too."""
+    """Larger photos are scaled down to this on reading. At 10 megapixels a product that fills the frame has 2,500 to
+    3,600 px, more than any example (2048 px) or scene needs; cutting out and measuring take memory per pixel."""
     glass: Literal["auto", "yes", "no"] = "auto"
-    """Do transparent parts show the new ground through themselves? `auto` asks the picture and the class noun."""
+    """Whether transparent parts let the new ground show through; `auto` decides by the picture and the class noun."""
 
     @field_validator("token")
     @classmethod
     def _plain_token(cls, value: str) -> str:
         if value and not re.fullmatch(r"[a-z0-9]{3,20}", value):
-            raise ValueError("use 3 to 20 small letters and digits")
+            raise ValueError("use 3 to 20 lower-case letters and digits")
         return value
 
 
@@ -71,28 +71,32 @@ class ProductSet:
     folder: Path
     config: SetConfig
     photos: tuple[Photo, ...]
-    refused: tuple[Refusal, ...] = ()
-    """Entries of photos/ that cannot be used, each with why: links out of the set, folders, unreadable files."""
+    unusable: tuple[UnusablePhoto, ...] = ()
+    """Pictures in photos/ that cannot be opened: links out of the set, folders, unreadable files."""
 
     @property
     def token(self) -> str:
-        """The trigger word: as given, or the folder's name without vowels and signs."""
+        """The trigger word: as given, or derived from the folder's name (`derive_token`)."""
         return self.config.token or derive_token(self.sku)
 
     @property
     def prepared_dir(self) -> Path:
-        """Where the prepared set of this SKU stands."""
+        """The folder of this SKU's prepared set."""
         return self.folder / "prepared"
 
     def contents(self, hash_of: Callable[[Path], str] = fingerprint.of_file) -> dict[str, str]:
-        """Fingerprint of set.yaml, as understood, and of each photo and mask, by the path in the set's folder."""
+        """Fingerprints of set.yaml, as parsed, and of each photo and mask, by path relative to the set's folder.
+
+        Args:
+            hash_of: gives a file's fingerprint; pass one that remembers, so that files are not read twice.
+        """
         return {"set.yaml": fingerprint.of_value(self.config.model_dump(mode="json"))} | self._files(hash_of)
 
     def fingerprint(self, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
-        """Fingerprint of the set's content: `set.yaml` as understood, the bytes of every photo and mask.
+        """Fingerprint of the set's content: `set.yaml` as parsed, and the bytes of every photo and mask.
 
         Args:
-            hash_of: gives a file's fingerprint, for a caller that remembers them.
+            hash_of: gives a file's fingerprint; pass one that remembers, so that files are not read twice.
         """
         return fingerprint.of_value({"config": self.config.model_dump(mode="json"), "files": self._files(hash_of)})
 
@@ -129,7 +133,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Latents and text embeddings, keyed by content; may be deleted at any time."""
+        """Cached results, keyed by content; may be deleted at any time."""
         return self.root / ".cache"
 
     def skus(self) -> list[str]:
@@ -140,10 +144,10 @@ class Workspace:
 
 
 def check_sku_name(sku: str) -> str:
-    """Return the name, or say why it can't be one.
+    """Return the name if it can be a SKU's.
 
     Raises:
-        CatalogError: it is empty, holds a path separator, `..`, or other signs than letters, digits, `.`, `_`, `-`.
+        CatalogError: it is empty, or contains `..` or characters other than letters, digits, `.`, `_`, `-`.
     """
     if not SKU_PATTERN.fullmatch(sku) or ".." in sku:
         raise CatalogError(
@@ -154,7 +158,7 @@ def check_sku_name(sku: str) -> str:
 
 
 def derive_token(sku: str) -> str:
-    """A trigger word from a folder's name: `perfume01` -> `prfm01`; at least three signs, letters and digits only."""
+    """A trigger word from a folder's name: `perfume01` -> `prfm01`; 3 to 20 letters and digits."""
     plain = unicodedata.normalize("NFKD", sku).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]", "", plain)
     short = re.sub(r"[aeiou]", "", plain)
@@ -165,8 +169,8 @@ def load_set(workspace: Workspace, sku: str) -> ProductSet:
     """Read one product set.
 
     Raises:
-        CatalogError: unknown SKU, no set.yaml, no photo at all, or what `find_photos` says of the files.
-        ConfigError: set.yaml has a misspelt or ill-valued key.
+        CatalogError: the SKU is unknown; it has no set.yaml or no picture at all; or as `find_photos`.
+        ConfigError: set.yaml has an unknown key or a bad value.
     """
     check_sku_name(sku)
     folder = workspace.datasets / sku
@@ -175,24 +179,14 @@ def load_set(workspace: Workspace, sku: str) -> ProductSet:
         hint = did_you_mean(sku, known) or (
             f"product sets here: {', '.join(known)}"
             if known
-            else f"make {workspace.datasets}/{sku}/ with set.yaml and photos/"
+            else f"create {workspace.datasets}/{sku}/ with set.yaml and photos/"
         )
         raise CatalogError(f"no product set '{sku}' in {workspace.datasets}", hint)
     if not (folder / "set.yaml").is_file():
-        raise CatalogError(f"datasets/{sku} has no set.yaml", "write one; `class_noun: perfume bottle` is enough")
+        hint = "write one; the line `class_noun: perfume bottle` is enough"
+        raise CatalogError(f"datasets/{sku} has no set.yaml", hint)
     config = validate(SetConfig, read_yaml(folder / "set.yaml"), f"datasets/{sku}/set.yaml")
-    photos, refused = find_photos(folder, f"datasets/{sku}")
-    if not photos and not refused and config.kind != "category":
-        raise CatalogError(f"datasets/{sku}/photos holds no picture", f"put photos there ({' '.join(SUFFIXES)})")
-    return ProductSet(sku, folder, config, photos, refused)
-
-
-def set_summary(product: ProductSet) -> dict[str, Any]:
-    """What manifests record of a set."""
-    return {
-        "sku": product.sku,
-        "kind": product.config.kind,
-        "class_noun": product.config.class_noun,
-        "token": product.token,
-        "fingerprint": product.fingerprint(),
-    }
+    photos, unusable = find_photos(folder, f"datasets/{sku}")
+    if not photos and not unusable and config.kind != "category":
+        raise CatalogError(f"datasets/{sku}/photos holds no picture", f"put photos into it ({' '.join(SUFFIXES)})")
+    return ProductSet(sku, folder, config, photos, unusable)

@@ -1,16 +1,16 @@
-"""The prepared set on disk: `prepared.json` and what it names. Written by `prepare`, read by training and placing.
+"""The prepared set on disk: `prepared.json` and the files it names.
 
 datasets/<sku>/prepared/
-  prepared.json        this module's contract: fingerprint, settings, one entry a photo
+  prepared.json        fingerprint, settings, one entry per photo
   metadata.jsonl       the imagefolder's rows: file_name, mask_file_name, matte_file_name, text, variant, split, ...
-  images/ masks/ mattes/   examples, <name>-<variant>.png; in a category every folder has one a SKU
-  records/<name>.json  what the work on one photo found, or why it was left out, and by which key it is taken over
-  remembered.json      what else was found out about photos (colours held side by side, words read, scenes described)
+  images/ masks/ mattes/   examples, <name>-<variant>.png; in a category set each holds a folder per SKU
+  records/<name>.json  what was measured on a photo and its examples' facts, or why it is unusable
+  remembered.json      cached answers: colour comparisons, label text read, scenes described
   cutouts/<name>.png   RGBA at the photo's own resolution, cropped to the product, edge colours unmixed
-  glass/<name>.png     of transparent products: RGBA at the cutout's size, RGB transmittance, A the share that transmits
-  shadows/<name>.png   of packshots: L, the soft shadow on the photo's ground, linear light, perhaps reduced
-  contact_sheet.png    every cutout on checkerboard, black and white, and a sample of the examples
-  report.html          what `finetune.check` found, beside every photo and cutout
+  glass/<name>.png     of transparent products: RGBA at the cutout's size, RGB transmittance, A transmitting share
+  shadows/<name>.png   of packshots: L, the soft shadow on the photo's ground, linear light, may be smaller
+  contact_sheet.png    cutouts on chequers, black and white, and a sample of the examples
+  report.html          the findings of the checks beside every photo and cutout
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 FORMAT = 3
 FILE = "prepared.json"
 MOST_CHANGES = 5
-"""Changed files that are named."""
+"""Changed files that are named; the rest are counted."""
+STORED_NAMES = {"unusable": "left_out"}
+"""Fields of `PreparedSet` that have another key in `prepared.json`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class PreparedPhoto:
     photo: str
     cutout: str
     source: str
-    """Where the matte came from: `mask`, `alpha` or `plain ground`."""
+    """Where the matte came from: `mask`, `alpha`, `plain ground`, `learned model <name>`; `picture` in a brand set."""
     width: int
     height: int
     split: str
@@ -53,7 +55,7 @@ class PreparedPhoto:
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """What `prepared.json` says."""
+    """The contents of `prepared.json`."""
 
     folder: Path
     sku: str
@@ -63,31 +65,34 @@ class PreparedSet:
     fingerprint: str
     """Content of the set, brand pictures and data settings it was made from."""
     content: str
-    """Content of the product set alone (`ProductSet.fingerprint`), to tell whether photos changed since."""
+    """Content of the product set alone (`ProductSet.fingerprint`): tells whether photos changed since."""
     size: int
     """Side of the square training examples in pixels."""
     examples: int
     photos: tuple[PreparedPhoto, ...]
     settings: dict[str, Any]
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Photos that could not be used, each with a fingerprint of the circumstances: those are not tried again."""
-
+    unusable: dict[str, str] = field(default_factory=dict)
+    """Failure keys of the photos that cannot be used: one is tried again only when its key changes."""
     contents: dict[str, str] = field(default_factory=dict)
-    """The same file by file (`ProductSet.contents`), to tell which changed."""
+    """Content of each file of the set (`ProductSet.contents`): tells which changed."""
 
     def changes(self, product: ProductSet, hash_of: Callable[[Path], str] = of_file) -> str:
-        """What changed in a set since it was prepared: `photos/front.png changed, photos/top.png is new`; or nothing.
+        """Describe what changed in a set since it was prepared: `photos/front.png changed, photos/top.png is new`.
 
         Args:
-            hash_of: gives a file's fingerprint, for a caller that remembers them.
+            product: the set as it is now.
+            hash_of: gives a file's fingerprint; pass one that remembers, so that files are not read twice.
+
+        Returns:
+            At most 5 changes, the others counted; empty if there is none.
         """
         now, before = product.contents(hash_of), self.contents
         if not before:  # prepared by an earlier Packshot
             return "photos or set.yaml changed" if self.content != product.fingerprint(hash_of) else ""
         names = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-        said = [f"{n} {'is new' if n not in before else 'is gone' if n not in now else 'changed'}" for n in names]
-        more = [f"{len(said) - MOST_CHANGES} more"] if len(said) > MOST_CHANGES else []
-        return ", ".join(said[:MOST_CHANGES] + more)
+        told = [f"{n} {'is new' if n not in before else 'is gone' if n not in now else 'changed'}" for n in names]
+        more = [f"{len(told) - MOST_CHANGES} more"] if len(told) > MOST_CHANGES else []
+        return ", ".join(told[:MOST_CHANGES] + more)
 
     def cutout_path(self, photo: PreparedPhoto) -> Path:
         """Full path of a photo's cutout."""
@@ -98,13 +103,14 @@ class PreparedSet:
         return self.folder / photo.glass if photo.glass else None
 
     def write(self) -> None:
-        """Write `prepared.json` (last of all files: its presence says the set is complete)."""
-        data = {"format": FORMAT} | {k: v for k, v in asdict(self).items() if k != "folder"}
+        """Write `prepared.json`. It is written last: its presence means the set is complete."""
+        stored = {STORED_NAMES.get(name, name): value for name, value in asdict(self).items() if name != "folder"}
+        data = {"format": FORMAT} | stored
         (self.folder / FILE).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_prepared(folder: Path) -> PreparedSet | None:
-    """Read a prepared set; None when there is none or it was made by another format of Packshot.
+    """Read a prepared set; None if there is none, or it has another format.
 
     Raises:
         CatalogError: `prepared.json` is there but damaged.
@@ -117,7 +123,8 @@ def read_prepared(folder: Path) -> PreparedSet | None:
         if data.pop("format") != FORMAT:
             return None
         photos = tuple(PreparedPhoto(**p) for p in data.pop("photos"))
-        return PreparedSet(folder=folder, photos=photos, **data)
+        names = {stored: name for name, stored in STORED_NAMES.items()}
+        return PreparedSet(folder=folder, photos=photos, **{names.get(key, key): data[key] for key in data})
     except (ValueError, KeyError, TypeError) as error:
         raise CatalogError(
             f"{path} is damaged", "delete the prepared folder and run `packshot prepare` again"
@@ -125,10 +132,14 @@ def read_prepared(folder: Path) -> PreparedSet | None:
 
 
 def require_prepared(folder: Path, sku: str) -> PreparedSet:
-    """Read a prepared set that has to be there.
+    """Read a prepared set that must exist.
+
+    Args:
+        folder: `datasets/<sku>/prepared`.
+        sku: for the message.
 
     Raises:
-        CatalogError: it is not, or is damaged.
+        CatalogError: there is none, or it is damaged.
     """
     prepared = read_prepared(folder)
     if prepared is None:

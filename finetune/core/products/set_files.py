@@ -1,7 +1,7 @@
-"""The files of a product set: which are photos, their masks and captions, and which cannot be used, each with why.
+"""The files of a product set: its photos with their masks and captions, and the pictures that cannot be used.
 
-Called by `core.catalog`. Decodes no picture and writes nothing. Nothing outside a set's folder is read: a link that
-leads out of it may have come with an archive from a stranger, and what it points to would end up in a model.
+No picture is decoded and nothing is written. Nothing outside a set's folder is read: a link that leads out of it may
+have come with an archive from a stranger, and what it points to would end up in a model.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from finetune.core.errors import CatalogError, ImageError, did_you_mean
+from finetune.core.errors import CatalogError, ImageError, PackshotError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 
 METADATA = "metadata.jsonl"
+
+Stage = Literal["listing", "reading", "cutting"]
+"""Where a photo failed: its entry in the folder; decoding it or its mask; separating the product from its ground."""
 
 
 @dataclass(frozen=True)
@@ -34,68 +38,80 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """An entry of photos/ that is called like a picture and cannot be used."""
+class UnusablePhoto:
+    """A picture of a set that cannot be used, and why."""
 
     path: Path
-    error: ImageError
+    """Of the picture."""
+    stage: Stage
+    """Where it failed. What fails at `listing` is never opened."""
+    error: PackshotError
+    """What is wrong with it, and the cure."""
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in one line that names the file."""
+        message = self.error.message
+        return message if self.path.name in message else f"{self.path.name}: {message}"
 
 
-def find_photos(folder: Path, name: str) -> tuple[tuple[Photo, ...], tuple[Refusal, ...]]:
-    """The photos of a set, by name, and the entries refused.
+def find_photos(folder: Path, name: str) -> tuple[tuple[Photo, ...], tuple[UnusablePhoto, ...]]:
+    """List the photos of a set, sorted by name, and the pictures that cannot be used.
 
     Args:
-        folder: of the set. name: how messages call it, `datasets/<sku>`.
+        folder: of the set.
+        name: the set's name in messages, `datasets/<sku>`.
 
     Raises:
-        CatalogError: two photos of one stem, a mask or a caption that belongs to no photo, a caption that cannot be
-            read, photos/ or masks/ being a link out of the set.
+        CatalogError: two photos have the same stem; a mask or a caption belongs to no photo; a caption cannot be
+            read; photos/ or masks/ is a link that leads out of the set.
     """
     masks = {_same(path.stem): path for path in _pictures(folder, "masks", name)}
     photos: dict[str, Path] = {}
-    refused: dict[str, Refusal] = {}
+    unusable: dict[str, UnusablePhoto] = {}
     for path in _pictures(folder, "photos", name):
         stem = _same(path.stem)
         if error := fault(path, folder):
-            refused[path.name] = Refusal(path, error)
+            unusable[path.name] = UnusablePhoto(path, "listing", error)
             masks.pop(stem, None)
             continue
         if stem in photos:
             raise CatalogError(
-                f"{name}/photos has two photos named '{path.stem}'", "rename one: outputs are named by stem"
+                f"{name}/photos has two photos named '{path.stem}'", "rename one: outputs are named after the stem"
             )
         photos[stem] = path
         if stem in masks and (error := fault(masks[stem], folder)):
-            refused[path.name] = Refusal(path, ImageError(f"{path.name}: its mask {error.message}", error.hint))
+            because = ImageError(f"{path.name}: its mask {error.message}", error.hint)
+            unusable[path.name] = UnusablePhoto(path, "listing", because)
     if strangers := sorted(set(masks) - set(photos)):
         raise CatalogError(
             f"{name}/masks/{masks[strangers[0]].name} belongs to no photo",
-            did_you_mean(strangers[0], photos) or "a mask has the stem of its photo",
+            did_you_mean(strangers[0], photos) or "name the mask like its photo (same stem)",
         )
-    captions = _captions(folder, name, {*photos, *(_same(r.path.stem) for r in refused.values())})
-    good = {stem: path for stem, path in photos.items() if path.name not in refused}
+    captions = _captions(folder, name, {*photos, *(_same(u.path.stem) for u in unusable.values())})
+    good = {stem: path for stem, path in photos.items() if path.name not in unusable}
     found = tuple(Photo(path, masks.get(stem), captions.get(stem, "")) for stem, path in good.items())
-    return found, tuple(refused.values())
+    return found, tuple(unusable.values())
 
 
 def _same(name: str) -> str:
-    """A name in the one form by which names are compared: systems write accents in two ways."""
+    """A name in Unicode form NFC: file systems differ in how they store accents."""
     return unicodedata.normalize("NFC", name)
 
 
 def _pictures(folder: Path, part: str, name: str) -> list[Path]:
-    """Entries of a folder called like pictures, sorted; hidden ones are none."""
+    """Entries of a subfolder with a picture's suffix, sorted; hidden ones are skipped."""
     inside = folder / part
     if not inside.is_dir():
         return []
     if _leads_out(inside, folder):
         raise CatalogError(
-            f"{name}/{part} is a link that leads out of the set", f"copy the pictures into a folder {part}/ of its own"
+            f"{name}/{part} is a link that leads out of the set", f"copy the pictures into {part}/ inside the set"
         )
     try:
         return sorted(p for p in inside.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except PermissionError as error:
-        raise CatalogError(f"{name}/{part} may not be read", "give yourself read permission") from error
+        raise CatalogError(f"{name}/{part} cannot be read: permission denied", "grant read permission") from error
 
 
 def _leads_out(path: Path, folder: Path) -> bool:
@@ -103,15 +119,21 @@ def _leads_out(path: Path, folder: Path) -> bool:
 
 
 def fault(path: Path, folder: Path, place: str = "the set") -> ImageError | None:
-    """Why a file in a folder cannot be read at all; None where it may be tried."""
+    """Say why a file in a folder cannot be opened at all; None if opening it may be tried.
+
+    Args:
+        path: of the file.
+        folder: which a link must not leave.
+        place: what messages call that folder.
+    """
     if path.is_symlink() and _leads_out(path, folder):
-        return ImageError(f"{path.name} is a link that leads out of {place}", "put the file itself there")
+        return ImageError(f"{path.name} is a link that leads out of {place}", "replace the link by the file")
     if not path.exists():
-        return ImageError(f"{path.name} is a link to nothing", "put the file itself there, or remove the link")
+        return ImageError(f"{path.name} is a broken link", "replace the link by the file, or remove it")
     if not path.is_file():
-        return ImageError(f"{path.name} is no file", "remove it, or put the picture itself there")
+        return ImageError(f"{path.name} is not a file", "remove it, or put the picture itself in its place")
     if not os.access(path, os.R_OK):
-        return ImageError(f"{path.name} may not be read (permission denied)", "give yourself read permission")
+        return ImageError(f"{path.name} cannot be read: permission denied", "grant read permission")
     return None
 
 
@@ -119,7 +141,7 @@ def _captions(folder: Path, name: str, stems: set[str]) -> dict[str, str]:
     """The user's own captions by stem: `<stem>.txt` beside a photo, or rows of metadata.jsonl.
 
     Raises:
-        CatalogError: one that cannot be read, a row without a photo, a photo with two different captions.
+        CatalogError: a caption cannot be read; a row belongs to no photo; a photo has two different captions.
     """
     inside = folder / "photos"
     found: dict[str, str] = {}
@@ -133,7 +155,7 @@ def _captions(folder: Path, name: str, stems: set[str]) -> dict[str, str]:
             text = " ".join(read_caption_file(path, folder, f"{name}/photos").split())
         if text and found.get(stem, text) != text:
             raise CatalogError(
-                f"{name}/photos: '{path.stem}' has two captions, in {path.name} and in {METADATA}", "keep one of them"
+                f"{name}/photos: '{path.stem}' has two captions, in {path.name} and in {METADATA}", "remove one of them"
             )
         if text:
             found[stem] = text
@@ -148,22 +170,26 @@ def _metadata(text: str, name: str, stems: set[str]) -> dict[str, str]:
         if stem not in stems:
             raise CatalogError(
                 f"{name}, line {number}: there is no photo '{file_name}'",
-                did_you_mean(stem, stems) or "remove the row, or put the photo there",
+                did_you_mean(stem, stems) or "remove the row, or add the photo",
             )
         if stem in found:
-            raise CatalogError(f"{name}, line {number}: '{file_name}' has a second row", "keep one of them")
+            raise CatalogError(f"{name}, line {number}: '{file_name}' has a second row", "remove one of them")
         found[stem] = caption
     return found
 
 
 def metadata_rows(text: str, name: str) -> list[tuple[int, str, str]]:
-    """Rows of a metadata.jsonl, one JSON object a line: line number, `file_name` and `text` (in one line).
+    """The rows of a metadata.jsonl, one JSON object a line.
 
     Args:
-        name: how messages call the file.
+        text: the file's content.
+        name: the file's name in messages.
+
+    Returns:
+        Line number, `file_name` and `text` of each row; the text in one line.
 
     Raises:
-        CatalogError: a line is not JSON, or lacks one of the two.
+        CatalogError: a line is not JSON, or has no `file_name` or no `text`.
     """
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -172,24 +198,26 @@ def metadata_rows(text: str, name: str) -> list[tuple[int, str, str]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise CatalogError(f"{name}, line {number}, is not JSON", "one JSON object a line") from error
+            raise CatalogError(f"{name}, line {number}, is not JSON", "write one JSON object per line") from error
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("file_name", "text")):
             raise CatalogError(
-                f"{name}, line {number}, has no file_name and text",
-                'a row is {"file_name": "front.jpg", "text": "a caption"}',
+                f"{name}, line {number}, needs `file_name` and `text`",
+                'write it as {"file_name": "front.jpg", "text": "a caption"}',
             )
         rows.append((number, row["file_name"], " ".join(row["text"].split())))
     return rows
 
 
 def read_caption_file(path: Path, folder: Path, place: str) -> str:
-    """The text of a caption file in a folder.
+    """Read a caption file.
 
     Args:
-        place: how messages call the folder.
+        path: of the file.
+        folder: which a link must not leave.
+        place: the name in messages of the folder the file is in.
 
     Raises:
-        CatalogError: it leads out of the folder, cannot be read, or is not UTF-8.
+        CatalogError: the file is a link out of the folder, cannot be read, or is not UTF-8.
     """
     if error := fault(path, folder):
         raise CatalogError(f"{place}/{error.message}", error.hint)

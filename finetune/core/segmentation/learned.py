@@ -1,7 +1,7 @@
-"""Masks by a learned model: rembg's (extra `cutout`), from a file on disk. Called by `finetune.matting.sources`.
+"""Product masks by a learned model of rembg (extra `cutout`), from a file on disk.
 
-Nothing is ever downloaded: rembg would, so its way to a file is replaced by one that was found here. Its models that
-send pictures to a service, or answer another question than "what stands in front", are not used.
+Nothing is downloaded: rembg would do so, so its look-up of the model file is replaced by ours. Models of rembg that
+send pictures to a service, or answer another question than "what is in front", are not used.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ from finetune.core.errors import CutoutError, did_you_mean
 from finetune.core.pictures.images import Floats
 
 BEST_FIRST = ("birefnet-general", "birefnet-general-lite", "isnet-general-use", "u2net", "silueta", "u2netp")
-"""Models looked for where none is named. Not among them: bria-rmbg, whose licence forbids commercial use."""
+"""Models looked for if none is named. bria-rmbg is not among them: its licence forbids commercial use."""
 NOT_OURS = ("sam", "u2net_cloth_seg", "u2net_custom", "dis_custom", "ben_custom", "withoutbg", "atlascloud")
-"""Sessions of rembg that want points, tell clothes apart, or ask a service."""
+"""Models of rembg that need points, segment clothes, or call a service."""
 GUIDE_SIDE = 1024
-"""Longest side at which the guided filter's coefficients are found."""
+"""Longer side in pixels at which the guided filter's coefficients are computed."""
 GUIDE_RADIUS = 0.006
 """Radius of its windows as a share of that side: twice the cell of a model that sees 320 px."""
 FLATNESS = 1e-5
 """Variance of colour (0..1) below which a window counts as flat: its mask is averaged, not fitted."""
 UNSURE, SOFT = 0.5, 0.6
-"""Spread of values around one half that counts as doubtful, before and after: what lies beyond is wholly in or out."""
+"""Width of the range of mask values around one half that stays soft, before and after filtering; values beyond it
+become 0 or 1."""
 INSTALL = "pip install 'packshot[cutout]'"
 
 
 def find_model(wanted: str, folder: Path) -> Path:
-    """The model file of a set.
+    """Find the file of a learned model.
 
     Args:
         wanted: a name rembg knows, or the path of an .onnx file; empty for the best on disk.
-        folder: what a path is relative to.
+        folder: which a path is relative to.
 
     Raises:
-        CutoutError: there is no such file; says where to put it.
+        CutoutError: there is no such file; the hint says where to put it.
     """
     if wanted.endswith(".onnx") or "/" in wanted:
         path = folder / Path(wanted).expanduser()
         if not path.is_file():
-            raise CutoutError(f"there is no model {path}", "cutout_model is a name, or a path from the set's folder")
+            hint = "cutout_model is a name, or a path relative to the set's folder"
+            raise CutoutError(f"there is no model {path}", hint)
         return path
     for name in (wanted,) if wanted else BEST_FIRST:
         for path in _places(name):
@@ -56,13 +58,13 @@ def find_model(wanted: str, folder: Path) -> Path:
                 return path
     name = wanted or "u2netp"
     raise CutoutError(
-        f"the model '{name}' is not on disk" if wanted else "no model for cutouts is on disk",
-        f"put {name}.onnx (from rembg's releases) at {_places(name)[0]}; nothing is downloaded by itself",
+        f"the model '{name}' is not on disk" if wanted else "no cutout model is on disk",
+        f"download {name}.onnx from rembg's releases to {_places(name)[0]}; Packshot downloads nothing itself",
     )
 
 
 def _places(name: str) -> list[Path]:
-    """Where rembg keeps a model: the flat folder of all its versions first, then that of the newer ones."""
+    """Paths where rembg keeps a model: the flat folder that all its versions use, then that of the newer ones."""
     home = os.environ.get("U2NET_HOME", "")
     data = os.environ.get("XDG_DATA_HOME", "")
     flat = Path(home or f"{data or '~'}/.u2net").expanduser()
@@ -71,7 +73,7 @@ def _places(name: str) -> list[Path]:
 
 
 def model_content(path: Path) -> str:
-    """Fingerprint of a model file, read once a process for each state of the file."""
+    """Fingerprint of a model file; each state of the file is read once per process."""
     state = path.stat()
     return _content(path, state.st_size, state.st_mtime_ns)
 
@@ -82,7 +84,14 @@ def _content(path: Path, size: int, changed: int) -> str:
 
 
 def learned_mask(picture: Image.Image, model: Path) -> Image.Image:
-    """What stands in front, mode L at the picture's size, its edges drawn to those of the picture.
+    """Segment what is in front, and align the mask's outline with the edges of the picture.
+
+    Args:
+        picture: of any mode.
+        model: its .onnx file.
+
+    Returns:
+        Mode L, of the picture's size.
 
     Raises:
         CutoutError: the extra is not installed, rembg does not know the model, the file is damaged, or the model
@@ -91,19 +100,20 @@ def learned_mask(picture: Image.Image, model: Path) -> Image.Image:
     flat = picture.convert("RGB")
     coarse = _session(model, model.stat().st_mtime_ns).predict(flat)[0].convert("L")
     if coarse.getextrema()[1] < 128:
-        raise CutoutError(f"the model {model.stem} finds no product", "give a mask in masks/")
-    return drawn_to_edges(flat, coarse)
+        raise CutoutError(f"the model {model.stem} finds no product", "add a mask in masks/")
+    return align_to_edges(flat, coarse)
 
 
-def drawn_to_edges(picture: Image.Image, coarse: Image.Image) -> Image.Image:
-    """A coarse mask with its outline drawn to the edges of the picture: the guided filter, with colour as the guide.
+def align_to_edges(picture: Image.Image, coarse: Image.Image) -> Image.Image:
+    """Align the outline of a coarse mask with the edges of the picture: the guided filter, with colour as the guide.
 
-    He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, section 3.4; its coefficients are found on a reduced picture
-    and applied to the whole one (He and Sun, "Fast Guided Filter", 2015). Models see 320 to 1024 px, so their outlines
-    are several pixels soft on a photo of 3,000.
+    He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, section 3.4; its coefficients are computed on a reduced
+    picture and applied to the whole one (He and Sun, "Fast Guided Filter", 2015). Models see 320 to 1024 px, so
+    their outlines are several pixels soft on a photo of 3,000.
 
     Args:
-        picture: RGB. coarse: L, of its size.
+        picture: RGB.
+        coarse: L, of its size.
 
     Returns:
         L, of its size.
@@ -122,7 +132,13 @@ def drawn_to_edges(picture: Image.Image, coarse: Image.Image) -> Image.Image:
 
 
 def _fitted(guide: Floats, mask: Floats, radius: int) -> tuple[Floats, Floats]:
-    """Slopes (H, W, 3) and offset (H, W) of the local linear models mask = slope . colour + offset, averaged."""
+    """Averaged slopes (H, W, 3) and offset (H, W) of the local linear models mask = slope . colour + offset.
+
+    Args:
+        guide: (H, W, 3) in 0..1.
+        mask: (H, W) in 0..1.
+        radius: of the windows in pixels.
+    """
 
     def mean(plane: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(ndimage.uniform_filter(plane, 2 * radius + 1, mode="nearest"))
@@ -130,7 +146,7 @@ def _fitted(guide: Floats, mask: Floats, radius: int) -> tuple[Floats, Floats]:
     colour = np.stack([mean(guide[..., c]) for c in range(3)], axis=-1)
     level = mean(mask)
     slopes, offset = np.zeros_like(guide), level.copy()
-    band = (level > 0) & (level < 1)  # elsewhere the mask is constant and so is its model
+    band = (level > 0) & (level < 1)  # elsewhere the mask is constant, and so is its model
     together = (
         np.stack([mean(guide[..., c] * mask)[band] for c in range(3)], axis=-1) - colour[band] * level[band, None]
     )
@@ -150,7 +166,7 @@ def _enlarged(plane: Floats, size: tuple[int, int]) -> Floats:
 
 @functools.lru_cache(maxsize=2)
 def _session(model: Path, changed: int) -> Any:
-    """A session of rembg on a file; a pure function of the file, so it is kept."""
+    """A session of rembg for a model file, kept because it depends on the file alone."""
     try:
         import onnxruntime  # rembg ends the whole process when it is missing
         from rembg.sessions import sessions
@@ -158,7 +174,7 @@ def _session(model: Path, changed: int) -> Any:
         raise CutoutError(f"the learned model needs the extra `cutout` ({error})", INSTALL) from error
     known = {name: kind for name, kind in sessions.items() if name not in NOT_OURS}
     if model.stem not in known:
-        near = did_you_mean(model.stem, known) or f"it must be called as one of {', '.join(sorted(known))}"
+        near = did_you_mean(model.stem, known) or f"name the file after one of {', '.join(sorted(known))}"
         raise CutoutError(f"rembg knows no model '{model.stem}'", near)
     found = classmethod(lambda cls, *arguments, **options: str(model))
     on_disk = type("OnDisk", (known[model.stem],), {"download_models": found})
@@ -168,4 +184,4 @@ def _session(model: Path, changed: int) -> Any:
     try:
         return on_disk(model.stem, options)
     except Exception as error:  # onnxruntime's own errors have no common ancestor but this
-        raise CutoutError(f"{model} is damaged or no model of that name", "copy the file again") from error
+        raise CutoutError(f"{model} is damaged, or not the model it is named after", "copy the file again") from error

@@ -1,0 +1,1 @@
+"""HTML pages: one base template and one stylesheet for all of them."""

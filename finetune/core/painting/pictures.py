@@ -1,0 +1,142 @@
+"""The ways a product gets into a scene, for placing, evaluation and previews alike.
+
+*Preserve*: the scene is painted around the product, whose own pixels are composited over it. *Insert*: the base paints
+an empty scene, and the adapter draws the product into a box of it. Nothing here reads or writes a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from finetune.core.compositing.contact_shadow import contact_shadow, darken
+from finetune.core.compositing.finish import add_grain, bring_to_size, clear_fringe
+from finetune.core.compositing.glass import composite_glass
+from finetune.core.compositing.placement import (
+    BOX_MARGIN,
+    Placed,
+    around_product,
+    box_around,
+    default_grow,
+    whole_frame,
+)
+from finetune.core.painting.inpainter import Inpainter, Sampling
+from finetune.core.pictures.masks import Box
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to a painted scene before the product is composited over it; by default nothing but resampling."""
+
+    fringe: float = 0.0
+    """Pixels of the base around the product in which its painted, softened edge is replaced by the ground beyond."""
+    grain: float = 0.0
+    """Standard deviation of the film grain, 8-bit steps."""
+    shadow: float = 0.0
+    """Strength of the contact shadow, 0..1."""
+    softness: float = 0.0
+    """Width of the shadow's penumbra, 0..1."""
+
+
+class InsertBox(NamedTuple):
+    """Where the adapter draws the product."""
+
+    box: Box
+    """The product's box in the delivered picture."""
+    size: int
+    """Side of the delivered picture in pixels."""
+    margin: float = BOX_MARGIN
+    """Share of the frame by which the painted box is larger on every side."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A finished picture, and how much of it was painted."""
+
+    picture: Image.Image
+    """RGB at the delivered size."""
+    coverage: float
+    """Share of the base's picture that was painted, 0..1; at 1 the base was shown nothing of the product."""
+    grow: int
+    """Latent cells that were painted into the product's edge."""
+
+
+def preserve_picture(
+    inpainter: Inpainter,
+    placed: Placed,
+    prompt: str,
+    *,
+    sampling: Sampling,
+    seed: int,
+    grow: int | None = None,
+    finish: Finish | None = None,
+) -> Painted:
+    """The product's own pixels in a painted scene.
+
+    Args:
+        inpainter: The base with its adapter.
+        placed: The product on the delivered picture's canvas.
+        prompt: Resolved; describes the surroundings.
+        sampling: How the base is sampled.
+        seed: Of the noise the picture starts from, the pre-filled ground and the grain.
+        grow: Latent cells painted into the product's edge; None for the base's default.
+        finish: What is done to the scene; None for resampling alone.
+
+    Raises:
+        OutOfMemory: The device has too little memory.
+    """
+    finish = finish or Finish()
+    cells = default_grow(inpainter.size) if grow is None else grow
+    job = around_product(placed, inpainter.size, grow=cells, rng=np.random.default_rng([seed, 0]))
+    scene = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
+    size = placed.canvas.width
+    ground = np.asarray(bring_to_size(scene, size))
+    ground = clear_fringe(ground, placed.solid, finish.fringe * size / inpainter.size)
+    ground = darken(ground, contact_shadow(placed.matte, strength=finish.shadow, softness=finish.softness))
+    ground = add_grain(ground, finish.grain, np.random.default_rng([seed, 1]))
+    whole = composite_glass(placed.rgb, placed.matte, ground, placed.glass)
+    return Painted(Image.fromarray(whole), job.coverage, job.grow)
+
+
+def whole_picture(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
+    """A picture from its prompt alone, at the base's size.
+
+    Raises:
+        OutOfMemory: The device has too little memory.
+    """
+    job = whole_frame(inpainter.size, np.random.default_rng([seed, 0]))
+    return inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
+
+
+def empty_scene(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
+    """The scene into which a product is inserted, painted by the base without the adapter, at the base's size.
+
+    Raises:
+        OutOfMemory: The device has too little memory.
+    """
+    with inpainter.without_adapter():
+        return whole_picture(inpainter, prompt, sampling=sampling, seed=seed)
+
+
+def insert_picture(
+    inpainter: Inpainter, scene: Image.Image, where: InsertBox, prompt: str, *, sampling: Sampling, seed: int
+) -> Painted:
+    """The product drawn into a box of a scene; no pixel of the packshot is pasted.
+
+    Args:
+        inpainter: The base with its adapter, as strong as it is to draw.
+        scene: RGB at the base's size, from `empty_scene`.
+        where: Box and size of the delivered picture.
+        prompt: Resolved; names the product.
+        sampling: How the base is sampled.
+        seed: Of the noise the picture starts from.
+
+    Raises:
+        OutOfMemory: The device has too little memory.
+    """
+    job = box_around(scene, where.box, where.size, margin=where.margin)
+    drawn = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
+    return Painted(bring_to_size(drawn, where.size), job.coverage, job.grow)

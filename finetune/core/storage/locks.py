@@ -1,0 +1,70 @@
+"""Locks between commands of one workspace: who holds one, since when, and waiting for it.
+
+The kernel frees a lock when its process dies, however it dies (`filelock`, flock underneath). What the holder wrote
+beside it names it to whoever comes second; that file may be stale and decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from finetune.core.console import say
+from finetune.core.errors import RunError
+from finetune.core.storage.durable import write_text
+
+POLL = 1.0
+"""Seconds between two attempts while waiting."""
+
+
+@contextmanager
+def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock while the block runs.
+
+    Args:
+        path: of the lock's file; its folder is made.
+        what: what the holder does, for the message: `training perfume01`.
+        wait: whether to wait for another holder instead of failing.
+
+    Raises:
+        RunError: another process holds it and `wait` is off; the message names process, machine and since when.
+        StateWriteError: the folder can't be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = path.with_suffix(".holder.json")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        if not wait:
+            raise RunError(
+                f"{_told(holder)} is {what} already", "wait until it ends, stop it, or run again with --wait"
+            ) from error
+        say(f"waiting for {_told(holder)}, which is {what}")
+        lock.acquire(poll_interval=POLL)
+    try:
+        began = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_text(holder, json.dumps({"process": os.getpid(), "machine": platform.node(), "since": began}) + "\n")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _told(holder: Path) -> str:
+    """The holder in words; another process where it left no name."""
+    for _ in range(5):  # it may be about to write its name
+        try:
+            found = json.loads(holder.read_text(encoding="utf-8"))
+            return f"process {found['process']} on {found['machine']} (since {found['since']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            time.sleep(0.05)
+    return "another process"

@@ -1,0 +1,54 @@
+"""The file validation.jsonl of a run: one validation loss a line, and what follows from them.
+
+Early stopping needs no state of its own: it is a pure function of these records.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.core.storage.durable import write_text
+
+BASE = 0
+"""The step under which the loss of the base without adapter is recorded."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One validation."""
+
+    step: int
+    """Optimizer steps done; `BASE` for the base alone."""
+    loss: float
+
+
+def read_records(path: Path) -> list[Record]:
+    """The validations of a run, in order; none when there is no file."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Record(entry["step"], entry["loss"]) for entry in map(json.loads, lines)]
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """Replace the file with these records, whole or not at all."""
+    lines = [json.dumps({"step": r.step, "loss": r.loss}) + "\n" for r in records]
+    write_text(path, "".join(lines), "the validation record")
+
+
+def by_loss(records: Sequence[Record]) -> list[Record]:
+    """Lowest loss first, the earlier step where losses are equal, NaN last; the base's record is left out."""
+    of_steps = [record for record in records if record.step != BASE]
+    return sorted(of_steps, key=lambda r: (not math.isfinite(r.loss), r.loss, r.step))
+
+
+def is_stale(records: Sequence[Record], patience: int) -> bool:
+    """Whether the last `patience` validations brought no new lowest loss; never with a patience of 0."""
+    ranked = by_loss(records)
+    if not patience or not ranked:
+        return False
+    return sum(record.step > ranked[0].step for record in ranked) >= patience

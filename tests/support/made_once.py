@@ -1,0 +1,69 @@
+"""What several tests need is made once in a run of the tests, and shared by its workers.
+
+The folder of a run lies beside its workers' temporary folders. Who asks first makes a thing there, under a lock. What
+is shared is found by content: entries of the latent cache by the names Packshot gives them, prepared sets by the
+fingerprint that `prepare_set` itself compares.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.prepared import PreparedSet
+from finetune.prepare import prepare_set, prepared_fingerprint
+from finetune.settings import DataSection
+
+ENTRIES = ("latents", "text", "plans")
+"""Folders of a workspace's cache whose entries are shared: each is named by all that it depends on."""
+VARIABLE = "TESTS_MADE_ONCE"
+
+
+def open_at(folder: Path) -> None:
+    """Share in this folder from now on, in processes started by this one too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[VARIABLE] = str(folder)
+
+
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    """The folder of that name; `make` fills it if this run of the tests has not made it yet."""
+    folder = Path(os.environ[VARIABLE]) / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    whole = folder.with_name(f"{folder.name}.whole")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a test that failed while it made it
+            make(folder)
+            whole.touch()
+    return folder
+
+
+def share_entries(root: Path) -> None:
+    """Let a new workspace read and write what this run of the tests has encoded and planned."""
+    for kind in ENTRIES:
+        shared = Path(os.environ[VARIABLE]) / kind
+        shared.mkdir(exist_ok=True)
+        (root / ".cache").mkdir(exist_ok=True)
+        (root / ".cache" / kind).symlink_to(shared, target_is_directory=True)
+
+
+def prepared(workspace: Workspace, sku: str, data: DataSection) -> PreparedSet:
+    """What `prepare_set` returns; where the same set was prepared before in this run, its files are copied first."""
+    product = load_set(workspace, sku)
+    if not product.prepared_dir.exists():
+        name = f"prepared/{prepared_fingerprint(workspace, product, data)}"
+
+        def make(folder: Path) -> None:
+            prepare_set(workspace, sku, data=data)
+            shutil.copytree(product.prepared_dir, folder)
+
+        shared = made_once(name, make)
+        if not product.prepared_dir.exists():
+            shutil.copytree(shared, product.prepared_dir)
+    found, _ = prepare_set(workspace, sku, data=data)
+    return found
