@@ -1,4 +1,4 @@
-"""What this machine can do, as plain findings. Called by `packshot doctor`; changes nothing."""
+"""Recipe of `packshot doctor`: what this machine can do, as plain findings; it changes nothing."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def _device() -> dict[str, str]:
         bf16 = "bf16" if computes_bf16(index) else "fp16 only"
         found[f"gpu {index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, {bf16}"
     if len(found) == 1:
-        found["gpu"] = "none: training and placing run on the embedded base"
+        found["gpu"] = "none; without one, use the embedded base for training and placing"
     return found
 
 
 def _without_kernels() -> list[str]:
-    """GPUs for which this build of torch has no code, newer or older than those it was made for."""
+    """GPUs that this build of torch has no kernels for, because they are newer or older than those it was built for."""
     import torch
 
     made_for = [name.split("_") for name in torch.cuda.get_arch_list()]
@@ -85,7 +85,7 @@ def _describe(model: str) -> str:
 
 
 def _clashes() -> list[str]:
-    """Other distributions that own the import names `finetune` or `inference`."""
+    """What keeps Packshot from working here: other packages of its names, a shadowed library, missing kernels."""
     problems = []
     problems += _without_kernels()
     for name in ("finetune", "inference"):

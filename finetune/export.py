@@ -1,7 +1,7 @@
 """Recipe of `packshot adapters export`: a version becomes one file that other programs load, checked by loading it.
 
 The file is written beside its place under a temporary name, read back by diffusers' own loader on the adapter's base,
-and what the UNet then predicts is held against the version itself, attached as placing does it; only a file within
+and what the UNet then predicts is compared with the version itself, attached as placing does it; only a file within
 tolerance gets its name. It never changes the version.
 
 Two layouts. `diffusers`: PEFT's keys with the `lora_adapter_metadata` header. `kohya`: Stability's numbered block names
@@ -45,17 +45,17 @@ PROBE_SIDE = 32
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, and how it compared."""
+    """A file that was written, and how it compares with the version."""
 
     path: Path
     modules: int
     max_difference: float
-    """Largest difference of what the UNet predicts, between the file in diffusers and the version itself."""
+    """Largest difference between the UNet's predictions with the file (in diffusers) and with the version itself."""
     effect: float
-    """Largest difference the adapter makes to the base."""
+    """Largest difference between the UNet's predictions with the version and without."""
     dtype: str
     embeddings: Path | None = None
-    """The trigger word's own tokens, for an adapter that has such."""
+    """File of the trigger word's own tokens; None for an adapter without."""
 
 
 def export_adapter(
@@ -64,13 +64,17 @@ def export_adapter(
     """Write a version as one file of that layout, and check it by loading it.
 
     Args:
-        output: the file; replaced if it is there.
+        version: A version that Packshot trained.
+        layout: One of `LAYOUTS`.
+        output: The file; it is replaced if it exists.
+        device: Where it is checked.
+        precision: In which it is checked.
 
     Raises:
-        AdapterError: the version is another trainer's file, its kind has no such layout, or the file read back
-            predicts something else.
-        AdapterMismatch: the base on disk is not the one it was trained on.
-        RunError: the file cannot be written.
+        AdapterError: The version is another trainer's file, its kind has no such layout, or the file does not
+            reproduce the adapter.
+        AdapterMismatch: The base on disk is not the one it was trained on.
+        RunError: The file cannot be written.
     """
     adapter = version.adapter
     if isinstance(adapter, ForeignAdapter):
@@ -89,7 +93,9 @@ def export_adapter(
     tokens = token_embeddings.read_embeddings(adapter.path, adapter.manifest)
     beside = output.with_name(f"{tokens[0]}.safetensors") if tokens else None
     if beside == output:
-        raise AdapterError(f"{output.name} is to hold the trigger word's tokens", "give another --output")
+        raise AdapterError(
+            f"{output.name} is the name of the file with the trigger word's tokens", "give another --output"
+        )
     if beside:
         entry = adapter.manifest[ENTRY] | {"file": beside.name}
         adapter = replace(adapter, manifest=adapter.manifest | {ENTRY: entry})
@@ -102,8 +108,8 @@ def export_adapter(
             tolerance = TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE
             if not difference <= tolerance * effect:
                 raise AdapterError(
-                    f"the file read back predicts something else: up to {difference:.3g}, where the adapter's own "
-                    f"effect is {effect:.3g}; it was not written",
+                    f"the exported file does not reproduce the adapter: predictions differ by up to {difference:.3g}, "
+                    f"the adapter's own effect is {effect:.3g}; the file was not kept",
                     "this is a defect of Packshot or of diffusers' loader: please report it",
                 )
             if tokens and beside:
@@ -114,13 +120,13 @@ def export_adapter(
 
 
 def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
-    """Tokens as A1111 and ComfyUI read them: a file named as the word, with `clip_l` and `clip_g`; read back."""
+    """Write tokens as A1111 and ComfyUI read them: a file with the word's name that holds `clip_l` and `clip_g`."""
     from safetensors.torch import load_file
 
     with atomic_write(path) as part:
         adapter_file.write_tensors(part, tokens, {"format": "pt"})
         if token_embeddings.content(load_file(str(part))) != token_embeddings.content(tokens):
-            raise AdapterError(f"{path.name} read back holds other numbers; it was not written", "is the disk sound?")
+            raise AdapterError(f"{path.name} differs when it is read back; it was not kept", "check the disk")
 
 
 def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, *, layout: str, version: str, date: str) -> None:
@@ -207,9 +213,8 @@ def compare(
         reason = " ".join(str(error).split())[:200]
         raise AdapterError(f"diffusers' loader does not take the exported file: {reason}") from error
     reached = len(adapter_file.injected_modules(unet))
-    wanted_modules = len(adapter.modules)
-    if reached != wanted_modules:
-        raise AdapterMismatch(f"diffusers' loader reached {reached} of the exported file's {wanted_modules} modules")
+    if reached != len(adapter.modules):
+        raise AdapterMismatch(f"diffusers' loader reached {reached} of the {len(adapter.modules)} modules in the file")
     found = probe(unet)
     return float((found - wanted).abs().max()), float((wanted - alone).abs().max())
 

@@ -1,6 +1,6 @@
 """The training configuration: eight sections, strict, every field documented.
 
-Seen by recipes, the command line and `training.session` alone (tested); everything else takes plain values.
+Only recipes, the command line and `training.session` see these objects (tested); everything else takes plain values.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ draws and gains nothing; a sibling's adapter draws the sibling. Preserve picture
 byte of the core may change.
 
 Writes `fidelity.json` and `fidelity.png` into the adapter's folder, or under runs/ when the adapter belongs to another
-product. A report whose inputs have not changed is not made again.
+product. A report whose inputs have not changed is kept, with today's bars applied.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _up_to_date(path: Path, wanted: str) -> dict[str, Any] | None:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return report if report["fingerprint"] == wanted else None
     except (ValueError, KeyError, TypeError):
-        warn(f"making {path.name} again, since it is damaged")
+        warn(f"{path.name} is damaged; evaluating from scratch")
         return None
 
 

@@ -57,7 +57,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     Raises:
         RunError: A picture's product core is not the packshot's, or the folder cannot be written.
         ConfigError: A prompt is longer than the base can read.
-        OutOfMemory: The device's memory does not suffice.
+        OutOfMemory: The device has too little memory.
     """
     folder = request.folder
     if (done := _complete(folder)) is not None:
@@ -94,7 +94,7 @@ def _complete(folder: Path) -> ScenesRun | None:
         for picture in pictures:
             manifest.check_picture(picture)
     except (PackshotError, KeyError, TypeError) as error:
-        warn(f"making {folder.name} again, since it is damaged: {error}")
+        warn(f"regenerating {folder.name}, which is damaged: {error}")
         return None
     return ScenesRun(folder, pictures, made=False)
 

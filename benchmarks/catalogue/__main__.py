@@ -1,10 +1,10 @@
-"""What touching nothing, one photo or one caption of a large set costs: whole commands, interpreter start included.
+"""The cost of changing nothing, one photo or one caption of a large set: whole commands, interpreter start included.
 
     python -m benchmarks.catalogue [--photos 500] [--work DIR]
 
 The photos are made from the sample sets: each is one of theirs, moved, scaled and tinted by its number. Each row is a
-`packshot` process of its own: seconds by the clock and of CPU (its own children included), photos that were worked on,
-and files of the prepared set that were written anew (the others are links to the files of the last one).
+`packshot` process of its own: wall-clock and CPU seconds (with its child processes), photos that were worked on, and
+files of the prepared set that were written (the others are links to the files of the previous set).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SAMPLES = Path(__file__).resolve().parents[2] / "datasets"
 SKU = "many01"
 SETTINGS = ("--config", "embedded", "--set", "data.variants=4")
 UNCHANGED_BAR = 2.0
-"""Seconds by the clock in which a set of 500 unchanged photos is known again."""
+"""Wall-clock seconds in which a set of 500 unchanged photos is recognised as unchanged."""
 
 
 def make_set(root: Path, count: int, side: int) -> Path:
-    """Write the product set with its photos, of at most `side` px, where it is missing; returns its folder."""
+    """Write the product set with its photos of at most `side` px unless it exists; returns its folder."""
     folder = root / "datasets" / SKU
     (folder / "photos").mkdir(parents=True, exist_ok=True)
     (folder / "set.yaml").write_text("class_noun: perfume bottle\n", encoding="utf-8")
@@ -55,7 +55,10 @@ def draw_photo(sample: Path, number: int, side: int) -> Image.Image:
 
 
 def spent(command: list[str]) -> tuple[float, float, str]:
-    """Seconds by the clock and of CPU of one command, and what it said.
+    """Run a command.
+
+    Returns:
+        Wall-clock seconds, CPU seconds, and its stderr.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -123,7 +126,7 @@ def main() -> None:
         row("check, one photo edited", ["check"], folder, lambda: edit_photo(folder, middle, arguments.side))
         row("check, nothing changed", ["check"], folder)
         verdict = "met" if float(unchanged[2]) < UNCHANGED_BAR else "missed"
-        print(f"\nbar: nothing changed, 500 photos, under {UNCHANGED_BAR:.0f} s by the clock: {verdict}")
+        print(f"\nbar: nothing changed, 500 photos, under {UNCHANGED_BAR:.0f} s wall clock: {verdict}")
 
 
 def void(_: object) -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.cutout --world DIR [--model-dir DIR]
 
 DIR/packshots/<product>/ holds view_k.png and view_k_mask.png; --model-dir holds u2netp.onnx. Without rembg or its
-model the peer's columns are left out. Bars stand in the tables' last line.
+model the peer's columns are missing. The last line of each table has the bars.
 """
 
 from __future__ import annotations
@@ -56,7 +56,15 @@ def measure_view(view: Path, cut: Callable[[Image.Image], np.ndarray]) -> Accura
 
 
 def table_of_accuracy(products: list[Path], peer: Callable[[Image.Image], Image.Image] | None) -> bool:
-    """Print the table; was every bar met?"""
+    """Print the table of accuracy.
+
+    Args:
+        products: folders with views.
+        peer: cuts a picture out; None leaves its columns out.
+
+    Returns:
+        Whether every bar was met.
+    """
     names = ("error", "worst", "F 2 px", "IoU", "halo")
     heads = [f"{name:>8}" for name in names] + ([f"{'r ' + name:>9}" for name in names] if peer else [])
     print(f"{'product':<14}" + "".join(heads))
@@ -88,7 +96,7 @@ def _line(name: str, mine: np.ndarray, theirs: np.ndarray | None) -> str:
 
 
 def table_of_cost(products: list[Path], peer: bool, model_dir: Path | None, runs: int) -> bool:
-    """Print time and memory at 2048 px; were the bars met?"""
+    """Print time and memory at 2048 px; returns whether the bars were met."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = [_scaled(product, folder) for product in products]
@@ -106,7 +114,7 @@ def table_of_cost(products: list[Path], peer: bool, model_dir: Path | None, runs
 
 
 def table_of_glass() -> bool:
-    """Print how transmittance is found on drawn glass; was the bar met?"""
+    """Print how well transmittance is found on drawn glass; returns whether the bar was met."""
     print("\nglass: drawn products of known transmittance; error of the composite on other grounds, linear light")
     print(f"{'kind':<20}{'found':>8}{'error':>9}{'opaque':>9}")
     met = True

@@ -1,4 +1,4 @@
-"""Time and memory from a picture's file to its cutout's file. Called by `benchmarks.cutout`.
+"""Time and memory from a picture's file to its cutout's file.
 
 Time is the process's own CPU time on one thread, the least of some runs: other programs on the machine, which would
 stretch the wall clock, do not count.
@@ -23,7 +23,7 @@ from finetune.matting.matte import cut_out
 
 @dataclass(frozen=True)
 class Cost:
-    """What it takes, per picture."""
+    """Cost per picture."""
 
     seconds: float
     """CPU seconds from opening the file to the written PNG, mean over pictures of the least of the runs."""
@@ -32,7 +32,7 @@ class Cost:
 
 
 def ours(source: Path, target: Path) -> None:
-    """Decode, cut out, look for glass, write the cutout (and the glass layer, of the name `glass.png`)."""
+    """Decode, cut out, look for glass, write the cutout (and the glass layer, as `glass.png`)."""
     picture = open_picture(source)
     cutout = with_glass(cut_out(picture), picture, "auto", "product")
     write_png(cutout.rgba, target)
@@ -53,7 +53,15 @@ def peer_from(folder: Path | None) -> Callable[[Path, Path], None]:
 
 
 def measure_cost(pictures: list[Path], folder: Path, *, peer: bool, model_dir: Path | None, runs: int) -> Cost:
-    """Measure in a process of its own, so that memory is this work's alone."""
+    """Measure in a process of its own, so that memory is this work's alone.
+
+    Args:
+        pictures: files to cut out.
+        folder: for the results.
+        peer: whether the peer does the work.
+        model_dir: folder of the peer's model.
+        runs: of which the fastest counts.
+    """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (pictures, folder, peer, model_dir, runs))

@@ -1,4 +1,4 @@
-"""The peer: rembg with the model u2netp, as its users run it. Called by `benchmarks.cutout`."""
+"""The peer: rembg with the model u2netp, as its users run it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ MODEL = "u2netp.onnx"
 
 
 def open_peer(folder: Path | None) -> Callable[[Image.Image], Image.Image] | None:
-    """rembg's `remove` on one thread: RGB picture -> RGBA of the same size; None, and why on stderr, without it.
+    """Open rembg's `remove` on one thread: RGB picture -> RGBA of the same size.
 
     Args:
-        folder: where u2netp.onnx lies; rembg's own folder if left out. Nothing is downloaded.
+        folder: of u2netp.onnx; rembg's own folder if None. Nothing is downloaded.
+
+    Returns:
+        None without rembg or its model; the reason is printed on stderr.
     """
     folder = folder or Path(os.environ.get("U2NET_HOME", Path.home() / ".u2net"))
     if not (folder / MODEL).is_file():

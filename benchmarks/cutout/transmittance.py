@@ -1,4 +1,4 @@
-"""How well the glass layer is found, on drawn glass whose transmittance is known. Called by `benchmarks.cutout`.
+"""How well the glass layer is found, measured on drawn glass whose transmittance is known.
 
 True masks of renders don't tell transmittance, so products are drawn: a clear or tinted vessel with the dark line that
 refraction leaves along its outline, a cap, perhaps print or a label, photographed on a plain ground (blur, noise,

@@ -106,7 +106,7 @@ def _packshot(arguments: list[str], workspace: Path) -> dict[str, Any]:
 def _held_out_loss(grid: Grid, cell: tuple[str, ...], number: str, workspace: Path) -> float:
     """Loss on the held-out photo, kept by the adapter's content."""
     from benchmarks.settings.held_out_loss import DRAWS, held_out, loss_of
-    from finetune.cli.training import resolve_config
+    from finetune.cli.options import resolve_config
     from finetune.core import fingerprint
     from finetune.core.adapters.file import attach, read_header
     from finetune.core.adapters.versions import find_version
@@ -150,7 +150,7 @@ def run_grid(file: Path, workspace: Path, *, only: int | None, loss_only: bool) 
     Raises:
         PackshotError: of the kind that fits; settings that can't go together before the first cell is trained.
     """
-    from finetune.cli.training import resolve_config
+    from finetune.cli.options import resolve_config
 
     grid = validate(Grid, read_yaml(file), file.name)
     cells = grid.cells()[:only]

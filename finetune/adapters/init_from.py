@@ -1,8 +1,7 @@
-"""The adapter another one starts from (`adapter.init_from`): found, held against the request, loaded.
+"""The parent adapter, from whose weights another one starts (`adapter.init_from`): found, checked, read.
 
-A SKU's adapter may start from its category's, which knows the kind of product already. Called by the training recipe,
-which refuses what does not fit before anything loads, by the night job, and by the session for the weights. It never
-changes the adapter it starts from.
+A SKU's adapter may start from its category's, which has learned that kind of product already. Whatever does not fit is
+refused before anything loads. The parent itself is never changed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ CATEGORY = "category"
 
 @dataclass(frozen=True)
 class Shape:
-    """What has to be the same in both adapters, as plain values."""
+    """What has to be equal in both adapters."""
 
     rank: int
     alpha: float
@@ -45,14 +44,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Parent:
-    """An adapter to start from, that fits."""
+    """An adapter to start from that fits the request."""
 
     name: str
-    """Of the set it was trained on."""
+    """Name of the set it was trained on."""
     version: str
     """`0001`, or the name of the folder or file for an adapter outside the workspace."""
     fingerprint: str
-    """Of the file's content."""
+    """Fingerprint of its file."""
     adapter: AdapterHeader
     tokens: dict[str, Tensor] | None
     """Embeddings of its own tokens, `clip_l` and `clip_g`, (N, D) fp32 each; None for an adapter without."""
@@ -72,21 +71,22 @@ def find_parent(
     tokens: int = 0,
     hash_of: Callable[[Path], str] = fingerprint.of_file,
 ) -> Parent | None:
-    """The adapter that `adapter.init_from` means; None where it is empty. Reads headers only, and its tokens.
+    """The adapter that `adapter.init_from` names; None if it is empty. Reads headers and token embeddings only.
 
     Args:
-        sku: whose adapter is to be trained.
-        wanted: name of a set (its published version, else its newest), `category` for the set that set.yaml names,
+        workspace: Where sets and adapters are.
+        sku: The SKU whose adapter is going to be trained.
+        wanted: Name of a set (its published version, else its newest), `category` for the set that set.yaml names,
             or the path of an adapter file or of a version's folder, from here or from the workspace.
-        shape: of the adapter to be trained.
-        tokens: how many of its own the trigger word gets. An origin's are taken over; one without any is good too.
-        hash_of: gives a file's fingerprint, for a caller that asks for many SKUs.
+        base: The base to be trained on.
+        shape: Shape of the adapter to be trained.
+        tokens: Number of tokens of its own for the trigger word. The parent's are taken over; it may have none.
+        hash_of: Gives a file's fingerprint; replaced by a caller that asks for many SKUs.
 
     Raises:
-        ConfigError: `category` where set.yaml names none, the SKU itself, or a name that is neither set nor file.
-        AdapterError: the set has no adapter yet, or the file or that of its tokens is damaged.
-        AdapterMismatch: it was trained on another base, by another trainer, is of another shape or has another number
-            of tokens; both are named.
+        ConfigError: `category` if set.yaml names none, the SKU itself, or a name that is neither set nor file.
+        AdapterError: The set has no adapter yet, or its file or that of its tokens is damaged.
+        AdapterMismatch: It was trained on another base or by another trainer, or differs in shape or number of tokens.
     """
     if not wanted:
         return None
@@ -101,15 +101,15 @@ def find_parent(
     found = _shape_of(adapter.lora_config)
     if found != shape:
         raise AdapterMismatch(
-            f"the adapter to start from has {found}; the one asked for has {shape}",
-            "make the section `adapter` the same for both",
+            f"the parent adapter has {found}, but this config asks for {shape}",
+            "set the section `adapter` of the config to the parent's values",
         )
     own = read_embeddings(adapter.path, adapter.manifest)
     if own is not None and len(own[1]["clip_l"]) != tokens:
         count = len(own[1]["clip_l"])
         raise AdapterMismatch(
-            f"the adapter to start from was trained with {count} tokens of its own for the trigger word; the one asked "
-            f"for has {tokens or 'none'}",
+            f"the parent adapter has {count} tokens of its own for the trigger word, but this config asks for "
+            f"{tokens or 'none'}",
             f"set adapter.token_embeddings={count}, or start from an adapter without tokens",
         )
     name = str(adapter.manifest.get("sku") or version.sku)
@@ -124,7 +124,7 @@ def _find(workspace: Workspace, sku: str, wanted: str) -> versions.AdapterVersio
         wanted = load_set(workspace, sku).config.category
         if not wanted:
             raise ConfigError(
-                f"adapter.init_from is `category`, but '{sku}' names none",
+                f"adapter.init_from is `category`, but the set.yaml of '{sku}' names no category",
                 f"write `category: NAME` into datasets/{sku}/set.yaml, or leave adapter.init_from empty",
             )
     if wanted == sku:
@@ -135,13 +135,13 @@ def _find(workspace: Workspace, sku: str, wanted: str) -> versions.AdapterVersio
     known = workspace.skus()
     if "/" in wanted or (wanted not in known and not (workspace.adapters / wanted).is_dir()):
         raise ConfigError(
-            f"adapter.init_from is '{wanted}', which is no set and no adapter file",
+            f"adapter.init_from is '{wanted}', which is neither a set nor an adapter file",
             did_you_mean(wanted, known) or "give a set's name, `category`, or the path of an adapter",
         )
     try:
         return versions.find_version(workspace, wanted)
     except AdapterError as error:
-        raise AdapterError(f"{error.message}, and adapter.init_from wants it", error.hint) from error
+        raise AdapterError(f"adapter.init_from can't be used: {error.message}", error.hint) from error
 
 
 def _shape_of(lora_config: dict[str, Any]) -> Shape:

@@ -1,9 +1,9 @@
-"""Header entries by which ComfyUI, A1111, Civitai and the like show an adapter file. Plain values in and out.
+"""Header entries that ComfyUI, A1111, Civitai and the like display for an adapter file. Plain values in and out.
 
 Sources: ModelSpec 1.0.1 (README of github.com/Stability-AI/ModelSpec) for `modelspec.*`; the metadata of kohya's
 sd-scripts (train_network.py, library/sai_model_spec.py) for `ss_*`. No entry is guessed: what Packshot does not know
-(author, licence, the base checkpoint's file hash) is left out. Called when a version is written and by the export;
-the hashes of the tensors are added where the bytes are known, in `core.adapter.write_tensors`.
+(author, licence, the base checkpoint's file hash) is left out. The hashes of the tensors are added where the bytes are
+known, in `core.adapters.file.write_tensors`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SDXL = "stable-diffusion-xl-v1-base/lora"
 """Also for inpainting bases: the list of architectures has no SDXL inpainting, and the LoRA, which leaves `conv_in`
 alone, is loaded like any other of SDXL. The description names the base."""
 REDUCED = "stable-diffusion-xl-v1-reduced/lora"
-"""Our name for a model of SDXL's architecture with other widths, the embedded base for one: no SDXL program can use it
-and none should think so."""
+"""Our name for a model with SDXL's architecture and other widths, such as the embedded base: SDXL programs cannot use
+it, and this keeps them from trying."""
 IMPLEMENTATIONS = {"diffusers": "diffusers", "kohya": "https://github.com/Stability-AI/generative-models"}
 
 
@@ -48,12 +48,12 @@ def labels(
     """The entries for an adapter.
 
     Args:
-        manifest: as `publish.adapter_manifest` makes it.
-        state: PEFT keys without prefix -> tensors; shapes alone are looked at.
+        manifest: As `publish.adapter_manifest` makes it.
+        state: PEFT keys without prefix -> tensors, of which only shapes are used.
         lora_config: PEFT's LoraConfig as plain values.
-        layout: of the file's keys, `diffusers` or `kohya`.
-        version: number of the version, where it has one already.
-        date: ISO 8601; left out where empty, so that training again gives the same bytes.
+        layout: Of the file's keys, `diffusers` or `kohya`.
+        version: Number of the version, if it has one already.
+        date: ISO 8601; empty leaves it out, so that training again gives the same bytes.
     """
     width = next((int(t.shape[1]) for k, t in state.items() if k.endswith("attn2.to_k.lora_A.weight")), 0)
     sdxl = width == SDXL_CONTEXT
@@ -100,9 +100,9 @@ def _modelspec(manifest: dict[str, Any], *, sdxl: bool, layout: str, version: st
 def _kohya(
     manifest: dict[str, Any], lora_config: dict[str, Any], *, sdxl: bool, layout: str, version: str
 ) -> dict[str, str]:
-    """What sd-scripts would have written of this training: of its entries those that have a meaning here."""
+    """The entries sd-scripts would have written for this training, as far as they have a meaning here."""
     config, examples = manifest["config"], manifest.get("examples")
-    often = examples or 1  # versions of before do not say how many examples show the trigger
+    often = examples or 1  # older versions do not record how many examples show the trigger
     train, rank = config["train"], int(lora_config["r"])
     alpha = lora_scale(lora_config) * rank if layout == "kohya" else float(lora_config["lora_alpha"])
     found: dict[str, Any] = {

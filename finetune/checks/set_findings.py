@@ -54,7 +54,7 @@ def set_findings(
 
     Args:
         photos: facts of every photo of the set.
-        known: comparisons made earlier; these are not made again.
+        known: comparisons made earlier; these are not repeated.
 
     Returns:
         The findings, and this call's comparisons, for the next call's `known`.

@@ -71,7 +71,7 @@ def _verdict(version: versions.AdapterVersion) -> str:
 @click.argument("version", required=False)
 @common_options
 def show(sku: str, version: str | None, workspace: Path) -> None:
-    """Print the manifest of an adapter version: how it was made, enough to make it again."""
+    """Print the manifest of an adapter version: everything needed to make it again."""
     found = versions.find_version(Workspace(workspace), sku, version)
     click.echo(json.dumps(found.manifest, indent=1, ensure_ascii=False))
 
@@ -81,7 +81,7 @@ def show(sku: str, version: str | None, workspace: Path) -> None:
 @click.argument("version", required=False)
 @common_options
 def verify(sku: str, version: str | None, workspace: Path) -> None:
-    """Check that an adapter is whole, belongs to SKU, and fits the base its manifest names."""
+    """Check that an adapter is complete, belongs to SKU, and fits the base its manifest names."""
     found = versions.find_version(Workspace(workspace), sku, version)
     adapter = found.adapter
     if isinstance(adapter, ForeignAdapter):
@@ -92,7 +92,7 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
     manifest, modules = adapter.manifest, adapter.modules
     tokens = read_embeddings(adapter.path, manifest)
     if manifest["sku"] != sku:
-        raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not '{sku}'")
+        raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not for '{sku}'")
     if len(modules) != manifest["modules"]:
         raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}")
     base = resolve_base(manifest["base"]["model"], manifest["base"]["revision"])
@@ -121,8 +121,8 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
 def export(sku: str, version: str | None, layout: str, output: Path | None, device: str, workspace: Path) -> None:
     """Write an adapter version as one file for other programs, with ModelSpec and kohya metadata.
 
-    It is read back by diffusers, applied to the base and compared with the version before it gets its name. Prints
-    the file's path.
+    The file is loaded with diffusers, applied to the base and compared with the version before it gets its name.
+    Prints the file's path.
     """
     found = versions.find_version(Workspace(workspace), sku, version)
     from finetune.export import export_adapter
@@ -130,14 +130,14 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, devi
     usual = Path(f"{sku}-{found.number.removesuffix('.safetensors')}.safetensors")
     done = export_adapter(found, layout, output or usual, device=device)
     say(
-        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; read back by diffusers, max difference "
-        f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
+        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; in diffusers, predictions differ by at "
+        f"most {done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )
     if done.embeddings:
         word = done.embeddings.stem
         say(
-            f"the trigger word's tokens are in {done.embeddings.name}: put it into the folder `embeddings`, and write "
-            f"`{word}` (in ComfyUI `embedding:{word}`)"
+            f"the trigger word's tokens are in {done.embeddings.name}: copy it into the folder `embeddings`, and write "
+            f"`{word}` in prompts (in ComfyUI `embedding:{word}`)"
         )
     click.echo(str(done.path))
 
@@ -157,7 +157,7 @@ def promote(sku: str, version: str, workspace: Path) -> None:
 @click.argument("sku")
 @common_options
 def rollback(sku: str, workspace: Path) -> None:
-    """Publish again what was published before the present version."""
+    """Publish the version that was published before the current one."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     done = versions.rollback(Workspace(workspace), sku, when=now)
     click.echo(f"{sku} {done.number} is published again")

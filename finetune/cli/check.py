@@ -47,7 +47,7 @@ def check(
       packshot check perfume01
     """
     from finetune.check import check_set
-    from finetune.cli.training import resolve_config
+    from finetune.cli.options import resolve_config
 
     size = resolve_config(config_name, overrides, announce=False).data.size
     found, path = check_set(Workspace(workspace), sku, size=size, report=report, force=force, jobs=jobs)

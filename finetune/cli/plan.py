@@ -45,7 +45,7 @@ def plan(
     Example:
       packshot plan perfume01 --gpu 12GB
     """
-    from finetune.cli.training import resolve_config
+    from finetune.cli.options import resolve_config
     from finetune.memory import fit
     from finetune.memory.budget import preset_for
     from finetune.plan import effective_batch, plan_training

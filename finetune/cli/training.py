@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from finetune.cli.options import resolve_config
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
-from finetune.core.console import is_main_process, say, span, warn
+from finetune.core.console import is_main_process, say, span
 from finetune.core.products.catalog import Workspace
 from finetune.core.yaml_files import read_yaml
-from finetune.settings import TrainConfig
 
 FROM_HELP = (
     "Import first: a kohya folder (`10_token class noun`, .txt captions), a folder of them, "
@@ -22,31 +22,21 @@ FROM_HELP = (
 )
 
 
-def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, announce: bool = True) -> TrainConfig:
-    """The training config of a command line; without --config the preset for this machine, said in one line."""
-    why = ""
-    if config_name is None:
-        from finetune.memory.budget import preset_for_this_machine
-
-        config_name, why = preset_for_this_machine()
-    path = find_config(config_name, "train")
-    config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name, overrides=overrides)
-    if why and announce:
-        own = config_name == "embedded" and config.base.model != "embedded"
-        say(f"no CUDA device: preset embedded, on base {config.base.model}" if own else why)
-        if own:
-            warn("preset embedded is made for the small base that ships inside; for SDXL give --config sdxl-12gb")
-    return config
-
-
 @click.command()
 @click.argument("sku", default="")
 @config_options
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="FOLDER", help=FROM_HELP)
-@click.option("--class-noun", default="", metavar="TEXT", help="With --from: what the product is, `perfume bottle`.")
-@click.option("--force", is_flag=True, help="Make the whole prepared set again, even what is up to date.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at most; default: one a usable core.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; with --from one line a set.")
+@click.option(
+    "--class-noun", default="", metavar="TEXT", help="With --from: what the product is, for example `perfume bottle`."
+)
+@click.option("--force", is_flag=True, help="Prepare the whole set again, even what is up to date.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Maximum number of processes.  [default: one per usable core]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; with --from one line per set.")
 @common_options
 def prepare(
     sku: str,
@@ -61,9 +51,9 @@ def prepare(
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
 
-    Only what changed is made again, photo by photo. SKU may name a brand set (style pictures, kept whole) or a category
-    set (the photos of every SKU that names it).
-    With --from, what another trainer's folder holds is first copied into datasets/SKU; the folder is not changed.
+    Photos that have not changed are taken over from the last prepared set. SKU may be a brand set (style pictures,
+    which are not cut out) or a category set (the photos of every SKU whose set.yaml names that category).
+    With --from, another trainer's folder is first copied into datasets/SKU; the folder itself is not changed.
 
     \b
     Examples:
@@ -76,14 +66,14 @@ def prepare(
     if not sku and source is None:
         raise click.UsageError("Missing argument 'SKU' (or --from FOLDER).")
     if class_noun and source is None:
-        raise click.UsageError("--class-noun goes with --from; a set that is there says it in set.yaml.")
+        raise click.UsageError("--class-noun needs --from; in an existing set, write class_noun into set.yaml.")
     config = resolve_config(config_name, overrides, announce=False)
     for name in _imported(workspace, source, sku, class_noun) if source else [sku]:
         prepared, made = prepare_set(Workspace(workspace), name, data=config.data, force=force, jobs=jobs)
         say(
             f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
             if made
-            else f"{name} is prepared already (nothing has changed{_unusable(len(prepared.unusable))})"
+            else f"{name} is already prepared (nothing has changed{_unusable(len(prepared.unusable))})"
         )
         result = {"sku": name, "made": made, "fingerprint": prepared.fingerprint, "folder": str(prepared.folder)}
         click.echo(json.dumps(result) if as_json else str(prepared.folder))
@@ -105,7 +95,7 @@ def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @common_options
 def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json: bool, workspace: Path) -> None:
-    """Train an adapter for SKU; prepares the set first where its content changed, resumes by itself after a crash.
+    """Train an adapter for SKU. Prepares the set first if its content changed, and resumes by itself after a crash.
 
     \b
     Examples:
@@ -145,7 +135,7 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
 @common_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(as_json: bool, workspace: Path) -> None:
-    """Say what this machine can do: device, memory, versions, bases found offline, product sets."""
+    """Show what this machine can do: device, memory, versions, bases found offline, product sets."""
     from finetune.doctor import examine
 
     findings = examine(Workspace(workspace))
@@ -158,13 +148,13 @@ def doctor(as_json: bool, workspace: Path) -> None:
 
 
 @click.command()
-@click.option("--config", "config_name", metavar="FILE", help="A nightly YAML; default: configs/nightly.yaml.")
+@click.option("--config", "config_name", metavar="FILE", help="A nightly YAML.  [default: configs/nightly.yaml]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting (repeatable).")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and why.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and why, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @common_options
 def nightly(config_name: str | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool, workspace: Path) -> None:
-    """Retrain what is stale, evaluate it, promote what passes the gate, and write a report.
+    """Retrain what is stale, evaluate it, promote what meets the gate, and write a report.
 
     \b
     Example:

@@ -34,28 +34,31 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "check": (
         "finetune.cli.check:check",
-        "The pre-flight report of the photos alone: what is wrong, why it matters, what to do.",
+        "Check the photos without preparing them: what is wrong, why it matters, what to do.",
     ),
     "plan": (
         "finetune.cli.plan:plan",
-        "What training needs in memory, by component, and the fastest settings that fit.",
+        "Memory that training needs, by component, and the fastest settings that fit.",
     ),
     "train": ("finetune.cli.training:train", "Prepared set -> adapter version (resumes by itself after a crash)."),
     "adapters": (
         "finetune.cli.adapters:adapters",
         "List, show, verify, export, promote and roll back adapter versions.",
     ),
-    "place": ("inference.cli.place:place", "Adapter + cutout -> scenes with the product's own pixels."),
+    "place": ("inference.cli.place:place", "Adapter + cutout -> scenes that keep the product's own pixels."),
     "evaluate": ("inference.cli.evaluate:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),
-    "verify": ("inference.cli.place:verify", "Does a picture still hold what its manifest says."),
-    "nightly": ("finetune.cli.training:nightly", "Retrain what is stale, gate, promote, report."),
+    "verify": ("inference.cli.place:verify", "Check that a picture is still what its manifest says."),
+    "nightly": (
+        "finetune.cli.training:nightly",
+        "Retrain what is stale, evaluate it, promote what meets the gate, report.",
+    ),
     "config": ("finetune.cli.training:config", "Show or check the resolved configuration, every problem at once."),
 }
 
 ERROR_FILE = "PACKSHOT_ERROR_FILE"
 """Environment variable by which a program that runs a command names a file for its error, as JSON."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What any command may meet wherever it writes; other errors of the system are mapped where they arise."""
+"""System errors that any command may meet wherever it writes; all others are mapped where they arise."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

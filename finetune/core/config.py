@@ -152,13 +152,16 @@ def _deep_copy(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def validate(model: type[Model], data: Mapping[str, Any], source: str, *, overrides: Iterable[str] = ()) -> Model:
-    """Build `model` from `data`, or say everything that is wrong with it at once.
+    """Build `model` from `data`, or report everything that is wrong with it at once.
 
     Args:
-        source: names where the data came from. overrides: those of `--set` it holds; their problems are said as theirs.
+        model: The configuration class.
+        data: Values by key, nested as the class is.
+        source: Where the data came from, for messages.
+        overrides: The `--set` overrides among the data; their problems are reported as theirs.
 
     Raises:
-        ConfigError: one line a problem, each with its dotted path; misspelt keys get a suggestion.
+        ConfigError: It names every problem with its dotted path, and suggests a name for misspelt keys.
     """
     try:
         return model.model_validate(with_present_names(data))
@@ -184,7 +187,7 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, *, overri
         own = any(key == dotted or key.startswith(f"{dotted}.") for key in given if dotted)
         by_source.setdefault("--set" if own else source, []).append(line)
     unknown = any(problem["type"] == "extra_forbidden" for problem in problems)
-    cure = f"`packshot config show` {'lists every key' if unknown else 'prints what is set'} of a training config"
+    cure = f"`packshot config show` prints every {'key' if unknown else 'value'} of a training config"
     raise ConfigError(
         "; ".join(f"{name}: " + "; ".join(lines) for name, lines in by_source.items()),
         "; ".join(dict.fromkeys(hints)) or cure,

@@ -26,25 +26,25 @@ _EARLIER_WARNINGS: set[str] = set()
 
 
 def is_main_process() -> bool:
-    """Whether this process talks and writes for its run: the only one, or the first of those `torchrun` started."""
+    """Whether this process prints and writes for its run: the only one, or the first of those `torchrun` started."""
     return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str) -> None:
-    """Write one line of talk to stderr, from a run's main process."""
+    """Write one line to stderr; only a run's main process does."""
     if is_main_process():
         print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
-    """Write one warning to stderr, each text only once a process."""
+    """Write one warning to stderr; a process writes each text once."""
     if text not in _EARLIER_WARNINGS:
         _EARLIER_WARNINGS.add(text)
         say(f"Warning: {text}")
 
 
 def span(seconds: float) -> str:
-    """A duration as people say it: `45 s`, `3 min 12 s`, `2 h 5 min`."""
+    """A duration in seconds in the usual units: `45 s`, `3 min 12 s`, `2 h 5 min`."""
     whole = round(max(seconds, 0))
     if whole < 60:
         return f"{whole} s"
@@ -55,9 +55,9 @@ def span(seconds: float) -> str:
 def quiet_libraries() -> None:
     """Silence the libraries' chatter, and what they report home, before they are imported.
 
-    Only what tells the user nothing he can act on: import-time notices of parts Packshot does not use, progress bars
-    of loaders, deprecations inside libraries. Their exceptions are untouched. `datasets` counts loads at S3, even of
-    local folders, and onnxruntime, which diffusers imports where it is there, sends events; both can be told not to.
+    Only what users cannot act on is silenced: import-time notices of parts Packshot does not use, progress bars of
+    loaders, deprecations inside libraries. Exceptions are untouched. `datasets` reports loads to a server, even of
+    local folders, and onnxruntime, which diffusers imports if it is installed, sends events; both are turned off.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -30,21 +30,23 @@ def pick_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("there is no CUDA device here", "leave --device out to run on the CPU")
+        raise ConfigError("this machine has no CUDA device", "leave --device out to run on the CPU")
     number, count = wanted.partition(":")[2], torch.cuda.device_count()
     if number and (not number.isdigit() or int(number) >= count):
-        raise ConfigError(f"there is no device {wanted}", f"there are {count}, the first is cuda:0")
+        raise ConfigError(f"there is no device {wanted}", f"this machine has {count}, numbered from cuda:0")
     return wanted
 
 
 def pick_dtype(precision: str, device: str, *, batch: int = 1) -> torch.dtype:
     """torch dtype of `auto`, `fp32`, `bf16` or `fp16` on a device.
 
-    auto: bf16 on a GPU that computes in it, fp16 on an older one. On a CPU fp32, except for batches on a processor
-    that multiplies matrices in bf16 (measured on the embedded base: no gain at batch 2, 1.5 times as fast at 8).
+    `auto` is bf16 on a GPU that computes in it and fp16 on an older one. On a CPU it is fp32, but bf16 for batches on a
+    processor that multiplies matrices in bf16 (measured on the embedded base: no gain at batch 2, 1.5x as fast at 8).
 
     Args:
-        batch: pictures computed at once.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        device: As torch names it.
+        batch: Pictures computed at once.
 
     Raises:
         ConfigError: fp16 on a CPU, which has no fast path for it.
@@ -63,7 +65,7 @@ def pick_dtype(precision: str, device: str, *, batch: int = 1) -> torch.dtype:
 def computes_bf16(device: str | int = "cuda") -> bool:
     """Whether a GPU computes in bf16 itself: Ampere (RTX 30xx) and later; always with AMD's ROCm.
 
-    `torch.cuda.is_bf16_supported` says yes of older cards too (RTX 20xx, T4), where bf16 is emulated at a crawl.
+    `torch.cuda.is_bf16_supported` is true for older cards too (RTX 20xx, T4), which emulate bf16 very slowly.
     """
     import torch
 
@@ -78,7 +80,7 @@ def _multiplies_bf16() -> bool:
 
 
 def gpu_memory_gib(device: str = "cuda") -> float:
-    """Total memory of a GPU in GiB, the one in use where none is named; 0 without one."""
+    """Total memory of a GPU in GiB; of the current one if none is named; 0 without a GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -87,7 +89,7 @@ def gpu_memory_gib(device: str = "cuda") -> float:
 
 
 def free_gpu_memory(device: str = "cuda") -> int:
-    """Bytes of a GPU that this process can still have: free ones, and those torch keeps in reserve."""
+    """Bytes of GPU memory that this process can still use: those that are free, and those torch holds in reserve."""
     import torch
 
     release_memory(device)
@@ -96,9 +98,9 @@ def free_gpu_memory(device: str = "cuda") -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device's memory, or the machine's, did not suffice.
+    """Whether an error means that a device, or the machine, ran out of memory.
 
-    CUDA's libraries ask for workspace of their own, past torch's allocator, and say so in words of their own.
+    CUDA's libraries allocate workspace past torch's allocator and raise errors with other texts.
     """
     import torch
 
@@ -109,14 +111,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def to_device(tensor: Tensor, device: str) -> Tensor:
-    """The tensor on a device; the copy to a GPU goes on while the program does (by way of page-locked memory)."""
+    """The tensor on a device; the copy to a GPU is asynchronous, from page-locked memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
 
 
 def own_random_state(device: str) -> AbstractContextManager[None]:
-    """Inside, torch's random state may change and comes back: the CPU's, and that GPU's alone where it is one.
+    """A block that may change torch's random state, which is restored afterwards: the CPU's, and that GPU's.
 
-    Left to itself torch saves the states of all GPUs, which begins to use each of them.
+    By default torch would save the state of every GPU, and so create a context on each.
     """
     import torch
 
@@ -124,7 +126,7 @@ def own_random_state(device: str) -> AbstractContextManager[None]:
 
 
 def release_memory(device: str) -> None:
-    """Free what nothing refers to any more, cycles included, and hand torch's reserve back to a GPU."""
+    """Free unreferenced objects, cycles included, and return the memory torch holds in reserve to a GPU."""
     gc.collect()
     if device.startswith("cuda"):
         import torch
@@ -133,9 +135,9 @@ def release_memory(device: str) -> None:
 
 
 def forget_frames(error: BaseException) -> None:
-    """Let go what the ended frames of an error hold, and those of its causes: tensors, before memory is asked for anew.
+    """Drop the local variables (tensors) held by the traceback of an error and of its causes, before a retry.
 
-    Where it was raised can still be read.
+    The lines of the traceback stay readable.
     """
     link: BaseException | None = error
     while link is not None:
@@ -144,7 +146,7 @@ def forget_frames(error: BaseException) -> None:
 
 
 def forget_peak_memory(device: str) -> None:
-    """Count a GPU's peak memory from here on; that of a process on a CPU can't be taken back."""
+    """Reset a GPU's peak-memory counter; that of a process on a CPU cannot be reset."""
     if device.startswith("cuda"):
         import torch
 

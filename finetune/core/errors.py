@@ -9,8 +9,8 @@
     ├── AdapterError               an adapter file or version is missing or damaged
     │   └── AdapterMismatch        an adapter does not fit the base it was given
     ├── RunError                   a run cannot start, resume or write
-    │   ├── OutOfMemory            the device's memory does not suffice
-    │   └── StateWriteError        the disk did not take what a run has to keep
+    │   ├── OutOfMemory            the device has too little memory
+    │   └── StateWriteError        the disk refused a file that a run has to keep
     └── GateNotMet                 exit 3: a fidelity gate was not met
 
 Each carries a one-line message and, where there is a cure, a hint. Foreign exceptions are mapped to these at the
@@ -24,11 +24,12 @@ from collections.abc import Iterable
 
 
 class PackshotError(Exception):
-    """Something the user can mend. `message` says what is wrong, `hint` how to cure it."""
+    """Something the user can fix. `message` says what is wrong, `hint` what to do about it."""
 
     exit_code = 1
     of_one_process = False
-    """Whether it may befall one process of a run alone, which has to say so; else all do, and the main one speaks."""
+    """Whether a single process of a run may raise it, which then has to print it; otherwise all processes raise it, and
+    only the main one prints."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -70,15 +71,17 @@ class AdapterMismatch(AdapterError):
 class RunError(PackshotError):
     """A run cannot start, resume or write."""
 
-    of_one_process = True
+    def __init__(self, message: str, hint: str = "", *, of_one_process: bool = True) -> None:
+        super().__init__(message, hint)
+        self.of_one_process = of_one_process
 
 
 class OutOfMemory(RunError):
-    """The device's memory does not suffice."""
+    """The device has too little memory."""
 
 
 class StateWriteError(RunError):
-    """The disk did not take what a run has to keep."""
+    """The disk refused a file that a run has to keep."""
 
 
 class GateNotMet(PackshotError):
@@ -88,13 +91,13 @@ class GateNotMet(PackshotError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the nearest of `known`, or an empty string when none is near."""
+    """`did you mean 'x'?` for the nearest of `known`; an empty string if none is near."""
     found = nearest(word, known)
     return f"did you mean '{found}'?" if found else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The one of `known` that looks most like `word`, in capitals or not; empty when none does."""
+    """The one of `known` that is most similar to `word`, regardless of case; empty if none is."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[near[0]] if near else ""

@@ -39,6 +39,8 @@ def of_files(paths: Iterable[Path], root: Path, hash_of: Callable[[Path], str] =
     """Fingerprint of each file by its path relative to `root`, in sorted order.
 
     Args:
-        hash_of: gives what `of_file` would, for a caller that remembers it.
+        paths: The files, all inside `root`.
+        root: The folder.
+        hash_of: A replacement of `of_file` that remembers results.
     """
     return {p.relative_to(root).as_posix(): hash_of(p) for p in sorted(paths)}

@@ -1,6 +1,6 @@
 """`report.html` of a run: curves, candidates, previews, configuration, environment, in one self-contained file.
 
-A pure function of the run's folder: the page can be made again at any time, and the same files give the same page.
+A pure function of the run's folder: the page can be rebuilt at any time, and the same files give the same page.
 """
 
 from __future__ import annotations

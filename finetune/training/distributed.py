@@ -71,9 +71,7 @@ def main_only(work: Callable[[], T]) -> T:
     finally:
         _broadcast(result)
     if not result[0]:
-        error = RunError("the main process has ended", "its own output says why")
-        error.of_one_process = False
-        raise error
+        raise RunError("the main process has ended", "its own output says why", of_one_process=False)
     done: T = result[1]
     return done
 

@@ -101,7 +101,7 @@ class TokenTraining:
             self._freeze()
 
     def after_step(self, report: StepReport) -> None:
-        """Observer: at the pivot the tokens are frozen and the text encoders leave memory."""
+        """Observer: at the pivot the tokens are frozen and the text encoders are freed."""
         if report.step == self.until:
             self._freeze()
             say(f"  step {report.step}: froze the tokens of '{self.token}' and freed the text encoders")

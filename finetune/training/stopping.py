@@ -71,14 +71,13 @@ class Divergence:
             self._stop(report, why, trusted=report.step - WINDOW)
 
     def _stop(self, report: StepReport, why: str, trusted: int) -> None:
-        error = RunError(
+        raise RunError(
             f"training has diverged at step {report.step}: {why}; {self.last_good(max(trusted, 0))}",
             f"lower train.learning_rate (it was {report.learning_rate:.1e})"
             + (", or set memory.precision=bf16" if self.scaled else "")
             + ". Changed settings start a new run; the same ones would diverge again. No adapter was written",
+            of_one_process=False,  # the loss is the mean over all of them
         )
-        error.of_one_process = False  # the loss is the mean over all of them
-        raise error
 
 
 class StopRequest:

@@ -96,10 +96,10 @@ class Previewer:
         self.empty: dict[str, Image.Image] = {}
         """Empty scenes by name; the base alone paints them, so once per process suffices."""
         self.off = False
-        """Whether memory did not suffice once; then no more are drawn."""
+        """Whether memory was too small once; then no more are drawn."""
 
     def draw(self, step: int) -> None:
-        """Write previews/<step>-<scene>-<kind>.png. If memory does not suffice, warn and draw no more."""
+        """Write previews/<step>-<scene>-<kind>.png. If memory is too small, warn and draw no more."""
         if self.off:
             return
         try:

@@ -106,7 +106,7 @@ def place(
 ) -> None:
     """Place SKU into new scenes: the surroundings are painted, the product keeps the packshot's own pixels.
 
-    Prints the paths of the pictures. Pictures that exist already are not made again.
+    Prints the paths of the pictures. Pictures that exist already are not generated twice.
     """
     config = place_config(config_name, overrides, flags)
     from inference import place as recipe

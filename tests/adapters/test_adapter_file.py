@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from finetune.adapters.init_from import Shape, find_parent, read_weights
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters.foreign import read_adapter
+from finetune.core.adapters.versions import find_version
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.errors import AdapterError, AdapterMismatch
 from finetune.core.painting.inpainter import load_inpainter
-from finetune.unet.lora import target_modules
+from finetune.core.products.catalog import Workspace
+from finetune.core.storage.safetensors_header import SafetensorsHeader
+from finetune.export import export_adapter
+from finetune.unet.lora import TARGETS, target_modules
 
 if TYPE_CHECKING:
     import torch
+from published_adapters import published
 from tiny_adapters import KINDS, PLAIN, fresh_unet, output, painted, write_trained
 
 pytestmark = pytest.mark.tiny
@@ -157,7 +163,7 @@ def test_half_an_adapter_is_refused(adapter: Path, base: ResolvedBase) -> None:
         adapter_file.attach(fresh_unet(base), adapter_file.read_header(adapter))
     adapter.write_bytes(whole)
     rewrite(adapter, drop=f"{name}.lora_")
-    with pytest.raises(AdapterMismatch, match=f"leaves 1 modules .* bare .*: {name}"):
+    with pytest.raises(AdapterMismatch, match=f"has no weights for 1 modules of this base .*: {name}"):
         adapter_file.attach(fresh_unet(base), adapter_file.read_header(adapter))
 
 
@@ -188,3 +194,30 @@ def test_damaged_files_are_refused_in_one_line(damage: str, adapter: Path, base:
 def test_no_file_is_refused(base: ResolvedBase, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="no adapter file"):
         read_adapter(tmp_path / "none.safetensors")
+
+
+def test_a_header_is_read_once_on_the_way_to_a_picture_or_to_a_child(
+    base: ResolvedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    version, _ = published(workspace, base)
+    exported = export_adapter(version, "kohya", tmp_path / "exported.safetensors", device="cpu").path
+    opened, real = list[Path](), adapter_file.read_safetensors_header
+
+    def counted(path: Path) -> SafetensorsHeader:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(adapter_file, "read_safetensors_header", counted)
+    assert load_inpainter(base, find_version(workspace, "bottle01").adapter, device="cpu").modules > 0
+    assert opened == [version.weights]
+    opened.clear()
+    other = find_version(workspace, "mug01", str(exported))
+    assert load_inpainter(base, other.adapter, device="cpu").modules > 0
+    assert opened == [exported]
+    opened.clear()
+    shape = Shape(rank=4, alpha=4.0, rslora=False, dora=False, targets=tuple(sorted(TARGETS["attention"])))
+    parent = find_parent(workspace, "mug01", str(version.folder), base, shape)
+    assert parent is not None
+    assert len(read_weights(parent)) == 2 * len(parent.adapter.modules)
+    assert opened == [version.weights]

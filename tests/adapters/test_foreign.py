@@ -241,8 +241,8 @@ def test_four_channel_conv_in_is_refused_on_a_nine_channel_base(
         ("lora_unet_output_blocks_0_1_proj_in.lokr_w1", "is LoKr"),
         ("lora_unet_output_blocks_0_0_in_layers_2.lora_mid.weight", "is a Tucker-decomposed LoRA"),
         ("lora_unet_out_2.diff_b", "is full differences of weights"),
-        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "holds what no LoRA of an SDXL UNet holds"),
-        ("model.diffusion_model.input_blocks.0.0.weight", "holds what no LoRA of an SDXL UNet holds"),
+        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "is not a LoRA of an SDXL UNet"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "is not a LoRA of an SDXL UNet"),
     ],
 )
 def test_other_methods_and_models_are_refused_by_name(
@@ -282,7 +282,7 @@ def test_damaged_files_are_refused(base: ResolvedBase, tmp_path: Path) -> None:
     text = {
         f"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_{end}.weight": torch.zeros(4, 4) for end in ("down", "up")
     }
-    assert "nothing for the UNet" in refused(write(path, text), base).message
+    assert "no layers for the UNet" in refused(write(path, text), base).message
     tensors = dotted(lora, ".lora_A.weight", ".lora_B.weight")
     assert "lora_adapter_metadata" in refused(write(path, tensors, lora_adapter_metadata="[]"), base).message
 

@@ -201,5 +201,5 @@ def test_other_channel_counts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match="has 8 input channels"):
         resolve_base(str(file))
     save_file(state, file)
-    with pytest.raises(BaseModelError, match="is no SDXL checkpoint"):
+    with pytest.raises(BaseModelError, match="is not an SDXL checkpoint"):
         resolve_base(str(file))

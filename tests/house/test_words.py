@@ -23,7 +23,6 @@ BANNED = {
     r"\bby mark\b": "by key",
     r"\bwhat (is|are) yet to come\b": "future",
     r"\b(came|come|comes) to nothing\b": "failed",
-    r"\bmade (once )?again\b": "re-made, re-encoded, regenerated",
     r"\bgo(es)? on (with|without|from)\b": "continue, resume, skip",
     r"\bgoing on\b": "resuming, continuing",
     r"\bfor want of\b": "without",

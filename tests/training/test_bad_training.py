@@ -68,10 +68,10 @@ IMPOSTORS: dict[str, tuple[Edit, str]] = {
     "vae-by-4": (setting("vae/config.json", block_out_channels=[16, 32, 32]), "does not shrink pictures by 8"),
     "unconditioned": (setting("unet/config.json", addition_embed_type=None), "addition_embed_type"),
     "by-channel": (setting("vae/config.json", latents_mean=[0.1] * 4, latents_std=[5.0] * 4), "latents_mean"),
-    "edm": (edm, "its noise is that of EDMDPMSolverMultistepScheduler"),
+    "edm": (edm, "its noise process is that of EDMDPMSolverMultistepScheduler"),
     "flow": (
         setting("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"),
-        "its noise is that of FlowMatch",
+        "its noise process is that of FlowMatch",
     ),
     "no-vocabulary": (lambda base: (base / "tokenizer_2" / "tokenizer.json").unlink(), "no vocabulary in tokenizer_2/"),
     "swapped": (swapped_weights, "conv_in.weight has 4 in_channels, not 9"),

@@ -150,10 +150,10 @@ def test_an_adapter_without_tokens_suits_one_with_them(shelf: tuple[Workspace, T
 @pytest.mark.parametrize(
     ("sku", "where", "said"),
     [
-        ("mug01", "category", "'mug01' names none"),
+        ("mug01", "category", "'mug01' names no category"),
         ("vase01", "vase01", "never be up to date"),
-        ("vase01", "vasess", "no set and no adapter file"),
-        ("vase01", "no/such/file.safetensors", "no set and no adapter file"),
+        ("vase01", "vasess", "neither a set nor an adapter file"),
+        ("vase01", "no/such/file.safetensors", "neither a set nor an adapter file"),
     ],
 )
 def test_what_names_no_adapter_is_said(shelf: tuple[Workspace, TrainConfig], sku: str, where: str, said: str) -> None:

@@ -174,7 +174,7 @@ def test_without_its_file_or_with_anothers_it_is_refused(version_folder: Path, t
     with pytest.raises(AdapterError, match=r"embeddings\.safetensors .* is damaged"):
         load_inpainter(base, read_adapter(version_folder / WEIGHTS), device="cpu")
     file.unlink()
-    with pytest.raises(AdapterError, match="tokens are missing") as caught:
+    with pytest.raises(AdapterError, match="token embeddings are missing") as caught:
         load_inpainter(base, read_adapter(version_folder / WEIGHTS), device="cpu")
     assert "copy it with the adapter" in caught.value.hint
 
@@ -217,7 +217,7 @@ def _pooled_with_tokens(pipeline: Any) -> torch.Tensor:
 
 def test_tokens_that_cannot_be_added_are_refused(tiny_base: Path) -> None:
     pipeline = plain_pipeline(tiny_base)
-    with pytest.raises(AdapterMismatch, match="have 8 numbers each, the base's 32"):
+    with pytest.raises(AdapterMismatch, match="are 8 wide, those of the base 32"):
         token_embeddings.add_tokens(pipeline, "bttl01", {"clip_l": torch.ones(1, 8), "clip_g": torch.ones(1, 8)})
     with pytest.raises(ConfigError, match="prodigy has a single learning rate"):
         tiny_config(tiny_base, *PIVOTAL, "train.optimizer=prodigy", "train.learning_rate=1")
@@ -246,7 +246,7 @@ def test_another_adapter_starts_from_the_tokens_too(
 @pytest.mark.parametrize(("count", "said"), [(0, "none"), (3, "3")])
 def test_tokens_of_another_number_are_a_misfit(run: Run, tiny_base: Path, count: int, said: str) -> None:
     config = tiny_config(tiny_base, *PIVOTAL, f"adapter.token_embeddings={count}")
-    with pytest.raises(AdapterMismatch, match=f"with 2 tokens of its own .* has {said}$") as caught:
+    with pytest.raises(AdapterMismatch, match=f"has 2 tokens of its own .* asks for {said}$") as caught:
         parent_of(run, starting_from(config, run.version.folder))
     assert caught.value.hint.startswith("set adapter.token_embeddings=2")
 
@@ -257,7 +257,7 @@ def test_a_parent_whose_tokens_are_lost_is_refused_before_anything_loads(
     config = starting_from(tiny_config(tiny_base, *PIVOTAL), version_folder)
     assert parent_of(run, config)
     (version_folder / "embeddings.safetensors").unlink()
-    with pytest.raises(AdapterError, match="tokens are missing"):
+    with pytest.raises(AdapterError, match="token embeddings are missing"):
         parent_of(run, config)
 
 

@@ -54,10 +54,11 @@ def write_adapter(
     """Write an adapter file.
 
     Args:
+        path: The file.
         state: PEFT keys without prefix (`<module>.lora_A.weight`) -> tensors.
         lora_config: PEFT's LoraConfig as plain values, as `LoraConfig.to_dict()` gives it.
-        manifest: everything needed to make the adapter again; JSON values only.
-        labels: further header entries, by which other programs show the file (`finetune.adapters.modelspec`).
+        manifest: Everything needed to make the adapter again; JSON values only.
+        labels: Further header entries that other programs display (`finetune.adapters.modelspec`).
     """
     tensors = {PREFIX + key: tensor for key, tensor in state.items()}
     plain = {PREFIX + k: _jsonable(v) for k, v in lora_config.items()}
@@ -84,7 +85,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     if "modelspec.sai_model_spec" in metadata:
         digest = hashlib.sha256(body).hexdigest()
         entries["__metadata__"] |= {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
-    # sorted: safetensors keeps metadata in a hash map, so the same adapter would have other bytes every time
+    # sorted: safetensors (seen in 0.8.0) keeps metadata in a hash map, so the bytes would differ from run to run
     header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors stay aligned
     path.write_bytes(len(header).to_bytes(8, "little") + header + body)
@@ -140,14 +141,14 @@ def parse_header(path: Path, header: SafetensorsHeader) -> AdapterHeader:
 
 
 def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
-    """Adapted modules, each with all of its tensors: PEFT takes a missing one for zero or random, without a word."""
+    """Adapted modules, each with all of its tensors: PEFT would silently replace a missing one by zeros or noise."""
     halves = (".lora_A.weight", ".lora_B.weight") + ((".lora_magnitude_vector",) if dora else ())
     modules = {key.removeprefix(PREFIX).split(".lora_")[0] for key in keys}
     wanted = {PREFIX + module + half for module in modules for half in halves}
     if not modules or keys != wanted:
         odd = sorted(keys ^ wanted)
         raise AdapterError(
-            f"{name} is incomplete: {len(odd)} tensors missing or strange{', first: ' + odd[0] if odd else ''}",
+            f"{name} is incomplete: {len(odd)} tensors are missing or unexpected{', first: ' + odd[0] if odd else ''}",
             "train it again",
         )
     return modules
@@ -156,7 +157,7 @@ def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
 def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
     """Refuse an adapter trained on another base.
 
-    Another trainer's file names no base by content; its layers are held against the base's instead, in `foreign`.
+    Another trainer's file names no base by content; its layers are compared with the base's instead, in `foreign`.
 
     Raises:
         AdapterMismatch: the base's content differs from the one in the manifest.
@@ -173,36 +174,40 @@ def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
 
 
 def check_objective(manifest: dict[str, Any], base: ResolvedBase, mask_kind: str) -> str:
-    """Hold what an adapter was trained for against what it is to do.
+    """Compare what an adapter was trained for with what it is going to be used for.
 
     Args:
-        mask_kind: what will be painted: `background` (around a kept product), `box` (the product into a box).
+        manifest: The adapter's.
+        base: The base it is used on.
+        mask_kind: What will be painted: `background` (around a kept product) or `box` (the product into a box).
 
     Returns:
-        What it has not learned of that, for a warning; empty where it has.
+        A warning about what it has not learned; empty if there is none.
 
     Raises:
-        AdapterMismatch: its objective is for a UNet with another number of input channels.
+        AdapterMismatch: Its objective is for a UNet with another number of input channels.
     """
     objective = manifest.get("objective")
     if objective is None:
         if base.channels == 9:
-            return "this LoRA says nothing of masks: most are trained without, and do less on a base that paints masks"
+            return (
+                "this LoRA does not say how it was trained; most are trained without masks and do less on such a base"
+            )
         return ""
     if (objective == "inpainting") != (base.channels == 9):
         raise AdapterMismatch(
             f"adapter was trained on the {objective} objective, and '{base.name}' has {base.channels} input channels",
-            "inpainting goes with 9, text-to-image with 4",
+            "an inpainting adapter needs a base with 9 input channels, a text-to-image adapter one with 4",
         )
     if objective == "text-to-image":
         return (
-            "this adapter was trained on whole pictures (4 channels), never with a mask: what it paints may not meet "
-            "what is kept; on a 9-channel base it would learn that"
+            "this adapter was trained on whole pictures (4 channels), never with a mask, so what it paints may not "
+            "join what is kept; training on a 9-channel base teaches that"
         )
     shares = manifest.get("config", {}).get("data", {}).get("mask_shares") or {mask_kind: 1}
     if shares.get(mask_kind) or shares.get("full"):
         return ""
-    return f"this adapter was trained without {mask_kind} masks (data.mask_shares), which are painted here"
+    return f"this adapter was trained without {mask_kind} masks (data.mask_shares), but one is painted here"
 
 
 def attach(unet: UNet2DConditionModel, adapter: AdapterHeader) -> int:
@@ -227,7 +232,7 @@ def attach(unet: UNet2DConditionModel, adapter: AdapterHeader) -> int:
     suffixes = tuple("." + target for target in lora_config.get("target_modules") or ())
     if bare := sorted(name for name in present - modules if ("." + name).endswith(suffixes)):
         raise AdapterMismatch(
-            f"adapter leaves {len(bare)} modules of this base bare that it should adapt, first: {bare[0]}",
+            f"adapter has no weights for {len(bare)} modules of this base that it should adapt, first: {bare[0]}",
             "it is incomplete, or was trained on another architecture",
         )
     try:

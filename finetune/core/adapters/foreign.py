@@ -1,11 +1,11 @@
-"""LoRA files of other trainers: read, held against the base, attached. Used by placing, evaluation and versions.
+"""LoRA files of other trainers: read, compared with the base, attached.
 
-Read are kohya's keys in both spellings and diffusers' and PEFT's, with alpha as a tensor, in the
-`lora_adapter_metadata` header, or none (then scale 1, as those trainers mean it), on linear and convolution layers
-(LCM, Lightning), plain or DoRA by output row. Each layer's scale is folded into its second matrix, so that layers of
-different ranks and alphas come out right: diffusers' loader loses alphas that differ between attention layers, and
-leaves kohya's `dora_scale` out. Text encoders' parts are counted and left out, which the caller says. Everything else
-is refused with its keys named, before a base is loaded; nothing is half-applied.
+Supported are kohya's keys in both spellings and those of diffusers and PEFT, on linear and convolution layers (LCM,
+Lightning), plain or DoRA by output row. Alpha may be a tensor or stand in the `lora_adapter_metadata` header; without
+one the scale is 1, as those trainers define it. Each layer's scale is folded into its second matrix, so that layers of
+different ranks and alphas are right: diffusers' loader (seen in 0.42.1) loses alphas that differ between attention
+layers, and drops kohya's `dora_scale`. Layers of text encoders are counted and left out; the caller warns about that.
+Everything else is refused with its keys named, before a base is loaded; nothing is half-applied.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _SHOWN = ("modelspec.title", "modelspec.author", "modelspec.hash_sha256", "ss_ou
 
 @dataclass(frozen=True)
 class ForeignAdapter:
-    """What a LoRA file's header says; its tensors are not read."""
+    """The header of another trainer's LoRA file; its tensors are not read."""
 
     path: Path
     layout: str
@@ -115,7 +115,7 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
     if strange:
         raise AdapterError(*_complaint(path.name, strange))
     if not layers:
-        raise AdapterError(f"{path.name} holds nothing for the UNet", "Packshot adapts the UNet alone")
+        raise AdapterError(f"{path.name} has no layers for the UNet", "Packshot adapts only the UNet")
     halves = [name for name, parts in layers.items() if DOWN not in parts or UP not in parts]
     if halves:
         raise AdapterError(
@@ -158,8 +158,8 @@ def _split(key: str) -> tuple[str, str]:
 def _complaint(name: str, strange: list[str]) -> tuple[str, str]:
     for sign, method in _OTHER_METHODS.items():
         if any(re.search(sign, key) for key in strange):
-            return f"{name} is {method}, not a LoRA: {_named(strange)}", "Packshot reads LoRA and DoRA files"
-    return f"{name} holds what no LoRA of an SDXL UNet holds: {_named(strange)}", "was it made for SDXL?"
+            return f"{name} is {method}, not a LoRA: {_named(strange)}", "Packshot supports LoRA and DoRA files"
+    return f"{name} is not a LoRA of an SDXL UNet: {_named(strange)}", "use a LoRA that was trained on SDXL"
 
 
 def _named(keys: Iterable[str]) -> str:
@@ -170,7 +170,7 @@ def _named(keys: Iterable[str]) -> str:
 
 
 def check_foreign(adapter: ForeignAdapter, base: ResolvedBase) -> None:
-    """Hold the file against a base by names and shapes; reads the base's configuration and no weights.
+    """Compare the file with a base by names and shapes; reads the base's configuration, not its weights.
 
     Raises:
         AdapterMismatch: a layer is not in the base, or has another shape there.
@@ -250,7 +250,7 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
     injected = injected_modules(unet)
     if injected != set(places):
         odd = injected ^ set(places)
-        raise AdapterMismatch(f"{adapter.path.name}: layers went astray while loading: {_named(odd)}")
+        raise AdapterMismatch(f"{adapter.path.name}: some layers were not loaded as they are named: {_named(odd)}")
     assert all(unet.get_submodule(name).scaling[ADAPTER_NAME] == 1 for name in places), "scales are folded in"
     return len(injected)
 
@@ -272,7 +272,7 @@ def _folded(
         if magnitude.shape[0] != up.shape[0] or magnitude.numel() != up.shape[0]:
             raise AdapterError(
                 f"{adapter.path.name} is DoRA by input column ({parts[KOHYA_MAGNITUDE]}: {tuple(magnitude.shape)})",
-                "Packshot reads DoRA by output row, as PEFT has it",
+                "Packshot supports DoRA by output row, as in PEFT",
             )
         found["lora_magnitude_vector"] = magnitude.reshape((1, -1, 1, 1) if convolution else (-1,))
     return {f"{PREFIX}{name}.{half}": tensor for half, tensor in found.items()}
@@ -283,7 +283,7 @@ def _header_scale(adapter: ForeignAdapter, name: str, rank: int) -> float:
     text = adapter.metadata.get(METADATA_KEY)
     if text is None:
         return 1.0
-    from peft.utils.other import get_pattern_key
+    from peft.utils.other import get_pattern_key  # not documented; seen in peft 0.21.2
 
     try:
         config = {k.removeprefix(PREFIX): v for k, v in json.loads(text).items() if k.startswith(PREFIX)}

@@ -1,9 +1,9 @@
-"""The names LoRA files give the modules of SDXL's UNet, each led back to diffusers' name, one to one.
+"""The names LoRA files give the modules of SDXL's UNet, each mapped to diffusers' name, one to one.
 
 kohya's sd-scripts train SDXL on Stability's own UNet, whose blocks are numbered (`input_blocks.4.1.proj_in`), and
 write its names with underscores behind `lora_unet_`; other trainers write diffusers' names that way
 (`lora_unet_down_blocks_1_attentions_0_proj_in`), or dotted behind `unet.`; ComfyUI's own save Stability's names dotted
-behind `diffusion_model.`. Read by `foreign` and by the export; knows names alone, no files and no tensors.
+behind `diffusion_model.`. Only names are handled here, no files and no tensors.
 
 Why a table and not diffusers' `lora_state_dict`: that finds 794 of SDXL's 794 layers by Stability's names, but merges
 `add_embedding.linear_1` and `.linear_2` into one when they are spelt diffusers' way, has no way back, and takes what
@@ -64,7 +64,7 @@ def stability_name(module: str, layers_per_block: int) -> str:
                 return ".".join([_place(side, int(block) * places + int(index)), "1", *rest])
     except KeyError:
         pass
-    raise ValueError(f"'{module}' is no layer of an SDXL UNet")
+    raise ValueError(f"'{module}' is not a layer of an SDXL UNet")
 
 
 def _place(side: str, count: int) -> str:
@@ -80,7 +80,7 @@ def spellings(modules: Iterable[str], layers_per_block: int) -> dict[str, str]:
     """Every name a LoRA file may give these layers -> diffusers' name.
 
     Raises:
-        ValueError: two layers share a name, or one is no layer of an SDXL UNet.
+        ValueError: Two layers share a name, or one is not a layer of an SDXL UNet.
     """
     table: dict[str, str] = {}
     for module in modules:

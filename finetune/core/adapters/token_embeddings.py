@@ -1,9 +1,9 @@
 """New tokens that belong to an adapter (pivotal tuning): their file, and how a pipeline learns to read them.
 
 `embeddings.safetensors` beside the adapter holds `clip_l` (N, 768) and `clip_g` (N, 1280), the layout that A1111 and
-ComfyUI read. In a prompt the trigger word then stands for N tokens of each text encoder. Written by training; training,
-placing and export put them into pipelines here. The encoders' other embeddings are never touched, and diffusers'
-own expansion of prompts is not used: it replaces within words, and not where the case differs.
+ComfyUI read. In a prompt the trigger word is then replaced by N tokens of each text encoder. The encoders' other
+embeddings are never changed. diffusers' own expansion of prompts (seen in 0.42.1) is not used: it also replaces inside
+longer words, and misses other spellings of upper and lower case.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OLD_END = 2
 
 
 def token_names(token: str, count: int) -> list[str]:
-    """Names of a trigger word's tokens: none is the word itself, which so stays readable as the base alone reads it."""
+    """Names of a trigger word's tokens. None is the word itself, which the base alone so reads as before."""
     return [f"{token}_{number}" for number in range(count)]
 
 
@@ -49,10 +49,11 @@ def read_embeddings(weights: Path, manifest: dict[str, Any]) -> tuple[str, dict[
     """Trigger word and embeddings of an adapter, `clip_l` and `clip_g` (N, D) fp32; None for one without.
 
     Args:
-        weights: the adapter file; its embeddings lie beside it.
+        weights: The adapter file; its embeddings lie beside it.
+        manifest: The adapter's.
 
     Raises:
-        AdapterError: the manifest names embeddings, and the file is missing, damaged, or of another training.
+        AdapterError: The manifest names embeddings, and their file is missing, damaged, or of another training.
     """
     entry = manifest.get(ENTRY)
     if entry is None:
@@ -63,13 +64,17 @@ def read_embeddings(weights: Path, manifest: dict[str, Any]) -> tuple[str, dict[
     path = weights.with_name(str(entry["file"]))
     hint = "copy it with the adapter, or train it again"
     if not path.is_file():
-        raise AdapterError(f"the adapter's tokens are missing: no {path.name} beside {weights.name}", hint)
+        raise AdapterError(
+            f"the adapter's token embeddings are missing: there is no {path.name} beside {weights.name}", hint
+        )
     try:
         tensors = {key: tensor.float() for key, tensor in load_file(str(path)).items()}
     except (OSError, SafetensorError, ValueError) as error:
         raise AdapterError(f"{path.name} beside {weights.name} is damaged", hint) from error
     if set(tensors) != set(ENCODERS) or content(tensors) != entry["content"]:
-        raise AdapterError(f"{path.name} does not belong to {weights.name}: its content is another one", hint)
+        raise AdapterError(
+            f"{path.name} does not belong to {weights.name}: its content is not what the manifest records", hint
+        )
     return str(entry["token"]), tensors
 
 
@@ -110,16 +115,16 @@ def _add(tokenizer: Any, encoder: Any, token: str, rows: Tensor) -> None:
     old = encoder.get_input_embeddings().weight
     if old.shape[1] != rows.shape[1]:
         raise AdapterMismatch(
-            f"the adapter's tokens have {rows.shape[1]} numbers each, the base's {old.shape[1]}",
+            f"the adapter's token embeddings are {rows.shape[1]} wide, those of the base {old.shape[1]}",
             "it was trained on another architecture",
         )
     names = token_names(token, len(rows))
     if tokenizer.add_tokens([AddedToken(name, single_word=True, normalized=False) for name in names]) != len(names):
         raise AdapterMismatch(
-            f"the base has a token '{names[0]}' already", "train again with another token in set.yaml"
+            f"the base already has a token '{names[0]}'", "train again with another token in set.yaml"
         )
     ids = tokenizer.convert_tokens_to_ids(names)
-    with torch.random.fork_rng(devices=[]):  # rows that come new are drawn at random first
+    with torch.random.fork_rng(devices=[]):  # new rows are drawn at random first
         encoder.resize_token_embeddings(max(max(ids) + 1, len(old)), mean_resizing=False)
     weight = encoder.get_input_embeddings().weight
     weight.requires_grad_(False)
@@ -128,10 +133,10 @@ def _add(tokenizer: Any, encoder: Any, token: str, rows: Tensor) -> None:
 
 
 def _find_the_end(tokenizer: Any, encoder: Any) -> None:
-    """Let the pooled embedding be that of the prompt's end.
+    """Make sure that the pooled embedding is the one at the prompt's end token.
 
-    OpenAI's configuration names a wrong end token (2), for which transformers takes the token of the highest number
-    instead. That is the end, until new tokens have higher numbers: the pooled embedding would be theirs.
+    OpenAI's configuration names a wrong end token (2); transformers (seen in 5.23.0) then takes the token with the
+    highest id. That is the end token until new tokens get higher ids: the pooled embedding would be one of theirs.
     """
     for module in encoder.modules():
         if getattr(module, "eos_token_id", None) == OLD_END:

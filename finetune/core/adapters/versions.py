@@ -135,7 +135,10 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
     version = find_version(workspace, sku, number)
     folder = workspace.adapters / sku
     if not version.is_in(folder):
-        raise AdapterError(f"'{number}' is no version of '{sku}' in this workspace", "only such a one is published")
+        raise AdapterError(
+            f"'{number}' is no version of '{sku}' in this workspace",
+            f"published are numbered versions only; `packshot adapters list {sku}` shows them",
+        )
     before = read_current(workspace, sku)
     if before == version.number:
         return version
@@ -147,7 +150,7 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
 
 
 def rollback(workspace: Workspace, sku: str, *, when: str) -> AdapterVersion:
-    """Publish again what was published before the present version.
+    """Publish the version that was published before the current one.
 
     Raises:
         AdapterError: nothing was published before it.

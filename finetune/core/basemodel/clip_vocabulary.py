@@ -1,8 +1,8 @@
-"""CLIP's tokenizers for checkpoints that come as one file and so bring no vocabulary.
+"""CLIP's tokenizers for checkpoints that are a single file and therefore have no vocabulary.
 
-Called by `finetune.core.basemodel.resolve` alone. The vocabulary is OpenAI's list of byte pairs as open_clip ships it
-(`sdxl/README.md` names the source and licence); what differs between SDXL's two tokenizers, the padding token, stands
-in their `tokenizer_config.json`. Never asks the network.
+The vocabulary is OpenAI's list of byte pairs as open_clip ships it (`sdxl/README.md` names the source and licence).
+SDXL's two tokenizers differ only in the padding token, which is in their `tokenizer_config.json`. The network is never
+asked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
             or `vocab.json` with `merges.txt`.
 
     Raises:
-        OSError: a file is missing. ValueError: the configuration is not JSON.
+        OSError: A file is missing.
+        ValueError: The configuration is not JSON.
     """
     from transformers import CLIPTokenizer
 

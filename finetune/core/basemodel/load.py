@@ -17,19 +17,22 @@ if TYPE_CHECKING:
 def load_pipeline(
     base: ResolvedBase, *, dtype: torch.dtype, device: str, without: tuple[str, ...] = ()
 ) -> StableDiffusionXLInpaintPipeline:
-    """Load a base as diffusers' inpainting pipeline, on `device`, in `dtype`.
+    """Load a base as diffusers' inpainting pipeline.
 
     Args:
-        without: parts left out, for example `("unet",)` while caching or everything else while training.
+        base: A base that is on disk.
+        dtype: Of its weights.
+        device: Where they go.
+        without: Parts left out, for example `("unet",)` while encoding.
 
     Raises:
-        BaseModelError: weights are missing or do not fit their configuration.
-        OutOfMemory: they do not fit the machine.
+        BaseModelError: Weights are missing or do not fit their configuration.
+        OutOfMemory: They do not fit the machine.
     """
     from diffusers import StableDiffusionXLInpaintPipeline
     from diffusers.utils import logging as diffusers_logging
 
-    diffusers_logging.disable_progress_bar()  # that of the loader: it has no setting in the environment
+    diffusers_logging.disable_progress_bar()  # the loader's bar has no setting in the environment
     left_out: dict[str, Any] = dict.fromkeys(without)
     try:
         if base.layout == "single-file":
@@ -46,9 +49,13 @@ def load_pipeline(
             )
     except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise OutOfMemory(f"memory does not suffice to load base '{base.name}'", "close other programs") from error
+            raise OutOfMemory(
+                f"there is not enough memory to load base '{base.name}'", "close other programs"
+            ) from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise BaseModelError(f"base '{base.name}' could not be loaded: {reason}", "is the download whole?") from error
+        raise BaseModelError(
+            f"base '{base.name}' could not be loaded: {reason}", "check that the download is complete"
+        ) from error
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     return pipeline
@@ -64,10 +71,10 @@ def _load_single_file(
     if base.prediction_type == "v_prediction":
         settings: dict[str, Any] = {"prediction_type": "v_prediction"}
         if base.zero_snr:
-            # the last step then is pure noise, and has to be among those that sampling takes
+            # the last timestep is then pure noise, and has to be among those that sampling takes
             settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         scheduler = EulerDiscreteScheduler.from_config(scheduler.config, **settings)
-    # diffusers looks for the tokenizers' vocabulary on the hub, even with local_files_only: they are passed in
+    # diffusers (seen in 0.42.1) asks the hub for the tokenizers' vocabulary even with local_files_only: pass them in
     tokenizers = {t: load_tokenizer(base.config / t) for t in ("tokenizer", "tokenizer_2") if t not in left_out}
     parts = {"scheduler": scheduler, **tokenizers, **left_out}
     return StableDiffusionXLInpaintPipeline.from_single_file(
@@ -81,7 +88,7 @@ def _load_single_file(
 
 
 def load_unet(base: ResolvedBase, *, dtype: torch.dtype, device: str) -> tuple[UNet2DConditionModel, Any]:
-    """The UNet, frozen, and the scheduler of a base; nothing else is kept in memory."""
+    """The frozen UNet and the noise scheduler of a base; nothing else stays in memory."""
     others = tuple(p for p in PARTS if p not in ("unet", "scheduler"))
     pipeline = load_pipeline(base, dtype=dtype, device=device, without=others)
     unet = pipeline.unet.requires_grad_(False)

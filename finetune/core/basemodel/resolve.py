@@ -25,8 +25,8 @@ PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenize
 SAMPLED_BLOCKS, BLOCK = 64, 1 << 16
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
-# Empty tensors by which fine-tuners mark a checkpoint's objective.
 V_PREDICTION_KEY, ZERO_SNR_KEY = "v_pred", "ztsnr"
+"""Empty tensors by which fine-tuners mark a checkpoint's objective."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ResolvedBase:
     fingerprint: str
     """Content of the configurations and (sampled) of the weights."""
     zero_snr: bool = False
-    """Does its noise schedule end in pure noise (`rescale_betas_zero_snr`, arXiv 2305.08891)?"""
+    """Whether its noise schedule ends in pure noise (`rescale_betas_zero_snr`, arXiv 2305.08891)."""
 
     @property
     def name(self) -> str:
@@ -101,8 +101,8 @@ def _hub_snapshot(model: str, revision: str) -> Path:
     except Exception as error:
         raise BaseModelError(
             f"base '{model}' is not on disk and the hub can't be reached ({type(error).__name__})",
-            f"on a machine with network: hf download {model} --include '*.json' '*/*.txt' '*/*.fp16.safetensors'; "
-            "or give a copy's place by --set base.model=FOLDER; --config embedded tries Packshot out without SDXL",
+            f"on a machine with network, run: hf download {model} --include '*.json' '*/*.txt' '*/*.fp16.safetensors'; "
+            "or use a copy with --set base.model=FOLDER; `--config embedded` needs no SDXL",
         ) from error
 
 
@@ -111,7 +111,7 @@ def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
     missing = [p for p in PARTS if p not in index or not (folder / p).is_dir()]
     if "StableDiffusionXL" not in str(index.get("_class_name", "")) or missing:
         what = f"lacks {', '.join(missing)}" if missing else f"is a {index.get('_class_name')}"
-        raise BaseModelError(f"base '{model}' is no complete SDXL model: it {what}", "Packshot trains SDXL only")
+        raise BaseModelError(f"base '{model}' is not a complete SDXL model: it {what}", "Packshot trains SDXL only")
     unet = _read_json(folder / "unet" / "config.json", model)
     vae = _read_json(folder / "vae" / "config.json", model)
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", model)
@@ -136,13 +136,13 @@ def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
 def _check_vocabulary(folder: Path, model: str) -> None:
     for part in ("tokenizer", "tokenizer_2"):
         if not any(all((folder / part / name).is_file() for name in names) for names in VOCABULARIES):
-            raise BaseModelError(f"base '{model}' has no vocabulary in {part}/", "download it again, whole")
+            raise BaseModelError(f"base '{model}' has no vocabulary in {part}/", architecture.INCOMPLETE)
 
 
 def _weight_files(folder: Path, model: str) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise BaseModelError(f"base '{model}' has no safetensors weights in {folder.name}/", "download it again, whole")
+        raise BaseModelError(f"base '{model}' has no safetensors weights in {folder.name}/", architecture.INCOMPLETE)
     chosen = [f for f in files if ".fp16." not in f.name] or files
     shapes: dict[str, tuple[int, ...]] = {}
     for file in chosen:  # a download that broke off is noticed now, not when it is loaded
@@ -159,11 +159,13 @@ def _folder_fingerprint(folder: Path, weights: dict[str, list[Path]]) -> str:
 def part_fingerprint(base: ResolvedBase, *parts: str, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
     """Fingerprint of some parts of a base (`vae`, `text_encoder`, ...): what a cache's key needs, and no more.
 
-    Every byte counts, also of weight files of which `ResolvedBase.fingerprint` reads a sample. Of a single file all
-    parts are one.
+    Every byte counts, also of weight files of which `ResolvedBase.fingerprint` reads only a sample. All parts of a
+    single-file checkpoint have the same fingerprint.
 
     Args:
-        hash_of: gives a file's fingerprint, for a caller that remembers it.
+        base: The base.
+        parts: Names of its folders.
+        hash_of: Gives a file's fingerprint; replaced by a caller that remembers them.
     """
     if base.layout == "single-file":
         return fingerprint.of_value([base.fingerprint, hash_of(base.path)])
@@ -190,14 +192,16 @@ def _sampled(path: Path) -> str:
 
 
 def resolve_single_file(model: str, path: Path, config: Path | None = None) -> ResolvedBase:
-    """A checkpoint in the original layout, all parts in one file, as `resolve_base` finds it; reads its header only.
+    """A checkpoint in the original layout, all parts in one file; only its header is read.
 
     Args:
-        config: folder of configuration files; left out, SDXL's own with as many input channels as the file has.
+        model: The reference as the user gave it.
+        path: The file.
+        config: Folder of configuration files; by default SDXL's own with as many input channels as the file has.
             Another one describes a smaller model of the same architecture.
 
     Raises:
-        BaseModelError: it is cut short, or no SDXL checkpoint.
+        BaseModelError: It is cut short, or not an SDXL checkpoint.
     """
     header = _header(path, model)
     channels = architecture.check_single_file(header.shapes, path.name)
@@ -254,7 +258,7 @@ def _read_json(path: Path, model: str) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BaseModelError(
-            f"base '{model}' has no {path.parent.name}/{path.name}", "a base is a folder in diffusers' layout"
+            f"base '{model}' has no {path.parent.name}/{path.name}", "a base folder must have diffusers' layout"
         ) from error
     except ValueError as error:
         raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again") from error

@@ -108,7 +108,7 @@ class InsertRenderer:
             tell: Receives a line for each picture of the adapter.
 
         Raises:
-            OutOfMemory: The device's memory does not suffice.
+            OutOfMemory: The device has too little memory.
         """
         with self.inpainter.without_adapter():
             scenes = [self._by_base(["empty", r.scene_prompt, r.seed], partial(self._empty, r)) for r in requests]

@@ -30,7 +30,7 @@ Better = Literal["higher", "lower"]
 Verdict = Literal["pass", "fail", "not available", "info"]
 
 MEASURES_FORMAT = 2
-"""Bump when the same pictures would measure otherwise: fidelity reports are then made again. Adapters stay up to date:
+"""Bump when the same pictures would measure otherwise: fidelity reports are then renewed. Adapters stay up to date:
 training does not depend on it, although a choice among candidates may have been made by an earlier format."""
 OPAQUE = 253
 """Alpha from which a pixel counts as the product's own: the soft edge carries the ground's colour."""

@@ -136,7 +136,7 @@ class Inpainter:
             RGB of the same size: all of it decoded from latents, the unmasked part too.
 
         Raises:
-            OutOfMemory: The device's memory does not suffice.
+            OutOfMemory: The device has too little memory.
         """
         import torch
 
@@ -164,7 +164,7 @@ class Inpainter:
                 raise
             forget_frames(error)
             raise OutOfMemory(
-                f"the device's memory does not suffice to draw a picture of {width}x{height} pixels",
+                f"the device has too little memory to draw a picture of {width}x{height} pixels",
                 "close other programs that use the device",
             ) from error
 
@@ -237,7 +237,7 @@ def load_inpainter(
 
     Args:
         base: The base.
-        weights: The adapter file; None for the base alone.
+        adapter: The adapter, its header read; None for the base alone.
         scale: Strength of the adapter, 1 as trained.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.

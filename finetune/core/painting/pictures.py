@@ -86,7 +86,7 @@ def preserve_picture(
         finish: What is done to the scene; None for resampling alone.
 
     Raises:
-        OutOfMemory: The device's memory does not suffice.
+        OutOfMemory: The device has too little memory.
     """
     finish = finish or Finish()
     cells = default_grow(inpainter.size) if grow is None else grow
@@ -105,7 +105,7 @@ def whole_picture(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed
     """A picture from its prompt alone, at the base's size.
 
     Raises:
-        OutOfMemory: The device's memory does not suffice.
+        OutOfMemory: The device has too little memory.
     """
     job = whole_frame(inpainter.size, np.random.default_rng([seed, 0]))
     return inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
@@ -115,7 +115,7 @@ def empty_scene(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: 
     """The scene into which a product is inserted, painted by the base without the adapter, at the base's size.
 
     Raises:
-        OutOfMemory: The device's memory does not suffice.
+        OutOfMemory: The device has too little memory.
     """
     with inpainter.without_adapter():
         return whole_picture(inpainter, prompt, sampling=sampling, seed=seed)
@@ -135,7 +135,7 @@ def insert_picture(
         seed: Of the noise the picture starts from.
 
     Raises:
-        OutOfMemory: The device's memory does not suffice.
+        OutOfMemory: The device has too little memory.
     """
     job = box_around(scene, where.box, where.size, margin=where.margin)
     drawn = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)

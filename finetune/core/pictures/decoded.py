@@ -48,7 +48,7 @@ class DecodedPicture:
     space: str
     """`gray`, `rgb` or `cmyk`."""
     alpha: bool
-    """Is the last channel transparency, straight?"""
+    """Whether the last channel is transparency (straight alpha)."""
     profile: bytes
     """The ICC profile to convert through; empty for sRGB."""
     orientation: int

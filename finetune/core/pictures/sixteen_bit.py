@@ -72,7 +72,7 @@ def _unmultiplied(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def is_deep_png(head: bytes) -> bool:
-    """Does a PNG's header (its first 32 bytes) say 16 bits, and few enough pixels to decode them all?"""
+    """Whether a PNG's header (its first 32 bytes) says 16 bits, and few enough pixels to decode them all."""
     if head[:8] != b"\x89PNG\r\n\x1a\n" or head[24] != 16:
         return False
     return int.from_bytes(head[16:20]) * int.from_bytes(head[20:24]) <= DEEP_PIXELS

@@ -1,11 +1,10 @@
-"""Fingerprints of files, remembered between calls so that unchanged photos are not read again.
+"""Fingerprints of files, remembered between calls so that unchanged files are not read again.
 
-A remembered fingerprint stands for a file as long as its size, inode, time of change and time of status change are
-what they were. The last cannot be set by a program, so a copy that keeps the old file's times does not hide; and a file
-that was touched within `SETTLED` of being read is not remembered at all, so that a second edit within one tick of the
-file system's clock (up to 2 s on FAT) does not either: git's rule for "racily clean" entries. Used by the recipes
-`prepare` and `check` for photos, and by the cache of latents for a base's weights; what is up to date is still decided
-by content, this only saves reading it.
+A remembered fingerprint is valid as long as the file's size, inode, modification time and status-change time are the
+same. No program can set the last, so a copy that preserves the old file's times is noticed. A file that was changed
+less than `SETTLED` before it was read is not remembered at all, so that a second edit within one tick of the file
+system's clock (up to 2 s on FAT) is noticed too: git's rule for "racily clean" entries. What is up to date is still
+decided by content; this only saves reading it.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ Entry = tuple[int, int, int, int, str]
 
 
 class FileHashes:
-    """Fingerprints by path, backed by a JSON file. The file may be lost or damaged: everything is then read again."""
+    """Fingerprints by path, backed by a JSON file; if that is lost or damaged, everything is read again."""
 
     def __init__(self, store: Path, *, trust: bool = True) -> None:
         """Read what is remembered.
 
         Args:
-            store: the JSON file. trust: False to read every file again.
+            store: The JSON file.
+            trust: False to read every file again.
         """
         self._store = store
         self._known = _read(store) if trust else {}
@@ -61,10 +61,10 @@ class FileHashes:
         return entry[4]
 
     def save(self, *, forget: bool = True) -> None:
-        """Remember what this object looked up. A store that cannot be written is left as it is.
+        """Write what this object looked up into the store; a store that cannot be written is left as it is.
 
         Args:
-            forget: all the rest; not where others ask this store for more files.
+            forget: Whether to drop all other entries; False if others use this store for further files.
         """
         if not forget:
             self._kept = self._known | self._kept
