@@ -14,8 +14,9 @@ from tiny_setups import tiny_setup
 from finetune import plan
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
-from finetune.core.config import find_config, read_yaml, validate
+from finetune.core.config import find_config, validate
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.yaml_files import read_yaml
 from finetune.memory import fit, phases
 from finetune.memory.budget import CONTEXT, Setup, bytes_of, optimizer_state, trace_budget, unet_config
 from finetune.settings import TrainConfig
