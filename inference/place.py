@@ -156,6 +156,8 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
             manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
             _finish(request, manifests, part)
     except OSError as error:
+        if (done := _complete(folder)) is not None:  # another process made the same scenes meanwhile
+            return done
         raise RunError(
             f"can't write {folder}: {error.strerror or error}", "free some disk space, or choose another --workspace"
         ) from error
