@@ -1,7 +1,7 @@
 """Recipe of `packshot adapters export`: a version becomes one file that other programs load, checked by loading it.
 
 The file is written beside its place under a temporary name, read back by diffusers' own loader on the adapter's base,
-and what the UNet then predicts is held against the version itself, attached as placing does it; only a file within
+and what the UNet then predicts is compared with the version itself, attached as placing does it; only a file within
 tolerance gets its name. It never changes the version.
 
 Two layouts. `diffusers`: PEFT's keys with the `lora_adapter_metadata` header. `kohya`: Stability's numbered block names

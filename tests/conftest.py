@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_products import draw_bottle, write_set
-from made_once import made_once, open_at, share_entries
+from made_once import ENTRIES, made_once, open_at, share_entries
 from tiny_base import make_tiny_base
 
 from finetune.core import console
@@ -45,14 +45,17 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 def cold_workspace(tmp_path: Path) -> Workspace:
     """A workspace with one drawn product, `bottle01`, in two views, and a cache of its own that is empty."""
     write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
+    for kind in ENTRIES:
+        (tmp_path / ".cache" / kind).mkdir(parents=True)
     return Workspace(tmp_path)
 
 
 @pytest.fixture
-def workspace(cold_workspace: Workspace) -> Workspace:
-    """The same; what other tests have encoded is in its cache."""
-    share_entries(cold_workspace.root)
-    return cold_workspace
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with one drawn product, `bottle01`, in two views; what other tests have encoded is in its cache."""
+    write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
+    share_entries(tmp_path)
+    return Workspace(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -130,8 +130,8 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, devi
     usual = Path(f"{sku}-{found.number.removesuffix('.safetensors')}.safetensors")
     done = export_adapter(found, layout, output or usual, device=device)
     say(
-        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; in diffusers, predictions differ by at most "
-        f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
+        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; in diffusers, predictions differ by at "
+        f"most {done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )
     if done.embeddings:
         word = done.embeddings.stem

@@ -190,11 +190,14 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, monk
 
 
 def test_time_neither_moves_the_rate_nor_ends_a_run_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
+    now, computed = [1000.0], [20.0]
     monkeypatch.setattr(pacing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pacing.time, "process_time", lambda: computed[0])
     clock, limited = pacing.Clock(save_minutes=3.0), pacing.Clock(save_minutes=3.0, end_minutes=9.0)
     assert not clock.save_due()
     now[0] += 40 * 60  # as long as a pause
+    assert not clock.save_due(), "nothing was computed since"
+    computed[0] += 31
     assert clock.save_due()
     assert not clock.save_due()
     assert clock.share == 0

@@ -14,13 +14,13 @@ import torch
 from drawn_products import draw_bottle, write_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_once import prepare_once
 
 from finetune.core.adapters import versions
 from finetune.core.config import apply_overrides, validate
 from finetune.core.products.catalog import Workspace
 from finetune.latents import batches
 from finetune.latents.batches import batch_indices, sample_indices
-from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, train_adapter
 from finetune.training import loop
@@ -38,7 +38,7 @@ def train(workspace: Workspace, base: Path, sku: str = "bottle01", *overrides: s
         "memory": {"check": False},  # the planner traces the loop's own loss, which a test here watches
     }
     config = validate(TrainConfig, apply_overrides(data, overrides), "tiny")
-    prepared, _ = prepare_set(workspace, sku, data=config.data)
+    prepared = prepare_once(workspace, sku, config.data)
     return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
 
 

@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionXLInpaintPipeline
 from diffusers.training_utils import compute_snr
 from drawn_products import draw_bottle, write_set
+from made_once import prepare_once
 from random_batches import random_batch
 from tiny_training import NOW, tiny_config
 
@@ -25,7 +26,6 @@ from finetune.latents.batches import Batch
 from finetune.memory.budget import trace_budget, unet_config
 from finetune.memory.fit import this_device
 from finetune.plan import setup_of
-from finetune.prepare import prepare_set
 from finetune.train import check_request, train_adapter, training_fingerprint
 from finetune.training.loop import Objective, batch_loss, class_loss, predict
 
@@ -91,7 +91,7 @@ def test_the_sum_is_diffusers_where_diffusers_is_right(peer: Any) -> None:
 
 def train(workspace: Workspace, sku: str, base: Path, *overrides: str) -> tuple[PreparedSet, list[float]]:
     config = tiny_config(base, *PRIOR, *overrides)
-    prepared, _ = prepare_set(workspace, sku, data=config.data)
+    prepared = prepare_once(workspace, sku, config.data)
     result = train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
     run = json.loads((result.version.folder / "adapter.json").read_text(encoding="utf-8"))["training"]["run"]
     lines = (workspace.runs / sku / run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -105,7 +105,7 @@ def test_pictures_are_drawn_once_and_accumulation_changes_nothing(workspace: Wor
     _, parts = train(workspace, "bottle01", tiny_base, "train.batch=1", "train.accumulation=2")
     assert parts == pytest.approx(together, rel=1e-4)
     config = tiny_config(tiny_base, *PRIOR, "objective.prior_weight=0")
-    prepared, _ = prepare_set(workspace, "bottle01", data=config.data)
+    prepared = prepare_once(workspace, "bottle01", config.data)
     without = train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
     assert without.made
     run = max(workspace.runs.glob("bottle01/*/metrics.jsonl"), key=lambda path: path.stat().st_mtime_ns)
@@ -164,7 +164,7 @@ def test_class_rows_are_of_the_asked_size_and_on_four_channels_too(tiny_base_4: 
 
 def test_idle_settings_do_not_make_another_adapter(workspace: Workspace, tiny_base: Path) -> None:
     config = tiny_config(tiny_base)
-    prepared, _ = prepare_set(workspace, "bottle01", data=config.data)
+    prepared = prepare_once(workspace, "bottle01", config.data)
     base = check_request(config)
 
     def print_of(*overrides: str) -> str:

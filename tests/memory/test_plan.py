@@ -14,8 +14,9 @@ from tiny_setups import tiny_setup
 from finetune import plan
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
-from finetune.core.config import find_config, read_yaml, validate
+from finetune.core.config import find_config, validate
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.yaml_files import read_yaml
 from finetune.memory import fit, phases
 from finetune.memory.budget import CONTEXT, Setup, bytes_of, optimizer_state, trace_budget, unet_config
 from finetune.settings import TrainConfig
@@ -167,9 +168,15 @@ def test_a_size_that_is_none_is_refused() -> None:
             fit.named_device(wrong)
 
 
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is planned for one preset serves the others: two of them draw with the same adapter."""
+    return tmp_path_factory.mktemp("plans")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", GPU_PRESETS)
-def test_a_presets_header_says_what_the_planner_says(preset: str, tmp_path: Path) -> None:
+def test_a_presets_header_says_what_the_planner_says(preset: str, plans: Path) -> None:
     import re
 
     path = find_config(preset, "train")
@@ -179,13 +186,13 @@ def test_a_presets_header_says_what_the_planner_says(preset: str, tmp_path: Path
     config = validate(TrainConfig, read_yaml(path), path.name)
     device = fit.named_device(f"{GPU_PRESETS[preset]}GB")
     folder, _ = plan.base_folder(config)
-    verdict = fit.estimate(plan.setup_of(config, unet_config(folder), device), device, tmp_path)
+    verdict = fit.estimate(plan.setup_of(config, unet_config(folder), device), device, plans)
     assert verdict.fits
     found = re.search(r"([\d.]+) GiB planned, ([\d.]+) GiB of it torch's", expected)
     assert found, expected
     assert float(found[1]) == pytest.approx(verdict.budget.total / 2**30, abs=0.1)
     assert float(found[2]) == pytest.approx(verdict.budget.torch_peak / 2**30, abs=0.1)
-    drawing = phases.drawing(verdict, plan.pictures_of(config), folder, tmp_path)
+    drawing = phases.drawing(verdict, plan.pictures_of(config), folder, plans)
     assert drawing is not None
     assert drawing.spare >= 0
     found = re.search(r"([\d.]+) GiB to draw", expected)

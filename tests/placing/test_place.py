@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
+from made_once import prepare_once
 from PIL import Image
 
 from finetune.core.commands import main
@@ -24,7 +25,6 @@ from finetune.core.pictures.images import resize_rgba
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import require_prepared
 from finetune.core.storage import file_hashes
-from finetune.prepare import prepare_set
 from finetune.settings import TrainConfig
 from finetune.train import check_request, train_adapter
 from inference import place as recipe
@@ -53,10 +53,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Workspace
             "adapter": {"rank": 2},
             "train": {"steps": 1, "learning_rate": 0.01, "min_8bit_size": 64},
             "objective": {"ring_px": 8},
+            "memory": {"check": False},
         },
         "tiny",
     )
-    prepared, _ = prepare_set(workspace, "bottle01", data=config.data)
+    prepared = prepare_once(workspace, "bottle01", config.data)
     train_adapter(workspace, prepared, config, base=check_request(config), now=datetime(2026, 1, 2, 3, 4, 5))
     return workspace
 

@@ -44,16 +44,22 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
 
 
 def share_entries(root: Path) -> None:
-    """Let a new workspace read and write what this run of the tests has encoded and planned."""
+    """Let a workspace read and write what this run of the tests has encoded and planned; what it has itself stays."""
     for kind in ENTRIES:
+        if (root / ".cache" / kind).exists():
+            continue
         shared = Path(os.environ[VARIABLE]) / kind
         shared.mkdir(exist_ok=True)
         (root / ".cache").mkdir(exist_ok=True)
         (root / ".cache" / kind).symlink_to(shared, target_is_directory=True)
 
 
-def prepared(workspace: Workspace, sku: str, data: DataSection) -> PreparedSet:
-    """What `prepare_set` returns; where the same set was prepared before in this run, its files are copied first."""
+def prepare_once(workspace: Workspace, sku: str, data: DataSection) -> PreparedSet:
+    """What `prepare_set` returns, in a workspace whose cache is shared (`share_entries`).
+
+    Where the same set was prepared before in this run of the tests, its files are copied first.
+    """
+    share_entries(workspace.root)
     product = load_set(workspace, sku)
     if not product.prepared_dir.exists():
         name = f"prepared/{prepared_fingerprint(workspace, product, data)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crashes import training_dies
-from made_once import prepared
+from made_once import prepare_once
 
 from finetune.core.adapters import versions
 from finetune.core.config import apply_overrides, validate
@@ -33,8 +33,8 @@ def tiny_config(base: Path, *overrides: str) -> TrainConfig:
 
 
 def train(workspace: Workspace, config: TrainConfig) -> TrainResult:
-    found = prepared(workspace, "bottle01", config.data)
-    return train_adapter(workspace, found, config, base=check_request(config), now=NOW)
+    prepared = prepare_once(workspace, "bottle01", config.data)
+    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
 
 
 def killed_and_resumed(workspace: Workspace, config: TrainConfig, away: Path) -> bytes:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from made_once import prepared
+from made_once import prepare_once
 from tiny_training import tiny_config
 
 from finetune.core.products.catalog import Workspace
@@ -39,8 +39,8 @@ def config_of(base: Path, gate: Path, *overrides: str) -> TrainConfig:
 
 
 def train(workspace: Workspace, config: TrainConfig, sku: str = "bottle01") -> TrainResult:
-    found = prepared(workspace, sku, config.data)
-    return train_adapter(workspace, found, config, base=check_request(config), now=NOW)
+    prepared = prepare_once(workspace, sku, config.data)
+    return train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
 
 
 def run_of(workspace: Workspace, result: TrainResult) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from drawn_products import draw_bottle, write_set
+from made_once import prepare_once
 from safetensors.torch import load_file, save_file
 from tiny_training import tiny_config
 
@@ -21,7 +22,6 @@ from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
 from finetune.nightly import NightlyConfig, plan_night
-from finetune.prepare import prepare_set
 from finetune.runs import folder as rundir
 from finetune.settings import TrainConfig
 from finetune.train import TrainResult, check_request, find_training_parent, train_adapter
@@ -48,7 +48,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Wo
 
 
 def train(workspace: Workspace, sku: str, config: TrainConfig) -> tuple[PreparedSet, TrainResult]:
-    prepared, _ = prepare_set(workspace, sku, data=config.data)
+    prepared = prepare_once(workspace, sku, config.data)
     return prepared, train_adapter(workspace, prepared, config, base=check_request(config), now=NOW)
 
 
@@ -66,7 +66,7 @@ def test_training_starts_from_exactly_the_categorys_weights(
     workspace, plain = shelf
     config = starting_from(plain, "category")
     base = check_request(config)
-    prepared, _ = prepare_set(workspace, "vase01", data=config.data)
+    prepared = prepare_once(workspace, "vase01", config.data)
     parent = find_training_parent(workspace, "vase01", config, base)
     assert parent is not None
     run = rundir.open_run(tmp_path, "x", "", "run")

@@ -157,7 +157,7 @@ def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
 def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
     """Refuse an adapter trained on another base.
 
-    Another trainer's file names no base by content; its layers are held against the base's instead, in `foreign`.
+    Another trainer's file names no base by content; its layers are compared with the base's instead, in `foreign`.
 
     Raises:
         AdapterMismatch: the base's content differs from the one in the manifest.
