@@ -249,4 +249,4 @@ def _remove(path: Path) -> None:
 def _hint(path: Path) -> str:
     place = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
     free = shutil.disk_usage(place).free / 2**20
-    return f"{free:,.0f} MiB are free in {place}; when there is room, the same command goes on from the last checkpoint"
+    return f"{free:,.0f} MiB are free in {place}; when there is room, the same command resumes from the last checkpoint"
