@@ -50,15 +50,14 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """
     holder = path.with_suffix(".holder.json")
     lock = FileLock(path)
-    try:
-        with state_errors("the lock", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-    except Timeout as error:
+    with state_errors("the lock", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = _try(lock)
+    if not free:
         if not wait:
             raise RunError(
                 f"{_told(holder)} is {what} already", "wait until it ends, stop it, or run again with --wait"
-            ) from error
+            )
         say(f"waiting for {_told(holder)}, which is {what}")
         lock.acquire(poll_interval=POLL)
     try:
@@ -68,6 +67,14 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _try(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
 
 
 def _told(holder: Path) -> str:
