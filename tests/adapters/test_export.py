@@ -157,7 +157,7 @@ def test_the_command_prints_path_and_difference(
     result = run_cli(tmp_path, "export", "bottle01", "--version", "1", "--format", "kohya", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert result.stdout == "bottle01-0001.safetensors\n"
-    assert "max difference" in result.stderr
+    assert "predictions differ by at most" in result.stderr
     assert "float32; the adapter's own effect is" in result.stderr
     first = Path("bottle01-0001.safetensors").read_bytes()
     again = run_cli(tmp_path, "export", "bottle01", "--format", "kohya", "--output", "again.safetensors")
