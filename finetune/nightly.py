@@ -256,7 +256,7 @@ def _run_with_training_config(
 ) -> tuple[int, str]:
     """Run `prepare` or `train` with the night's training config; returns what `_command` does."""
     settings = [part for override in config.set for part in ("--set", override)]
-    line = [command, sku, "--config", training_config(config)[0], *settings]
+    line = [command, sku, "--config", training_config(config)[0], *settings, "--wait"]
     return _command(workspace, line, log, config.timeout_minutes)
 
 

@@ -60,7 +60,7 @@ def core_difference(scene: Image.Image, placed: Placed) -> int:
         scene: RGB, square, at the base's size.
         placed: The product on the delivered picture's canvas.
     """
-    under = np.asarray(bring_to_size(scene, placed.canvas.width))
+    under = np.asarray(bring_to_size(scene, placed.size))
     picture = composite_glass(placed.rgb, placed.matte, under, None)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG")

@@ -1,6 +1,6 @@
 """The recipe behind `packshot place`: adapter + cutout + prompt -> scenes, each with its manifest.
 
-What the user can get wrong is found in `inference.request`, before a model is loaded. A run's folder is named by the
+What the user can get wrong is found by `resolve_request`, before a model is loaded. A run's folder is named by the
 fingerprint of all that decides its pictures, so that a complete run is never made twice; it is written under a
 temporary name and renamed, so that nobody ever sees half of it. In preserve mode every PNG is read back and its
 product core compared with the resampled packshot: one differing byte is an error, not a warning.
@@ -8,16 +8,17 @@ product core compared with the resampled packshot: one differing byte is an erro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from finetune.core.compositing.placement import Placed
+from finetune.core.adapters.file import check_objective
+from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
 from finetune.core.console import say, warn
 from finetune.core.environment import version_of
-from finetune.core.errors import PackshotError, RunError
+from finetune.core.errors import ConfigError, CutoutError, PackshotError, RunError
 from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
 from finetune.core.painting.pictures import (
     Finish,
@@ -27,12 +28,25 @@ from finetune.core.painting.pictures import (
     insert_picture,
     preserve_picture,
 )
+from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.products.catalog import Workspace
 from finetune.core.storage.durable import atomic_folder
 from inference import delivery, manifest, report
-from inference.request import PICTURES, PlaceRequest, warn_of_another_product
+from inference.request import (
+    PICTURES,
+    Painting,
+    PlaceRequest,
+    choose_photo,
+    find_subject,
+    read_cutout,
+    warn_of_another_product,
+)
+from inference.settings import PlaceConfig
 
 RUN_FILE = "run.json"
+MASKS = {"preserve": "background", "insert": "box"}
+"""Which of the masks that adapters are trained with each mode paints."""
 SOFT_ABOVE = 1.05
 """Enlargement of the cutout from which the product looks soft."""
 
@@ -45,6 +59,70 @@ class ScenesRun:
     pictures: tuple[Path, ...]
     made: bool
     """False if it was complete already."""
+
+
+def resolve_request(
+    workspace: Workspace,
+    sku: str,
+    prompt: str,
+    *,
+    config: PlaceConfig,
+    photo: str | None = None,
+    adapter: str | None = None,
+    base: str | None = None,
+) -> PlaceRequest:
+    """Find and check everything a placing needs.
+
+    Args:
+        workspace: Where the product and its adapters are.
+        sku: The product.
+        prompt: Where it stands, in the user's words.
+        config: The settings of the placing.
+        photo: Stem of the photo whose cutout is placed; the first of the set if None.
+        adapter: As for `find_subject`.
+        base: As for `find_subject`.
+
+    Raises:
+        PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
+            frame, or what `find_subject` raises.
+    """
+    if not prompt.strip():
+        raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
+    subject = find_subject(workspace, sku, adapter, base=base)
+    prepared, version = subject.prepared, subject.version
+    chosen = choose_photo(prepared, photo)
+    cutout, glass, sha256 = read_cutout(prepared, chosen)
+    if version is not None and (missing := check_objective(version.manifest, subject.base, MASKS[config.mode])):
+        warn(missing)
+    prompts = {
+        name: resolve_prompt(
+            getattr(config.prompts, name), token=prepared.token, class_noun=prepared.class_noun, prompt=prompt
+        )
+        for name in (("place",) if config.mode == "preserve" else ("scene", "insert"))
+    }
+    p = config.placement
+    box = placement_box(cutout.size, config.size, anchor=p.anchor, scale=p.scale, ground=p.ground)
+    placed = put_on_canvas(cutout, box, config.size, glass)
+    if config.mode == "preserve" and not placed.core.any():
+        raise CutoutError(
+            f"the cutout of '{chosen.photo}' has no opaque pixel",
+            f"put a mask of the product into masks/, then run: packshot prepare {sku}",
+        )
+    return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, _painting(config))
+
+
+def _painting(config: PlaceConfig) -> Painting:
+    return Painting(
+        mode=config.mode,
+        candidates=config.candidates,
+        seed=config.seed,
+        adapter_scale=config.adapter_scale,
+        precision=config.precision,
+        sampling=Sampling(**config.sampling.model_dump()),
+        mask_grow=config.mask_grow,
+        finish=Finish(config.blend.fringe, config.blend.grain, config.shadow.strength, config.shadow.softness),
+        box_margin=config.box_margin,
+    )
 
 
 def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
@@ -64,20 +142,22 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         say(f"{request.sku}: the scenes in {folder} are up to date")
         return done
     _tell(request)
-    config, version = request.config, request.subject.version
+    painting, version = request.painting, request.subject.version
     inpainter = load_inpainter(
         request.subject.base,
         version.adapter if version else None,
-        scale=config.adapter_scale,
-        precision=config.precision,
+        scale=painting.adapter_scale,
+        precision=painting.precision,
         device=device,
     )
-    inpainter.check_prompts([*request.prompts.values(), config.sampling.negative])
+    inpainter.check_prompts([*request.prompts.values(), painting.sampling.negative])
     try:
         with atomic_folder(folder, replace=True) as part:  # the folder may hold an incomplete or damaged run
-            manifests = [_make(request, inpainter, index, part) for index in range(config.candidates)]
+            manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
             _finish(request, manifests, part)
     except OSError as error:
+        if (done := _complete(folder)) is not None:  # another process made the same scenes meanwhile
+            return done
         raise RunError(
             f"can't write {folder}: {error.strerror or error}", "free some disk space, or choose another --workspace"
         ) from error
@@ -118,8 +198,8 @@ def _tell(request: PlaceRequest) -> None:
 
 def _make(request: PlaceRequest, inpainter: Inpainter, index: int, folder: Path) -> dict[str, Any]:
     """Paint, write and check one candidate; returns its manifest."""
-    seed = request.config.seed + index
-    paint = _preserve if request.config.mode == "preserve" else _insert
+    seed = request.painting.seed + index
+    paint = _preserve if request.painting.mode == "preserve" else _insert
     painted = paint(request, inpainter, seed)
     found = _manifest(request, painted, seed)
     picture = folder / f"{index + 1:02d}.png"
@@ -134,15 +214,15 @@ def _make(request: PlaceRequest, inpainter: Inpainter, index: int, folder: Path)
 
 def _preserve(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
     """The product's own pixels in a painted scene."""
-    config = request.config
+    how = request.painting
     painted = preserve_picture(
         inpainter,
         request.placed,
         request.prompts["place"],
-        sampling=Sampling(**config.sampling.model_dump()),
+        sampling=how.sampling,
         seed=seed,
-        grow=config.mask_grow,
-        finish=Finish(config.blend.fringe, config.blend.grain, config.shadow.strength, config.shadow.softness),
+        grow=how.mask_grow,
+        finish=how.finish,
     )
     if painted.coverage == 1:
         warn(
@@ -153,11 +233,10 @@ def _preserve(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted
 
 def _insert(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
     """An empty scene from the base alone, then the product drawn into a box of it by the adapter."""
-    config = request.config
-    sampling = Sampling(**config.sampling.model_dump())
-    scene = empty_scene(inpainter, request.prompts["scene"], sampling=sampling, seed=seed)
-    where = InsertBox(request.placed.box, config.size, config.box_margin)
-    return insert_picture(inpainter, scene, where, request.prompts["insert"], sampling=sampling, seed=seed)
+    how = request.painting
+    scene = empty_scene(inpainter, request.prompts["scene"], sampling=how.sampling, seed=seed)
+    where = InsertBox(request.placed.box, request.placed.size, how.box_margin)
+    return insert_picture(inpainter, scene, where, request.prompts["insert"], sampling=how.sampling, seed=seed)
 
 
 def _prove_core(picture: Path, placed: Placed, sha256: str) -> None:
@@ -173,16 +252,18 @@ def _prove_core(picture: Path, placed: Placed, sha256: str) -> None:
 
 def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, Any]:
     """How a picture was made, without the section `picture`, which needs the written file."""
-    config, placed, subject = request.config, request.placed, request.subject
-    core = _core(painted, placed) if config.mode == "preserve" else None
+    how, placed, subject = request.painting, request.placed, request.subject
+    core = _core(painted, placed) if how.mode == "preserve" else None
+    sampling = asdict(how.sampling)
+    negative = sampling.pop("negative")
     return {
         "format": manifest.FORMAT,
         "tool": {"name": "packshot", "version": version_of("packshot"), "pictures": PICTURES},
-        "digitalSourceType": manifest.SOURCE_TYPES[config.mode],
+        "digitalSourceType": manifest.SOURCE_TYPES[how.mode],
         "sku": request.sku,
         "class_noun": subject.prepared.class_noun,
         "token": subject.prepared.token,
-        "mode": config.mode,
+        "mode": how.mode,
         "source": {
             "photo": request.photo.photo,
             "cutout": request.photo.cutout,
@@ -190,10 +271,10 @@ def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, A
         },
         "adapter": _adapter(request),
         "base": subject.base.summary(),
-        "prompt": {"user": request.user_prompt, "resolved": request.prompts, "negative": config.sampling.negative},
+        "prompt": {"user": request.user_prompt, "resolved": request.prompts, "negative": negative},
         "seed": seed,
-        "sampling": config.sampling.model_dump(exclude={"negative"}),
-        "size": config.size,
+        "sampling": sampling,
+        "size": placed.size,
         "placement": {
             "left": placed.box.left,
             "top": placed.box.top,
@@ -202,8 +283,8 @@ def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, A
             "enlarged": round(placed.upscaled, 4),
         },
         "mask": {"coverage": round(painted.coverage, 4), "grow": painted.grow},
-        "shadow": config.shadow.model_dump() if core else None,
-        "blend": config.blend.model_dump() if core else None,
+        "shadow": how.shadow if core else None,
+        "blend": how.blend if core else None,
         "core": core,
     }
 
@@ -222,7 +303,7 @@ def _adapter(request: PlaceRequest) -> dict[str, Any] | None:
         "version": version.number,
         "published": version.published,
         "sha256": request.adapter_sha256,
-        "scale": request.config.adapter_scale,
+        "scale": request.painting.adapter_scale,
     }
     return section | {key: version.manifest[key] for key in ("foreign",) if key in version.manifest}
 

@@ -8,33 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.adapters.file import check_fits, check_objective
+from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.versions import AdapterVersion, find_version
 from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
-from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
+from finetune.core.compositing.placement import Placed
 from finetune.core.console import warn
-from finetune.core.errors import CatalogError, ConfigError, CutoutError, did_you_mean
-from finetune.core.painting.prompts import resolve_prompt
+from finetune.core.errors import CatalogError, did_you_mean
+from finetune.core.painting.inpainter import Sampling
+from finetune.core.painting.pictures import Finish
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
-from inference.settings import PlaceConfig
 
 PICTURES = 3
 """Bump when the same settings would produce different pixels; older runs are then regenerated."""
 NO_ADAPTER = "none"
 """Given for an adapter, it asks for the base alone."""
-MASKS = {"preserve": "background", "insert": "box"}
-"""Which of the masks that adapters are trained with each mode paints."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +84,60 @@ def warn_of_another_product(sku: str, version: AdapterVersion) -> None:
 
 
 @dataclass(frozen=True)
+class Painting:
+    """How the pictures of a placing are painted."""
+
+    mode: Literal["preserve", "insert"]
+    candidates: int
+    """Number of pictures, with the seeds seed, seed + 1, ..."""
+    seed: int
+    adapter_scale: float
+    """Strength of the adapter, 1 as trained."""
+    precision: str
+    """`auto`, `fp32`, `bf16` or `fp16`."""
+    sampling: Sampling
+    mask_grow: int | None
+    """Preserve mode: latent cells painted into the product's edge; None for the base's default."""
+    finish: Finish
+    """Preserve mode: what is done to the painted scene."""
+    box_margin: float
+    """Insert mode: margin of the painted box, share of the frame."""
+
+    @property
+    def shadow(self) -> dict[str, float]:
+        """The contact shadow, as recipes and manifests record it."""
+        return {"strength": self.finish.shadow, "softness": self.finish.softness}
+
+    @property
+    def blend(self) -> dict[str, float]:
+        """The rest of the finish, as recipes and manifests record it."""
+        return {"fringe": self.finish.fringe, "grain": self.finish.grain}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it has an effect in this mode, as recipes record it."""
+        names = ("mode", "candidates", "seed", "adapter_scale", "precision")
+        kept = {name: getattr(self, name) for name in names} | {"sampling": asdict(self.sampling)}
+        if self.mode == "preserve":
+            return kept | {"mask_grow": self.mask_grow, "shadow": self.shadow, "blend": self.blend}
+        return kept | {"box_margin": self.box_margin}
+
+
+@dataclass(frozen=True)
 class PlaceRequest:
     """A placing with everything found and checked, and nothing loaded."""
 
     workspace: Workspace
     sku: str
     user_prompt: str
-    config: PlaceConfig
     subject: Subject
     photo: PreparedPhoto
     cutout_sha256: str
     placed: Placed
+    """The product on the canvas of the delivered picture."""
     prompts: dict[str, str]
     """Resolved, by the pass they are for: `place`, or `scene` and `insert`."""
+    painting: Painting
 
     @cached_property
     def adapter_sha256(self) -> str | None:
@@ -109,8 +148,6 @@ class PlaceRequest:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """All that decides the pictures; its fingerprint names the run."""
-        keep = {"mode", "size", "candidates", "seed", "adapter_scale", "precision", "sampling"}
-        keep |= {"mask_grow", "shadow", "blend"} if self.config.mode == "preserve" else {"box_margin"}
         return {
             "pictures": PICTURES,
             "cutout": self.cutout_sha256,
@@ -118,7 +155,7 @@ class PlaceRequest:
             "base": self.subject.base.fingerprint,
             "prompts": self.prompts,
             "box": list(self.placed.box),
-            "settings": self.config.model_dump(mode="json", include=keep),
+            "settings": self.painting.settings | {"size": self.placed.size},
         }
 
     @cached_property
@@ -129,57 +166,12 @@ class PlaceRequest:
         return self.workspace.scenes / self.sku / name
 
 
-def resolve_request(
-    workspace: Workspace,
-    sku: str,
-    prompt: str,
-    *,
-    config: PlaceConfig,
-    photo: str | None = None,
-    adapter: str | None = None,
-    base: str | None = None,
-) -> PlaceRequest:
-    """Find and check everything a placing needs.
-
-    Args:
-        workspace: Where the product and its adapters are.
-        sku: The product.
-        prompt: Where it stands, in the user's words.
-        config: The settings of the placing.
-        photo: Stem of the photo whose cutout is placed; the first of the set if None.
-        adapter: As for `find_subject`.
-        base: As for `find_subject`.
+def choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
+    """The photo with a stem; the first of the set if None.
 
     Raises:
-        PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
-            frame, or what `find_subject` raises.
+        CatalogError: There is no such photo.
     """
-    if not prompt.strip():
-        raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
-    subject = find_subject(workspace, sku, adapter, base=base)
-    prepared, version = subject.prepared, subject.version
-    chosen = _choose_photo(prepared, photo)
-    cutout, glass, sha256 = _read_cutout(prepared, chosen)
-    if version is not None and (missing := check_objective(version.manifest, subject.base, MASKS[config.mode])):
-        warn(missing)
-    prompts = {
-        name: resolve_prompt(
-            getattr(config.prompts, name), token=prepared.token, class_noun=prepared.class_noun, prompt=prompt
-        )
-        for name in (("place",) if config.mode == "preserve" else ("scene", "insert"))
-    }
-    p = config.placement
-    box = placement_box(cutout.size, config.size, anchor=p.anchor, scale=p.scale, ground=p.ground)
-    placed = put_on_canvas(cutout, box, config.size, glass)
-    if config.mode == "preserve" and not placed.core.any():
-        raise CutoutError(
-            f"the cutout of '{chosen.photo}' has no opaque pixel",
-            f"put a mask of the product into masks/, then run: packshot prepare {sku}",
-        )
-    return PlaceRequest(workspace, sku, prompt.strip(), config, subject, chosen, sha256, placed, prompts)
-
-
-def _choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
     if wanted is None:
         return prepared.photos[0]
     stems = {photo.photo: photo for photo in prepared.photos}
@@ -191,8 +183,12 @@ def _choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
     return stems[wanted]
 
 
-def _read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
-    """The cutout, its glass layer, and the SHA-256 of their files."""
+def read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
+    """A photo's cutout (RGBA), its glass layer (RGBA, None for an opaque product), and the SHA-256 of their files.
+
+    Raises:
+        ImageError: A file is damaged.
+    """
     path, glass_path = prepared.cutout_path(photo), prepared.glass_path(photo)
     cutout = open_picture(path, min_side=8).convert("RGBA")
     content = hashlib.sha256(path.read_bytes())

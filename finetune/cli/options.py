@@ -1,11 +1,25 @@
-"""What the command lines of the training side share: the training config they mean."""
+"""What the command lines of the training side share: the training config they mean, waiting for another command."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
 
 from finetune.core.config import apply_overrides, find_config, validate
 from finetune.core.console import say, warn
 from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def wait_option(function: Function) -> Function:
+    """Add --wait: for another command that works on the same SKU."""
+    return click.option(
+        "--wait", is_flag=True, help="Wait for another prepare or train of the same SKU instead of failing."
+    )(function)
 
 
 def resolve_config(config_name: str | None, overrides: tuple[str, ...], *, announce: bool = True) -> TrainConfig:

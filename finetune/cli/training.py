@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from finetune.cli.options import resolve_config
+from finetune.cli.options import resolve_config, wait_option
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
 from finetune.core.console import is_main_process, say, span
-from finetune.core.products.catalog import Workspace
+from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.storage.locks import exclusive, sku_lock
 from finetune.core.yaml_files import read_yaml
 
 FROM_HELP = (
@@ -37,6 +39,7 @@ FROM_HELP = (
     help="Maximum number of processes.  [default: one per usable core]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; with --from one line per set.")
+@wait_option
 @common_options
 def prepare(
     sku: str,
@@ -47,6 +50,7 @@ def prepare(
     force: bool,
     jobs: int | None,
     as_json: bool,
+    wait: bool,
     workspace: Path,
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
@@ -69,7 +73,10 @@ def prepare(
         raise click.UsageError("--class-noun needs --from; in an existing set, write class_noun into set.yaml.")
     config = resolve_config(config_name, overrides, announce=False)
     for name in _imported(workspace, source, sku, class_noun) if source else [sku]:
-        prepared, made = prepare_set(Workspace(workspace), name, data=config.data, force=force, jobs=jobs)
+        place = Workspace(workspace)
+        load_set(place, name)
+        with exclusive(sku_lock(place.cache, name), f"preparing {name}", wait=wait):
+            prepared, made = prepare_set(place, name, data=config.data, force=force, jobs=jobs)
         say(
             f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
             if made
@@ -93,8 +100,11 @@ def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[
 @click.argument("sku")
 @config_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@wait_option
 @common_options
-def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json: bool, workspace: Path) -> None:
+def train(
+    sku: str, config_name: str | None, overrides: tuple[str, ...], as_json: bool, wait: bool, workspace: Path
+) -> None:
     """Train an adapter for SKU. Prepares the set first if its content changed, and resumes by itself after a crash.
 
     \b
@@ -110,8 +120,15 @@ def train(sku: str, config_name: str | None, overrides: tuple[str, ...], as_json
     base = check_request(config)
     place = Workspace(workspace)
     find_training_parent(place, sku, config, base)  # what does not fit is said before photos are prepared
-    prepared, _ = distributed.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
-    result = train_adapter(place, prepared, config, base=base, now=datetime.now())
+    load_set(place, sku)
+    with ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(exclusive(sku_lock(place.cache, sku), f"training {sku}", wait=wait))
+
+        distributed.main_only(hold)
+        prepared, _ = distributed.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
+        result = train_adapter(place, prepared, config, base=base, now=datetime.now())
     version = result.version
     path = workspace_path(version.folder, place)
     if result.made:

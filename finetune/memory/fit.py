@@ -12,10 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import RootModel
+
 from finetune.core import fingerprint
+from finetune.core.console import warn
 from finetune.core.device import computes_bf16, free_gpu_memory
 from finetune.core.environment import environment
-from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.errors import ConfigError, OutOfMemory, RunError
+from finetune.core.json_files import read_json
 from finetune.core.machine_memory import machine_memory
 from finetune.core.storage.durable import write_text
 from finetune.memory.budget import CONTEXT, Budget, Setup, preset_for, trace_budget
@@ -28,6 +32,10 @@ its memory a card on Windows spills into RAM and crawls instead of failing."""
 SDXL_CROSS_ATTENTION = 2048
 """Width of SDXL's text embeddings: presets are made for that UNet, not for a small one of its kind."""
 LIBRARIES = ("torch", "diffusers", "peft", "accelerate", "bitsandbytes")
+
+
+class Traced(RootModel[dict[str, int]]):
+    """A traced result in the cache: bytes by name."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,10 @@ def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> d
     versions = environment(LIBRARIES)
     file = cache / "plans" / f"{fingerprint.of_value([*key, {name: versions[name] for name in LIBRARIES}])}.json"
     if file.is_file():
-        known: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
-        return known
+        try:
+            return read_json(file, Traced, RunError).root
+        except RunError as error:
+            warn(f"{error.message}; tracing again")
     made = make()
     write_text(file, json.dumps(made))
     return made

@@ -7,12 +7,32 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from pydantic import Field
+
+from finetune.core.console import warn
 from finetune.core.environment import environment
+from finetune.core.errors import RunError
+from finetune.core.json_files import Document, read_json
 from finetune.core.storage.durable import atomic_folder, write_text
 
 INFO, DONE = "run.json", "done"
+
+
+class RunInfo(Document):
+    """`run.json`: what a run was started with."""
+
+    fingerprint: str
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class LoweredMemory(Document):
+    """`memory.json`: the settings a run switched to when it ran out of memory."""
+
+    gradient_checkpointing: Literal["none", "partial", "all"]
+    batch: int
+    accumulation: int
 
 
 @dataclass(frozen=True)
@@ -61,10 +81,13 @@ class RunFolder:
         """The page of the run."""
         return self.path / "report.html"
 
-    def info(self) -> dict[str, Any]:
-        """Fingerprint and environment the run was started with."""
-        data: dict[str, Any] = json.loads((self.path / INFO).read_text(encoding="utf-8"))
-        return data
+    def info(self) -> RunInfo:
+        """Fingerprint and environment the run was started with.
+
+        Raises:
+            RunError: `run.json` is missing or damaged.
+        """
+        return read_json(self.path / INFO, RunInfo, RunError, what=f"run.json of run {self.path.name}")
 
     def finish(self) -> None:
         """Mark the run as done; its checkpoints are no longer needed."""
@@ -94,19 +117,34 @@ def find_report(runs: Path, fingerprint: str) -> Path | None:
 
 
 def open_run(folder: Path, fingerprint: str, config_yaml: str, run_id: str) -> RunFolder:
-    """The unfinished run of this fingerprint, to be resumed; or a new one named `run_id`."""
+    """The unfinished run of this fingerprint, to be resumed; or a new one.
+
+    A run whose `run.json` is damaged is not resumed, with a warning.
+
+    Args:
+        folder: the SKU's folder of runs.
+        fingerprint: of the training.
+        config_yaml: the resolved configuration, for a new run.
+        run_id: name of a new run.
+
+    Raises:
+        StateWriteError: the folder can't be written to.
+    """
     for path in sorted(folder.glob("[!.]*"), reverse=True):
         if (path / INFO).is_file() and not (path / DONE).exists():
             run = RunFolder(path)
-            if run.info().get("fingerprint") == fingerprint:
-                return run
+            try:
+                if run.info().fingerprint == fingerprint:
+                    return run
+            except RunError as error:
+                warn(f"not resuming a run: {error.message}")
     path, again = folder / run_id, 1
     while path.exists():  # a finished run of this very second, whose version was deleted
         path, again = folder / f"{run_id}-{again + 1}", again + 1
     with atomic_folder(path, "the run's folder") as part:
         (part / "config.yaml").write_text(config_yaml, encoding="utf-8")
-        info = {"fingerprint": fingerprint, "environment": environment()}
-        (part / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        info = RunInfo(fingerprint=fingerprint, environment=environment())
+        (part / INFO).write_text(info.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return RunFolder(path)
 
 

@@ -98,7 +98,7 @@ def make_page(run: RunFolder, state: str) -> str:
         candidates=_candidates(choice),
         previews=_previews(run.previews, config["preview"]["scenes"]),
         config=run.config.read_text(encoding="utf-8").rstrip(),
-        environment=list(run.info()["environment"].items()),
+        environment=list(run.info().environment.items()),
     )
 
 

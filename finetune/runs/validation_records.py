@@ -8,18 +8,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.core.errors import RunError
+from finetune.core.json_files import Document, read_json_lines
 from finetune.core.storage.durable import write_text
 
 BASE = 0
 """The step under which the loss of the base without adapter is recorded."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One validation."""
+class Record(Document):
+    """One validation, a line of the file."""
 
     step: int
     """Optimizer steps done; `BASE` for the base alone."""
@@ -27,11 +27,14 @@ class Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The validations of a run, in order; none when there is no file."""
+    """The validations of a run, in order; none when there is no file.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [Record(entry["step"], entry["loss"]) for entry in map(json.loads, lines)]
+    return read_json_lines(path, Record, RunError, what="the validation record", hint=f"delete {path.parent}")
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:

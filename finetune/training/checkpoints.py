@@ -11,7 +11,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import RootModel
+
+from finetune.core.console import warn
 from finetune.core.errors import RunError
+from finetune.core.fingerprint import of_file
+from finetune.core.json_files import read_json
 from finetune.core.storage.durable import atomic_folder, fsync_tree
 from finetune.training import distributed
 from finetune.unet.lora import load_lora_state, lora_state
@@ -19,8 +24,13 @@ from finetune.unet.lora import load_lora_state, lora_state
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+CHECKSUMS = "checksums.json"
 STEP = re.compile(r"step-(\d{6})")
 LORA_FILE = "lora.safetensors"
+
+
+class Checksums(RootModel[dict[str, str]]):
+    """`checksums.json` of a checkpoint: fingerprint of every other file, by path."""
 
 
 def save_only_the_adapter(accelerator: Accelerator) -> None:
@@ -55,6 +65,8 @@ def _save(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
     final = folder / f"step-{step:06d}"
     with atomic_folder(final, f"the checkpoint of step {step}", replace=True) as part:
         accelerator.save_state(str(part), safe_serialization=True)
+        sums = Checksums({p.relative_to(part).as_posix(): of_file(p) for p in sorted(part.rglob("*")) if p.is_file()})
+        (part / CHECKSUMS).write_text(sums.model_dump_json(indent=1) + "\n", encoding="utf-8")
         fsync_tree(part)
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
@@ -83,22 +95,51 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(accelerator: Accelerator, folder: Path) -> int:
-    """Load the newest checkpoint.
+    """Load the newest checkpoint that is as it was written; damaged ones are set aside, with a warning.
 
     Returns:
-        Optimizer steps done; 0 when there is none.
+        Optimizer steps done; 0 when there is no whole checkpoint.
 
     Raises:
-        RunError: the newest checkpoint can't be read.
+        RunError: a whole checkpoint can't be loaded, for example by another version of a library.
     """
-    found = checkpoints(folder)
-    if not found:
+    newest = distributed.main_only(lambda: _newest_whole(folder))
+    if newest is None:
         return 0
     try:
-        accelerator.load_state(str(found[-1]))
+        accelerator.load_state(str(newest))
     except Exception as error:
+        reason = " ".join(str(error).split())[:200]
         raise RunError(
-            f"checkpoint {found[-1].name} can't be read ({type(error).__name__}: {error})",
-            f"delete {found[-1]} to resume from the checkpoint before it",
+            f"checkpoint {newest.name} can't be loaded ({type(error).__name__}: {reason})",
+            f"delete {newest} to resume from the checkpoint before it",
         ) from error
-    return _step(found[-1])
+    return _step(newest)
+
+
+def _newest_whole(folder: Path) -> Path | None:
+    for path in reversed(checkpoints(folder)):
+        if not (problem := damage(path)):
+            return path
+        aside = path.with_name(f"damaged-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        warn(f"checkpoint {path.name} is damaged ({problem}); it is set aside as {aside}")
+    return None
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files; empty for a whole one, and for one of an older Packshot without sums."""
+    if not (path / CHECKSUMS).exists():
+        return ""
+    try:
+        sums = read_json(path / CHECKSUMS, Checksums, RunError).root
+    except RunError as error:
+        return error.message
+    for name, wanted in sums.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if of_file(file) != wanted:
+            return f"{name} is not as it was written"
+    return ""

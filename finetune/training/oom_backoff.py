@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.core.console import say
 from finetune.core.device import release_memory
-from finetune.core.errors import OutOfMemory
+from finetune.core.errors import OutOfMemory, RunError
+from finetune.core.json_files import read_json
 from finetune.core.storage.durable import write_text
+from finetune.runs.folder import LoweredMemory
 from finetune.unet import checkpointing
 
 if TYPE_CHECKING:
@@ -52,9 +54,9 @@ class BackOff:
         self.level, self.batch = level, batch
         self.backed_off = file.is_file()
         if self.backed_off:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            self.level, self.batch = kept["gradient_checkpointing"], kept["batch"]
-            accelerator.gradient_accumulation_steps = kept["accumulation"]
+            lowered = read_json(file, LoweredMemory, RunError, hint=f"delete {file.parent} to start a new run")
+            self.level, self.batch = lowered.gradient_checkpointing, lowered.batch
+            accelerator.gradient_accumulation_steps = lowered.accumulation
             say(f"  an earlier part of this run ran out of memory; it continues with {self}")
         checkpointing.set_level(self.unet, self.level)
 

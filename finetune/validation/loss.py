@@ -88,7 +88,7 @@ class Validator:
         self.accelerator.wait_for_everyone()  # all have read before one writes
         if not self.records:
             with adapter_off(trainee.bare_unet):
-                self.records = [Record(BASE, self.loss())]
+                self.records = [Record(step=BASE, loss=self.loss())]
         self._write()
 
     @property
@@ -100,7 +100,7 @@ class Validator:
         """Validate when its time has come."""
         if report.step % self.plan.every and report.step != report.steps:
             return
-        self.records.append(Record(report.step, self.loss()))
+        self.records.append(Record(step=report.step, loss=self.loss()))
         ahead = by_loss(self.records)[0].step == report.step
         say(
             f"  step {report.step}: validation loss {self.records[-1].loss:.4f} (base {self.base:.4f})"

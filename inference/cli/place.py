@@ -111,9 +111,10 @@ def place(
     config = place_config(config_name, overrides, flags)
     from inference import place as recipe
     from inference.manifest import read_manifest
-    from inference.request import resolve_request
 
-    request = resolve_request(Workspace(workspace), sku, prompt, config=config, photo=photo, adapter=adapter, base=base)
+    request = recipe.resolve_request(
+        Workspace(workspace), sku, prompt, config=config, photo=photo, adapter=adapter, base=base
+    )
     run = recipe.place(request, device=device)
     if run.made:
         say(f"open {run.folder / 'index.html'} to see the pictures")

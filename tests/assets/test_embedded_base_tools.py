@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from PIL import Image
 
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import EMBEDDED, resolve_base
-from tools.embedded_base import autoencoder, denoiser, latents, masking, pacing
+from tools.embedded_base import autoencoder, denoiser, latents, masking, pacing, workers
 from tools.embedded_base.__main__ import main
 from tools.embedded_base.batches import Batches, ahead
 from tools.embedded_base.composites import with_composites
@@ -190,11 +193,14 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, monk
 
 
 def test_time_neither_moves_the_rate_nor_ends_a_run_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
+    now, computed = [1000.0], [20.0]
     monkeypatch.setattr(pacing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pacing.time, "process_time", lambda: computed[0])
     clock, limited = pacing.Clock(save_minutes=3.0), pacing.Clock(save_minutes=3.0, end_minutes=9.0)
     assert not clock.save_due()
     now[0] += 40 * 60  # as long as a pause
+    assert not clock.save_due(), "nothing was computed since"
+    computed[0] += 31
     assert clock.save_due()
     assert not clock.save_due()
     assert clock.share == 0
@@ -202,6 +208,35 @@ def test_time_neither_moves_the_rate_nor_ends_a_run_without_a_limit(monkeypatch:
     assert limited.share == 1
     now[0] = 1000.0 + 0.9 * 9 * 60
     assert pacing.cooled(0.5, limited.share) == pytest.approx(0.25)
+
+
+def test_processes_share_a_group_and_none_waits_for_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = tmp_path / "python"
+    stand_in.write_text(
+        f"""#!{sys.executable}
+import os, pathlib, sys, time
+number = os.environ["RANK"]
+facts = [number, os.environ["WORLD_SIZE"], os.environ["OMP_NUM_THREADS"], str(os.getpgrp()), *sys.argv[1:]]
+(pathlib.Path({str(tmp_path)!r}) / ("seen" + number)).write_text(" ".join(facts))
+if sys.argv[-1] == "failing":
+    if number == "1":
+        sys.exit(3)
+    time.sleep(600)
+""",
+        encoding="utf-8",
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(workers.sys, "executable", str(stand_in))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert workers.launch(2, ["denoiser"]) == 0
+    for number in range(2):
+        seen = (tmp_path / f"seen{number}").read_text(encoding="utf-8")
+        assert seen == f"{number} 2 1 {os.getpgrp()} -m tools.embedded_base denoiser"
+    before = time.monotonic()
+    assert workers.launch(2, ["failing"]) == 1
+    assert time.monotonic() - before < 300, "the one that slept was ended"
 
 
 def test_the_critic_is_right_of_what_it_learned_and_never_drowns_the_truth() -> None:
@@ -347,9 +382,12 @@ def tiny_unet() -> UNet2DConditionModel:
     )
 
 
-def denoise_small(folder: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None) -> list[dict[str, Any]]:
+def denoise_small(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None, **settings: float
+) -> list[dict[str, Any]]:
     """A denoiser of sixteen samples at two sizes; loss and rate of every step it ran."""
-    plan = denoiser.DenoiserPlan(16, early_size=64, late_size=128, early_batch=2, late_batch=4, save_minutes=0.0)
+    sizes = {"early_size": 64, "late_size": 128, "early_batch": 2, "late_batch": 4}
+    plan = denoiser.DenoiserPlan(16, save_minutes=0.0, **sizes, **settings)  # type: ignore[arg-type]
     lines: list[dict[str, Any]] = []
     measure, paced = denoiser.loss_of, denoiser.set_rate
 
@@ -394,6 +432,16 @@ def test_the_denoiser_goes_on_with_the_loss_and_the_rate_it_had(
         assert straight == pytest.approx(resumed, rel=1e-4)
     states = [torch.load(tmp_path / name / "denoiser.pt", weights_only=True) for name in ("whole", "parts")]
     assert [(state["step"], state["samples"]) for state in states] == [(6, 16), (6, 16)]
+
+
+def test_a_start_with_a_limit_cools_down_saves_and_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (only,) = denoise_small(tmp_path, monkeypatch, end_minutes=1e-6)  # over before its first step
+    assert only["rate"] == 0
+    state = torch.load(tmp_path / "denoiser.pt", weights_only=True)
+    assert (state["step"], state["samples"]) == (1, 2)
+    rest = denoise_small(tmp_path, monkeypatch)
+    assert [line["batch"] for line in rest] == [2, 2, 2, 4, 4]
+    assert all(line["rate"] > 0 for line in rest)
 
 
 def test_the_held_out_loss_is_of_the_model_alone(tmp_path: Path) -> None:

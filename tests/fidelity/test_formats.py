@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from finetune.core import fingerprint
 from finetune.core.config import validate
 from finetune.core.fidelity import measures
 from finetune.settings import TrainConfig
-from finetune.validation.selection import weight_settings
+from finetune.training.fingerprint import selection_settings
 
 GATE = """
 pictures: {scenes: [on oak], seeds: [3], steps: 2, guidance: 5.0, measure_side: 48}
@@ -51,8 +49,7 @@ def test_an_adapter_chosen_by_earlier_measures_is_up_to_date(tmp_path: Path) -> 
     data = {"base": {"model": "embedded"}, "train": {"steps": 6}, "validation": chosen | {"gate": str(gate)}}
     config = validate(TrainConfig, data, "test")
     assert measures.MEASURES_FORMAT > 1
-    assert json.loads(json.dumps(weight_settings(config))) == CHOSEN
-    assert fingerprint.of_value(weight_settings(config)) == fingerprint.of_value(CHOSEN)
+    assert selection_settings(config.model_dump(mode="json")) == CHOSEN
 
 
 def test_other_measures_make_another_report(monkeypatch: pytest.MonkeyPatch) -> None:

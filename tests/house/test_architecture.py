@@ -35,7 +35,7 @@ FLOORS = [
 Names without a folder are recipes and single modules; `core` is what stands directly in it."""
 
 CONFIG_MODULES = {"finetune.settings", "inference.settings"}
-SEE_CONFIG = {"finetune.training.session", "inference.request"}
+SEE_CONFIG = {"finetune.training.session"}
 """Modules besides the settings, recipes and command lines that import a configuration class: each puts a recipe's parts
 together and hands them plain values."""
 RECIPES = {"plan", "prepare", "check", "export", "doctor", "train", "nightly", "place", "evaluate"}
@@ -45,7 +45,7 @@ AWAITED = {
     "finetune.core.label_ocr": "fidelity reads print with it",
     "finetune.core.machine_memory": "placing says what it needs before it loads",
     "finetune.core.segmentation.learned": "placing and fidelity look for second objects with it",
-    "finetune.core.storage.locks": "commands on one SKU respect each other by it",
+    "finetune.core.storage.locks": "batches of scenes are going to hold them",
 }
 """Modules of core that one side does not use yet, and what it will use them for."""
 

@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
 from finetune.core.errors import ImageError
+from finetune.core.pictures.contact_sheet import on_three_grounds
 from finetune.core.pictures.images import (
     composite,
     open_picture,
@@ -173,3 +174,13 @@ def test_png_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as opened:
         opened.load()
         assert opened.info["packshot"] == "é"
+
+
+def test_a_cutout_is_shown_in_the_middle_of_three_grounds() -> None:
+    cutout = Image.new("RGBA", (4, 2), (200, 0, 0, 255))
+    chequers, black, white = on_three_grounds(cutout, (8, 8))
+    assert {picture.mode for picture in (chequers, black, white)} == {"RGB"}
+    assert [picture.getpixel((0, 0)) for picture in (chequers, black, white)] == [(255,) * 3, (0,) * 3, (255,) * 3]
+    for picture in (chequers, black, white):
+        red = np.argwhere((np.asarray(picture) == (200, 0, 0)).all(axis=-1))
+        assert (red.min(axis=0).tolist(), red.max(axis=0).tolist()) == ([3, 2], [4, 5])

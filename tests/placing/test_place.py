@@ -29,7 +29,8 @@ from finetune.settings import TrainConfig
 from finetune.train import check_request, train_adapter
 from inference import place as recipe
 from inference.manifest import SOURCE_TYPES, check_picture, read_core_mask, read_manifest
-from inference.request import find_subject, resolve_request
+from inference.place import resolve_request
+from inference.request import find_subject
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny

@@ -16,7 +16,7 @@ from finetune.core.errors import AdapterMismatch
 from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-from inference.request import resolve_request
+from inference.place import resolve_request
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny

@@ -159,7 +159,7 @@ def test_patience_ends_the_run(trained: tuple[Workspace, TrainResult], tiny_base
     workspace, _ = trained
     idle = ("train.learning_rate=1e-30", "train.steps=16", "validation.patience=2", "validation.choose=loss")
     result = train(workspace, config_of(tiny_base, gate, *idle))
-    records = [Record(r["step"], r["loss"]) for r in records_of(run_of(workspace, result))]
+    records = [Record(step=r["step"], loss=r["loss"]) for r in records_of(run_of(workspace, result))]
     assert [(r.step, r.loss == records[0].loss) for r in records] == [(0, True), (2, True), (4, True), (6, True)]
     assert is_stale(records, 2)
     assert not is_stale(records[:-1], 2)
@@ -250,10 +250,10 @@ def test_noise_and_timesteps_are_functions_of_seed_and_index() -> None:
 
 
 def test_best_and_newest_are_kept(tmp_path: Path) -> None:
-    records = [Record(0, 9.0)]
+    records = [Record(step=0, loss=9.0)]
     kept = Candidates(tmp_path / "candidates", 2)
     for step, loss in ((10, 3.0), (20, 1.0), (30, 2.0), (40, math.nan), (50, 4.0)):
-        records.append(Record(step, loss))
+        records.append(Record(step=step, loss=loss))
         kept.add(step, {"x": torch.full((2,), float(step))}, records)
     assert kept.steps() == [20, 30, 50]
     assert kept.load(30)["x"].tolist() == [30, 30]

@@ -137,7 +137,7 @@ def test_what_a_disk_error_is(tmp_path: Path) -> None:
     ):
         write(part)
     assert list(tmp_path.iterdir()) == []
-    assert "goes on from the last checkpoint" in caught.value.hint
+    assert "resumes from the last checkpoint" in caught.value.hint
     with pytest.raises(Exception, match="serializ") as told:
         save_file({"a": torch.zeros(4)}, str(tmp_path / "no" / "folder.safetensors"))
     assert disk_error(told.value) == "No such file or directory"

@@ -20,21 +20,29 @@ COOLING = 0.2
 """Last part of a start with a limit in minutes in which the rate goes down to nothing."""
 
 
+COMPUTED = 1 / 6
+"""Share of `save_minutes` that must have been computed before the next checkpoint."""
+
+
 class Clock:
-    """When one start saves and when it ends, by the wall clock."""
+    """When one start saves and when it ends, by the wall clock.
+
+    A run that other work leaves next to nothing of the processor does not spend it on checkpoints.
+    """
 
     def __init__(self, save_minutes: float, end_minutes: float | None = None) -> None:
         self._save_seconds = 60 * save_minutes
         self._end_seconds = 60 * end_minutes if end_minutes else math.inf
         self._start = self._saved = time.monotonic()
+        self._computed = time.process_time()
 
     def save_due(self) -> bool:
-        """True once every `save_minutes`; the next time counts from here."""
-        now = time.monotonic()
-        due = now - self._saved >= self._save_seconds
-        if due:
-            self._saved = now
-        return due
+        """True once every `save_minutes`, later where little was computed; the next time counts from here."""
+        now, computed = time.monotonic(), time.process_time()
+        if now - self._saved < self._save_seconds or computed - self._computed < COMPUTED * self._save_seconds:
+            return False
+        self._saved, self._computed = now, computed
+        return True
 
     @property
     def share(self) -> float:

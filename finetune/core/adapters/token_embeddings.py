@@ -95,13 +95,15 @@ def add_tokens(pipeline: StableDiffusionXLInpaintPipeline, token: str, tensors: 
     """Teach a pipeline's tokenizers and text encoders an adapter's tokens.
 
     Args:
+        pipeline: Its tokenizers and text encoders are changed.
+        token: The trigger word.
         tensors: `clip_l` and `clip_g`, (N, D) each.
 
     Returns:
-        What expands prompts.
+        What expands the trigger word in prompts.
 
     Raises:
-        AdapterMismatch: the base's text encoders are of another width, or have such tokens already.
+        AdapterMismatch: The base's text encoders have another width, or such tokens already.
     """
     for key, (tokenizer, encoder) in ENCODERS.items():
         _add(getattr(pipeline, tokenizer), getattr(pipeline, encoder), token, tensors[key])

@@ -127,10 +127,14 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
     """Publish a version: `current` is replaced atomically, and the history says why.
 
     Args:
-        when: ISO 8601 time, given by the caller.
+        workspace: Where `adapters/<sku>/` is.
+        sku: Whose version it is.
+        number: `0002` or `2`.
+        reason: For the history.
+        when: ISO 8601 time, for the history.
 
     Raises:
-        AdapterError: there is no such version.
+        AdapterError: There is no such version.
     """
     version = find_version(workspace, sku, number)
     folder = workspace.adapters / sku

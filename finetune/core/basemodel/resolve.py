@@ -101,8 +101,9 @@ def _hub_snapshot(model: str, revision: str) -> Path:
     except Exception as error:
         raise BaseModelError(
             f"base '{model}' is not on disk and the hub can't be reached ({type(error).__name__})",
-            f"on a machine with network, run: hf download {model} --include '*.json' '*/*.txt' '*/*.fp16.safetensors'; "
-            "or use a copy with --set base.model=FOLDER; `--config embedded` needs no SDXL",
+            f"on a machine with network, run: hf download {model} --include '*.json' --include '*/*.txt' "
+            "--include '*/*.fp16.safetensors'; or use a copy with --set base.model=FOLDER; "
+            "`--config embedded` needs no SDXL",
         ) from error
 
 

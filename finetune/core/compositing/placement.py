@@ -49,6 +49,11 @@ class Placed:
     """Delivered height over the cutout's own: above 1 the packshot had too few pixels."""
 
     @property
+    def size(self) -> int:
+        """Side of the canvas in pixels."""
+        return self.canvas.width
+
+    @property
     def rgb(self) -> Array:
         """(H, W, 3) uint8."""
         return np.asarray(self.canvas)[..., :3]

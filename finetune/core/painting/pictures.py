@@ -92,9 +92,8 @@ def preserve_picture(
     cells = default_grow(inpainter.size) if grow is None else grow
     job = around_product(placed, inpainter.size, grow=cells, rng=np.random.default_rng([seed, 0]))
     scene = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
-    size = placed.canvas.width
-    ground = np.asarray(bring_to_size(scene, size))
-    ground = clear_fringe(ground, placed.solid, finish.fringe * size / inpainter.size)
+    ground = np.asarray(bring_to_size(scene, placed.size))
+    ground = clear_fringe(ground, placed.solid, finish.fringe * placed.size / inpainter.size)
     ground = darken(ground, contact_shadow(placed.matte, strength=finish.shadow, softness=finish.softness))
     ground = add_grain(ground, finish.grain, np.random.default_rng([seed, 1]))
     whole = composite_glass(placed.rgb, placed.matte, ground, placed.glass)

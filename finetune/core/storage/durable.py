@@ -7,6 +7,7 @@ left behind is removed by the next one that writes into the folder.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import platform
@@ -15,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,10 @@ TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{6})-(?P<process>\d+)-\d+\.pa
 """Names that `temporary_beside` gives."""
 ABANDONED = 86_400.0
 """Seconds after which another machine's temporary file on a shared disk counts as left behind."""
+
+RACE = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
+"""Errors of a rename when another process renames the same folder at the same moment."""
+ATTEMPTS = 20
 
 _COUNTER = itertools.count()
 
@@ -89,8 +94,8 @@ def atomic_folder(path: Path, what: str = "", *, replace: bool = False) -> Itera
     """
     with state_errors(what, path), temporary_folder(path) as part:
         yield part
-        if replace and path.exists():
-            _swap(part, path)
+        if replace:
+            _take_place(part, path)
         else:
             part.rename(path)
 
@@ -171,6 +176,20 @@ def _temporary(path: Path, sweep: Callable[[Path], None]) -> Iterator[Path]:
         _remove(part)
 
 
+def _take_place(part: Path, path: Path) -> None:
+    """Make `part` the folder `path`, whatever stands there; several processes may do so at once, the last one wins."""
+    for attempt in range(ATTEMPTS):
+        try:
+            if path.exists():
+                _swap(part, path)
+            else:
+                part.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in RACE or attempt == ATTEMPTS - 1:
+                raise
+
+
 def _swap(part: Path, path: Path) -> None:
     """Put `part` in the place of the folder `path`, which stays as it was if that fails."""
     old = temporary_beside(path)
@@ -178,9 +197,11 @@ def _swap(part: Path, path: Path) -> None:
     try:
         part.rename(path)
     except BaseException:
-        old.rename(path)
+        with suppress(OSError):  # another process has put its own there
+            old.rename(path)
         raise
-    _remove(old)
+    finally:
+        _remove(old)
 
 
 def _sweep(folder: Path) -> None:
@@ -228,4 +249,4 @@ def _remove(path: Path) -> None:
 def _hint(path: Path) -> str:
     place = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
     free = shutil.disk_usage(place).free / 2**20
-    return f"{free:,.0f} MiB are free in {place}; when there is room, the same command goes on from the last checkpoint"
+    return f"{free:,.0f} MiB are free in {place}; when there is room, the same command resumes from the last checkpoint"

@@ -19,10 +19,20 @@ from filelock import FileLock, Timeout
 
 from finetune.core.console import say
 from finetune.core.errors import RunError
-from finetune.core.storage.durable import write_text
+from finetune.core.storage.durable import state_errors, write_text
 
 POLL = 1.0
 """Seconds between two attempts while waiting."""
+
+
+def sku_lock(cache: Path, sku: str) -> Path:
+    """The lock of whoever changes a SKU's prepared set or trains it.
+
+    Args:
+        cache: the workspace's cache folder.
+        sku: the product; any text a folder's name may be.
+    """
+    return cache / "locks" / f"{sku}.lock"
 
 
 @contextmanager
@@ -38,11 +48,12 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         RunError: another process holds it and `wait` is off; the message names process, machine and since when.
         StateWriteError: the folder can't be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_suffix(".holder.json")
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        with state_errors("the lock", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout as error:
         if not wait:
             raise RunError(
