@@ -6,12 +6,14 @@ import gc
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drawn_products import draw_bottle, write_set
 from made_once import ENTRIES, made_once, open_at, share_entries
+from small_gates import write_checkout
 from tiny_base import make_tiny_base
 
 from finetune.core import console
@@ -32,6 +34,14 @@ def one_torch_thread() -> None:
 def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each text is warned of once a process; here a test is a process."""
     monkeypatch.setattr(console, "_EARLIER_WARNINGS", set())
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps a process's first precision; here a test is a process."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -68,6 +78,12 @@ def tiny_base() -> Path:
 def tiny_base_4() -> Path:
     """Folder of the tiny SDXL with a plain 4-channel UNet."""
     return made_once("tiny4", lambda folder: make_tiny_base(folder, channels=4)) / "base"
+
+
+@pytest.fixture(scope="session")
+def checkout_with_a_small_gate() -> Path:
+    """PYTHONPATH of processes that are to judge two small pictures instead of the shipped gate's six."""
+    return made_once("checkout", write_checkout)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def named(name: str, *, cuda: bool, tiny: bool) -> Named:
 
 def _preset(name: str, *, cuda: bool, tiny: bool) -> tuple[TrainConfig, Setup]:
     path = find_config(name, "train")
-    overrides = ["data.size=64", "adapter.rank=4"] if tiny else []
+    overrides = ["data.size=64", "adapter.rank=4", "train.accumulation=2"] if tiny else []
     config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
     card = fit.named_device("24GB")
     where = card if cuda else fit.Device("CPU", card.memory, cuda=False, context=0)

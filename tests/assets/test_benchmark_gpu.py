@@ -23,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.tiny
 def test_every_preset_runs_small(tmp_path: Path) -> None:
-    done = run("--device", "cpu", "--tiny", "--presets-only", "--out", str(tmp_path))
+    done = run("--device", "cpu", "--tiny", "--presets-only", "--seconds", "0.5", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = tmp_path.glob("*.json")
     result = json.loads(file.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def test_every_preset_runs_small(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_loops_and_batches_are_measured_too(tmp_path: Path) -> None:
-    done = run("--device", "cpu", "--tiny", "--only", "loop", "best-batch", "--seconds", "4", "--out", str(tmp_path))
+    done = run("--device", "cpu", "--tiny", "--only", "loop", "best-batch", "--seconds", "1", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = tmp_path.glob("*.json")
     bare, own, one, two, compiled = json.loads(file.read_text(encoding="utf-8"))["rows"]

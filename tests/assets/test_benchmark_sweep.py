@@ -90,7 +90,14 @@ def test_the_held_out_loss_is_the_products_and_the_same_every_time(tmp_path: Pat
 
 @pytest.mark.tiny
 @pytest.mark.e2e
-def test_a_cell_is_trained_and_judged(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_is_trained_and_judged(
+    tmp_path: Path,
+    tiny_base: Path,
+    checkout_with_a_small_gate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(checkout_with_a_small_gate))  # of the commands that a cell runs
     write_set(tmp_path, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(tiny_config(tiny_base).model_dump(mode="json")), encoding="utf-8")

@@ -176,6 +176,7 @@ def train_small(folder: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int | No
     return lines
 
 
+@pytest.mark.tiny
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train_small(tmp_path / "whole", monkeypatch)
     assert [line["samples"] for line in whole] == [0, 2, 4, 6, 7, 8, 9, 10, 11]
@@ -419,6 +420,7 @@ def denoise_small(
     return lines
 
 
+@pytest.mark.tiny
 def test_the_denoiser_goes_on_with_the_loss_and_the_rate_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +446,7 @@ def test_a_start_with_a_limit_cools_down_saves_and_is_taken_up(tmp_path: Path, m
     assert all(line["rate"] > 0 for line in rest)
 
 
+@pytest.mark.tiny
 def test_the_held_out_loss_is_of_the_model_alone(tmp_path: Path) -> None:
     world = make_world([record(8), record(9), record(18)])
     torch.manual_seed(0)
@@ -458,6 +461,7 @@ def test_the_held_out_loss_is_of_the_model_alone(tmp_path: Path) -> None:
     assert held_out_loss(model, vae, world, tmp_path, torch.device("cpu"), **sizes) > found[0]
 
 
+@pytest.mark.tiny
 def test_batches_drawn_ahead_are_those_of_their_steps(tmp_path: Path) -> None:
     batches = Batches(small_cache(make_world([record(0), record(1)]), tmp_path), load_tokenizers(tmp_path))
     drawn = ahead(batches, 3, iter([np.random.default_rng(step) for step in range(5)]))

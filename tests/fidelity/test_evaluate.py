@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
+from made_once import share_entries
 from PIL import Image
 
 from finetune.core import fingerprint
@@ -334,16 +332,16 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
     assert delivery.core_difference(noise, placed) == 0
 
 
-QUICK = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
-TAUGHT = ("--set", "data.variants=6", "--set", "train.steps=40", "--set", "train.batch=2")
+SCENE = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
+QUICK = (*SCENE, "--set", "pictures.steps=6")
+TAUGHT = ("--set", "data.variants=3", "--set", "train.steps=24", "--set", "train.batch=1")
 """Short: what is drawn is nobody's product yet, least of all the sibling's."""
 
 
 def packshot(root: Path, *arguments: str, code: int) -> dict[str, Any]:
-    """Run a command as a process; what `--json` printed."""
-    line = [sys.executable, "-P", "-m", "finetune.core.commands", *arguments, "--workspace", str(root), "--json"]
-    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False)
-    assert done.returncode == code, done.stderr
+    """Run a command; what `--json` printed."""
+    done = CliRunner().invoke(main, [*arguments, "--workspace", str(root), "--json"], env={"NO_COLOR": "1"})
+    assert done.exit_code == code, done.output
     assert "Traceback" not in done.stderr
     return json.loads(done.stdout)
 
@@ -352,8 +350,12 @@ def packshot(root: Path, *arguments: str, code: int) -> dict[str, Any]:
 def perfumery(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Both sample perfumes, and an adapter of perfume02 on the embedded base."""
     workspace = Workspace(tmp_path_factory.mktemp("perfumery"))
+    share_entries(workspace.root)
     for sku in ("perfume01", "perfume02"):
         shutil.copytree(ROOT / "datasets" / sku, workspace.datasets / sku, ignore=shutil.ignore_patterns("prepared"))
+        for path in (workspace.datasets / sku / "photos").iterdir():
+            with Image.open(path) as photo:
+                photo.resize((512, 512)).save(path)
     packshot(workspace.root, "prepare", "perfume01", "--config", "embedded", *TAUGHT[:2], code=0)
     packshot(workspace.root, "train", "perfume02", "--config", "embedded", *TAUGHT, code=0)
     return workspace

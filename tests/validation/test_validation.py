@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,17 +180,6 @@ def test_a_brand_is_ranked_by_loss(tmp_path: Path, tiny_base: Path, gate: Path) 
     assert (told["rule"], "brand set" in told["why"]) == ("loss", True)
 
 
-@pytest.fixture
-def fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps a process's first precision; here a test is a process."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.usefixtures("fresh_accelerate")
 def test_bf16_draws_as_placing_does(tmp_path: Path, tiny_base: Path, gate: Path) -> None:
     """accelerate's wrapper turns the UNet's answer to fp32, which an autoencoder in bf16 refuses."""
     workspace = Workspace(tmp_path)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
 from PIL import Image
@@ -132,24 +131,12 @@ def test_an_adapter_of_another_base_is_refused(studio: Path, tiny_base: Path) ->
     assert "hint: " in done.stderr
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """The program with a gate that asks for two pictures of two steps instead of six of twenty."""
-    folder = tmp_path / "checkout"
-    for name in ("finetune", "inference", "configs"):
-        shutil.copytree(ROOT / name, folder / name)
-    gate = yaml.safe_load((folder / "configs" / "gate.yaml").read_text(encoding="utf-8"))
-    gate["pictures"] |= {"scenes": gate["pictures"]["scenes"][:2], "seeds": [11], "steps": 2}
-    (folder / "configs" / "gate.yaml").write_text(yaml.safe_dump(gate), encoding="utf-8")
-    return folder
-
-
 def test_a_night_with_the_real_commands(
-    studio: Path, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: Path, checkout_with_a_small_gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six steps teach nothing, so the gate refuses: the version stays unpublished and the next night does nothing."""
-    monkeypatch.setenv("PYTHONPATH", str(checkout))  # of the processes that the night starts
-    monkeypatch.setattr(nightly, "gate_path", lambda: checkout / "configs" / "gate.yaml")
+    monkeypatch.setenv("PYTHONPATH", str(checkout_with_a_small_gate))  # of the processes that the night starts
+    monkeypatch.setattr(nightly, "gate_path", lambda: checkout_with_a_small_gate / "configs" / "gate.yaml")
     workspace = tmp_path / "night"
     shutil.copytree(studio, workspace, ignore=shutil.ignore_patterns("scenes"))
     config = workspace / "night.yaml"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,10 +54,11 @@ def learn_merges(words: list[str], count: int) -> list[tuple[str, str]]:
             break
         best = min(pairs, key=lambda p: (-pairs[p], p))
         merges.append(best)
-        spelled = [merge_word(w, best) for w in spelled]
+        spelled = [merge_word(w, best) if best[0] in w else w for w in spelled]
     return merges
 
 
+@cache
 def make_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Token to id (ids without gaps, the end token last) and the merges in order."""
     symbols = byte_symbols()
