@@ -35,8 +35,10 @@ def launch(count: int, words: list[str]) -> int:
     command = [sys.executable, "-m", "tools.embedded_base", *words]
     children = [subprocess.Popen(command, env={**environment, "RANK": str(number)}) for number in range(count)]
     try:
-        while any(child.poll() is None for child in children) and not any(child.returncode for child in children):
+        codes = [child.poll() for child in children]
+        while None in codes and not any(codes):
             time.sleep(0.5)
+            codes = [child.poll() for child in children]
     finally:
         for child in children:
             if child.poll() is None:
