@@ -27,7 +27,7 @@ CONFIG_OPTION = $(if $(CONFIG),--config $(CONFIG))
 IN = --workspace $(WORKSPACE)
 
 .PHONY: help setup prepare train-lora scenes evaluate nightly doctor test test-fast check format lint types \
-        bench bench-gpu constraints check-extras clean
+        bench bench-gpu constraints check-extras clean clean-all
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -95,5 +95,11 @@ constraints: setup  ## Resolve the pins again, over all extras at once
 check-extras: setup  ## Install each extra in a fresh environment and import what it brings
 	@$(BIN)/python tools/packaging/check_extras.py $(ARGS)
 
-clean:  ## Remove what Packshot made here (not the product sets)
-	rm -rf runs adapters scenes .cache datasets/*/prepared
+clean:  ## Remove caches and the environment; adapters, scenes, runs and prepared sets stay
+	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+clean-all: clean  ## Remove everything Packshot made here, after asking; product sets stay
+	@read -r -p "Remove adapters/, scenes/, runs/ and every prepared set in $(WORKSPACE)? [y/N] " answer; \
+	  if [ "$$answer" = y ]; then \
+	    cd "$(WORKSPACE)" && rm -rf runs adapters scenes reports datasets/*/prepared; \
+	  else echo "nothing was removed"; fi

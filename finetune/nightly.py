@@ -44,6 +44,8 @@ GATE_EXIT = 3
 class NightlyConfig(Strict):
     """What a night does."""
 
+    REFERENCE = "the keys of nightly.yaml are described in docs/settings.md, section 'The night job'"
+
     config: str = "auto"
     """Training preset or file; `auto` picks a preset by this machine's GPU."""
     set: tuple[str, ...] = ()

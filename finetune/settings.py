@@ -228,6 +228,8 @@ class PreviewSection(Strict):
 class TrainConfig(Strict):
     """The configuration of a training run."""
 
+    REFERENCE = "`packshot config show` prints every key and value of a training config"
+
     base: BaseSection = BaseSection()
     data: DataSection = DataSection()
     adapter: AdapterSection = AdapterSection()

@@ -69,6 +69,8 @@ class BlendSection(Strict):
 class PlaceConfig(Strict):
     """All settings of a placing."""
 
+    REFERENCE = "the settings of a placing are described in docs/settings.md, section 'Placing'"
+
     mode: Literal["preserve", "insert"] = "preserve"
     """`preserve` keeps the product's own pixels in a painted scene; `insert` has the adapter draw the product."""
     size: int = Field(default=1024, ge=64, le=4096)

@@ -55,10 +55,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("finetune.cli.training:config", "Show or check the resolved configuration, every problem at once."),
 }
 
+SUBCOMMANDS = {*COMMANDS, "list", "show", "verify", "export", "promote", "rollback", "delete", "prune", "check"}
+"""Names of commands and of the commands in their groups."""
+
 ERROR_FILE = "PACKSHOT_ERROR_FILE"
 """Environment variable by which a program that runs a command names a file for its error, as JSON."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """System errors that any command may meet wherever it writes; all others are mapped where they arise."""
+NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -105,14 +109,25 @@ class PackshotGroup(click.Group):
                 _report(error)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.errno not in DISK_FULL or _wants_traceback(sys.argv):
+            if _wants_traceback(sys.argv):
                 raise
-            message = f"can't write {error.filename or 'to the disk'}: {error.strerror}"
-            _report(PackshotError(message, "make room, then run the same command again"))
+            _report(_system_error(error))
             ctx.exit(1)
         except KeyboardInterrupt:
             console.say("Stopped. Run the same command again to resume.")
             ctx.exit(130)
+
+
+def _system_error(error: OSError) -> PackshotError:
+    """An error of the system that no seam mapped: what failed, on which path, what to do."""
+    if error.errno in DISK_FULL:
+        place = error.filename or "the disk"
+        return PackshotError(f"can't write {place}: {error.strerror}", "make room, then run the same command again")
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    what = f"can't use {error.filename}: {reason}" if error.filename else reason
+    if error.errno in NO_RIGHTS:
+        return PackshotError(what, "check its owner and permissions, or choose another --workspace")
+    return PackshotError(what, "check the path; --debug shows where it happened")
 
 
 def _report(error: PackshotError) -> None:
@@ -131,9 +146,29 @@ def _wants_traceback(argv: list[str]) -> bool:
 
 
 @click.group(cls=PackshotGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="PACKSHOT_WORKSPACE",
+    help="Workspace of every command that is not given its own.  [env: PACKSHOT_WORKSPACE]",
+)
 @click.version_option(package_name="packshot", prog_name="packshot")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context, workspace: Path | None) -> None:
     """Fine-tune SDXL on a product's photos, and place that very product into new photorealistic scenes."""
+    if workspace is not None:
+        ctx.default_map = _WorkspaceEverywhere(workspace)
+
+
+class _WorkspaceEverywhere(dict[str, Any]):
+    """click's map of defaults: the workspace for every command and subcommand, nothing else."""
+
+    def __init__(self, workspace: Path) -> None:
+        super().__init__(workspace=workspace)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The workspace, for a command's name the map itself, else the default."""
+        return super().get(key, self if key in SUBCOMMANDS else default)
 
 
 def common_options(function: Function) -> Function:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,6 +29,9 @@ class Strict(BaseModel):
     YAML hands over every value as text (`core.yaml_files`), and the field's type reads it: `00123` stays text in a text
     field, `1e-4` is a number in a number's, `yes` a truth value in a boolean's.
     """
+
+    REFERENCE: ClassVar[str] = "docs/settings.md describes every key"
+    """Hint of errors: where the keys of this class's file are described."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -186,11 +189,9 @@ def validate(model: type[Model], data: Mapping[str, Any], source: str, *, overri
             )
         own = any(key == dotted or key.startswith(f"{dotted}.") for key in given if dotted)
         by_source.setdefault("--set" if own else source, []).append(line)
-    unknown = any(problem["type"] == "extra_forbidden" for problem in problems)
-    cure = f"`packshot config show` prints every {'key' if unknown else 'value'} of a training config"
     raise ConfigError(
         "; ".join(f"{name}: " + "; ".join(lines) for name, lines in by_source.items()),
-        "; ".join(dict.fromkeys(hints)) or cure,
+        "; ".join(dict.fromkeys(hints)) or getattr(model, "REFERENCE", "see docs/settings.md"),
     )
 
 

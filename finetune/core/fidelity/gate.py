@@ -90,7 +90,9 @@ class Rule(Strict):
 
 
 class GateConfig(Strict):
-    """The gate, whole."""
+    """The gate's scenes and bars."""
+
+    REFERENCE = "the keys of gate.yaml are described in docs/settings.md, section 'The gate'"
 
     pictures: PicturesSection
     rules: dict[str, Rule] = Field(min_length=1)

@@ -27,6 +27,8 @@ SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class SetConfig(Strict):
     """The contents of `set.yaml`."""
 
+    REFERENCE = "the keys of set.yaml are described in datasets/README.md"
+
     class_noun: str = Field(min_length=2, max_length=60)
     """What the product is, in the words of a caption: `perfume bottle`."""
     kind: Literal["sku", "brand", "category"] = "sku"
