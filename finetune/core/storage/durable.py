@@ -35,6 +35,8 @@ ABANDONED = 86_400.0
 RACE = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
 """Errors of a rename when another process renames the same folder at the same moment."""
 ATTEMPTS = 20
+NOT_SPACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
+"""Errors that more room on the disk does not cure."""
 
 _COUNTER = itertools.count()
 
@@ -120,7 +122,7 @@ def state_errors(what: str, near: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if what and (reason := disk_error(error)):
-            raise StateWriteError(f"{what} can't be written: {reason}", _hint(near)) from error
+            raise StateWriteError(f"{what} can't be written: {reason}", _hint(near, error)) from error
         raise
 
 
@@ -246,7 +248,9 @@ def _remove(path: Path) -> None:
         return
 
 
-def _hint(path: Path) -> str:
+def _hint(path: Path, error: BaseException) -> str:
     place = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
+    if isinstance(error, OSError) and error.errno in NOT_SPACE:
+        return f"check {path.parent}: what stands there, its owner and its permissions"
     free = shutil.disk_usage(place).free / 2**20
     return f"{free:,.0f} MiB are free in {place}; when there is room, the same command resumes from the last checkpoint"
