@@ -18,6 +18,7 @@ from finetune.core.errors import CatalogError, CutoutError, ImageError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import read_prepared
 from finetune.core.storage.durable import temporary_beside
+from finetune.dataset import photo_task, sources
 from finetune.dataset.files import plain_name
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
@@ -113,7 +114,8 @@ def test_any_change_of_content_makes_it_again(tmp_path: Path, change: str, monke
     elif change == "set":
         (folder / "set.yaml").write_text("class_noun: flacon\n")
     else:
-        monkeypatch.setattr(recipe, "PREPARE_FORMAT", 99)
+        for module in (photo_task, sources):
+            monkeypatch.setattr(module, "PREPARE_FORMAT", 99)
     second, made = prepare_set(workspace, "box01", data=data)
     assert made
     assert second.fingerprint != first.fingerprint
@@ -154,7 +156,7 @@ def test_bad_photos_are_named_and_the_good_ones_go_on(tmp_path: Path, capsys: py
     said = capsys.readouterr()
     assert "Warning: box01: photo not used: notes.jpg is not a picture" in said.err
     assert "box01: photo not used: wild.png: the ground is not plain" in said.err
-    assert said.err.count("hint: photograph it on a plain ground, or give a mask in masks/") == 1
+    assert said.err.count("hint: photograph the product on a plain ground, or add a mask in masks/") == 1
     assert said.out == ""
 
 
