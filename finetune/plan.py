@@ -67,6 +67,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
         OutOfMemory: it would not fit, or spill.
     """
     from finetune.latents.class_images import missing_pictures
+    from finetune.memory.step_trace import forget_unet
 
     wanted = config.objective.prior_pictures if config.objective.prior_weight else 0
     draw_class = bool(missing_pictures(cache / "class", base, class_noun, wanted))
@@ -76,6 +77,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
     if not asked.fits:
         raise fit.refuse(asked, cache)
     phases = trace_phases(asked, pictures_of(config, draw_class=draw_class), base.config, cache)
+    forget_unet()
     phases.hold_against(device)
     total = asked.budget.total
     peak = max(total, phases.drawing.total if phases.drawing and phases.drawing.spare >= 0 else 0)

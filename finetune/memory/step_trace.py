@@ -12,11 +12,12 @@ names used here (`torch.utils._python_dispatch`, `_pytree`) were seen in torch 2
 from __future__ import annotations
 
 import contextlib
+import json
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from finetune.latents.batches import Batch
+from finetune.memory.known_shapes import KnownShapes
 from finetune.training.loop import Objective, batch_loss
 from finetune.unet import checkpointing
 from finetune.unet.nf4 import BLOCK, quantize_shapes
@@ -85,11 +87,12 @@ class StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen: dict[int, tuple[Any, int]] = {}
         self.kept = [tensor.untyped_storage() for tensor in known]
         self.known = {id(storage) for storage in self.kept}
+        self.shapes = KnownShapes()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = self.shapes.call(func, args, kwargs or {})
         for value in tree_leaves(result):
             if isinstance(value, Tensor):
                 self._saw(value)
@@ -274,6 +277,8 @@ def unet_without_data(
 ) -> Any:
     """The UNet of a configuration, frozen, with its adapter, on the meta device: every shape and no memory.
 
+    The one made last is kept for the next call, until `forget_unet`: a plan asks for the same UNet again and again.
+
     Args:
         config: the UNet's, as diffusers writes it.
         dtype: of the frozen weights.
@@ -281,20 +286,29 @@ def unet_without_data(
         targets: of the adapter.
         dora: whether the adapter is a DoRA.
         alpha: of the adapter; decides no size.
-        rslora: decides no size either.
         nf4: whether the transformers' layers are in 4 bits (`finetune.unet.nf4`).
     """
+    return _unet(json.dumps(config, sort_keys=True), dtype, rank, targets, dora, alpha, nf4)
+
+
+@lru_cache(maxsize=1)
+def _unet(config: str, dtype: torch.dtype, rank: int, targets: str, dora: bool, alpha: float, nf4: bool) -> Any:
     from diffusers import UNet2DConditionModel
 
     from finetune.unet.lora import add_lora
 
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
+        unet = UNet2DConditionModel.from_config(json.loads(config)).to(dtype).requires_grad_(False)
         if nf4:
             quantize_shapes(unet, dtype=dtype)
         if rank:
             add_lora(unet, rank=rank, alpha=alpha, rslora=False, dora=dora, targets=targets, seed=0)
     return unet
+
+
+def forget_unet() -> None:
+    """Let go of the UNet that was made last."""
+    _unet.cache_clear()
 
 
 def fake_batch(unet: Any, *, size: int, batch: int) -> Batch:

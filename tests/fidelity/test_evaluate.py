@@ -334,7 +334,9 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
 
 SCENE = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
 QUICK = (*SCENE, "--set", "pictures.steps=6")
-TAUGHT = ("--set", "data.variants=3", "--set", "train.steps=24", "--set", "train.batch=1")
+EXAMPLES = ("--set", "data.variants=3")
+TAUGHT = (*EXAMPLES, "--set", "train.steps=24", "--set", "train.batch=1", "--set", "memory.check=false",
+          "--set", "validation.every=0", "--set", "validation.choose=last")  # fmt: skip
 """Short: what is drawn is nobody's product yet, least of all the sibling's."""
 
 
@@ -356,7 +358,7 @@ def perfumery(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         for path in (workspace.datasets / sku / "photos").iterdir():
             with Image.open(path) as photo:
                 photo.resize((512, 512)).save(path)
-    packshot(workspace.root, "prepare", "perfume01", "--config", "embedded", *TAUGHT[:2], code=0)
+    packshot(workspace.root, "prepare", "perfume01", "--config", "embedded", *EXAMPLES, code=0)
     packshot(workspace.root, "train", "perfume02", "--config", "embedded", *TAUGHT, code=0)
     return workspace
 
