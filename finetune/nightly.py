@@ -13,15 +13,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import Field
 
 from finetune.adapters.init_from import Parent
@@ -30,10 +28,11 @@ from finetune.core.adapters import versions
 from finetune.core.commands import ERROR_FILE
 from finetune.core.config import Strict, apply_overrides, find_config, gate_path, validate
 from finetune.core.console import say
-from finetune.core.errors import PackshotError, RunError
+from finetune.core.errors import PackshotError
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import read_prepared
 from finetune.core.storage.durable import write_text
+from finetune.core.storage.locks import exclusive
 from finetune.core.yaml_files import read_yaml
 from finetune.settings import TrainConfig
 
@@ -199,7 +198,8 @@ def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> 
     """
     plan = plan_night(workspace, config)
     folder = workspace.runs / "nightly" / f"{now:%Y%m%d-%H%M%S}"
-    with _only_one(workspace.runs / "nightly"):
+    lock = workspace.runs / "nightly" / ".lock"
+    with exclusive(lock, "running the night of this workspace", cure="wait until it ends, or stop it"):
         folder.mkdir(parents=True, exist_ok=True)
         problems = _prepare_all(workspace, config, plan, folder)
         report = NightReport(folder / "report.md", [])
@@ -215,17 +215,6 @@ def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> 
                 say(f"{entry.sku}: {result.outcome} ({result.why})")
             _write_report(report, now, total=len(plan))
         return report
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the night's lock; the kernel frees it when the process dies, however it dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise RunError("another nightly is running in this workspace", "wait until it ends, or stop it") from error
 
 
 def _prepare_all(workspace: Workspace, config: NightlyConfig, plan: list[NightStep], folder: Path) -> dict[str, str]:

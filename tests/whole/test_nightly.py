@@ -23,6 +23,7 @@ from finetune.core.adapters.file import WEIGHTS, write_adapter
 from finetune.core.config import gate_path
 from finetune.core.errors import AdapterError, RunError
 from finetune.core.products.catalog import Workspace
+from finetune.core.storage.locks import exclusive
 from finetune.nightly import NightlyConfig, plan_night, run_night
 from finetune.prepare import prepared_fingerprint
 from finetune.train import check_request, training_fingerprint
@@ -167,7 +168,8 @@ def test_a_killed_night_goes_on_with_the_evaluation(night: tuple[Workspace, Nigh
 
 def test_only_one_night_at_a_time(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
     workspace, config, _ = night
-    with nightly._only_one(workspace.runs / "nightly"), pytest.raises(RunError, match="another nightly"):
+    lock = workspace.runs / "nightly" / ".lock"
+    with exclusive(lock, "x"), pytest.raises(RunError, match="is running the night of this workspace already"):
         run_night(workspace, config, now=NOW)
 
 

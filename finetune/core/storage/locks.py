@@ -21,6 +21,7 @@ from finetune.core.console import say
 from finetune.core.errors import RunError
 from finetune.core.storage.durable import state_errors, write_text
 
+CURE = "wait until it ends, stop it, or run again with --wait"
 POLL = 1.0
 """Seconds between two attempts while waiting."""
 
@@ -36,13 +37,14 @@ def sku_lock(cache: Path, sku: str) -> Path:
 
 
 @contextmanager
-def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+def exclusive(path: Path, what: str, *, wait: bool = False, cure: str = CURE) -> Iterator[None]:
     """Hold a lock while the block runs.
 
     Args:
         path: of the lock's file; its folder is made.
         what: what the holder does, for the message: `training perfume01`.
         wait: whether to wait for another holder instead of failing.
+        cure: hint of the error.
 
     Raises:
         RunError: another process holds it and `wait` is off; the message names process, machine and since when.
@@ -55,9 +57,7 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         free = _try(lock)
     if not free:
         if not wait:
-            raise RunError(
-                f"{_told(holder)} is {what} already", "wait until it ends, stop it, or run again with --wait"
-            )
+            raise RunError(f"{_told(holder)} is {what} already", cure)
         say(f"waiting for {_told(holder)}, which is {what}")
         lock.acquire(poll_interval=POLL)
     try:
