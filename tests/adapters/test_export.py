@@ -115,7 +115,7 @@ def test_a_file_that_reads_back_otherwise_is_not_written(
     real = export.kohya_state
     monkeypatch.setattr(export, "kohya_state", as_diffusers_does)
     with pytest.raises(AdapterError, match="does not reproduce the adapter"):
-        export.export_adapter(version, "kohya", path, device="cpu")
+        export.export_adapter(version, "kohya", path, device="cpu", force=True)
 
     def without_one(state: dict[str, Any], scale: float, layers: int) -> dict[str, Any]:
         found = real(state, scale, layers)
@@ -124,14 +124,14 @@ def test_a_file_that_reads_back_otherwise_is_not_written(
 
     monkeypatch.setattr(export, "kohya_state", without_one)
     with pytest.raises(AdapterError, match=r"reached \d+ of the \d+ modules"):
-        export.export_adapter(version, "kohya", path, device="cpu")
+        export.export_adapter(version, "kohya", path, device="cpu", force=True)
 
     def of_nothing(state: dict[str, Any], scale: float, layers: int) -> dict[str, Any]:
         return real(state, scale, layers) | {"lora_unet_nowhere.lora_up.weight": torch.zeros(4, 4)}
 
     monkeypatch.setattr(export, "kohya_state", of_nothing)
     with pytest.raises(AdapterError, match="does not take the exported file"):
-        export.export_adapter(version, "kohya", path, device="cpu")
+        export.export_adapter(version, "kohya", path, device="cpu", force=True)
     assert path.read_text() == "the export of before"
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
