@@ -38,8 +38,12 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 LAYOUTS = ("kohya", "diffusers")
-TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
-"""Largest difference allowed, as a share of the adapter's own largest effect, in fp32 and in 16 bits."""
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Numbers a file may hold, and torch's name of them."""
+TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
+"""Largest difference allowed, as a share of the adapter's own largest effect, by the file's numbers."""
+HALF_TOLERANCE = 2e-2
+"""The same where the comparison itself is carried out in 16 bits."""
 PROBE_SIDE = 32
 """Side of the latents the comparison is made on; enough for every layer to act."""
 
@@ -68,6 +72,7 @@ def export_adapter(
     *,
     device: str = "auto",
     precision: str = "auto",
+    numbers: str = "fp32",
     force: bool = False,
 ) -> Exported:
     """Write a version as one file of that layout, and check it by loading it.
@@ -78,6 +83,7 @@ def export_adapter(
         output: The file; the trigger word's tokens come beside it.
         device: Where it is checked.
         precision: In which it is checked.
+        numbers: What the file holds, one of `DTYPES`; tokens stay fp32.
         force: Whether files at these places are replaced.
 
     Raises:
@@ -98,9 +104,10 @@ def export_adapter(
     dtype = pick_dtype(precision, where)
     try:
         with atomic_write(output) as part:
-            _write(adapter, part, base, layout=layout, version=version.number, date=trained_at(version))
+            label = {"layout": layout, "version": version.number, "date": trained_at(version)}
+            _write(adapter, part, base, DTYPES[numbers], label)
             difference, effect = compare(adapter, part, base, dtype=dtype, device=where)
-            _check_difference(difference, effect, TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE)
+            _check_difference(difference, effect, tolerance(DTYPES[numbers], str(dtype).removeprefix("torch.")))
             check_places(targets, force=force)  # again: the comparison takes long
             if tokens and targets.tokens:
                 _write_tokens(targets.tokens, tokens[1])
@@ -147,12 +154,22 @@ def check_export(
     return adapter, targets
 
 
-def _check_difference(difference: float, effect: float, tolerance: float) -> None:
-    if not difference <= tolerance * effect:
+def tolerance(stored: str, computed: str) -> float:
+    """Largest difference allowed, as a share of the adapter's own largest effect.
+
+    Args:
+        stored: torch's name of the numbers in the file.
+        computed: And of those that the comparison computes in.
+    """
+    return max(TOLERANCES[stored], 0.0 if computed == "float32" else HALF_TOLERANCE)
+
+
+def _check_difference(difference: float, effect: float, allowed: float) -> None:
+    if not difference <= allowed * effect:
         raise AdapterError(
             f"the exported file does not reproduce the adapter: predictions differ by up to {difference:.3g}, the "
             f"adapter's own effect is {effect:.3g}; the file was not kept",
-            "this is a defect of Packshot or of diffusers' loader: please report it",
+            "give --dtype fp32; if that fails too, please report it: a defect of Packshot or of diffusers' loader",
         )
 
 
@@ -166,13 +183,18 @@ def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
             raise AdapterError(f"{path.name} differs when it is read back; it was not kept", "check the disk")
 
 
-def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, *, layout: str, version: str, date: str) -> None:
+def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, dtype: str, label: dict[str, str]) -> None:
+    """Write the file; its alphas stay fp32, one number a layer: rounded, they would change every scale."""
+    import torch
     from safetensors.torch import load_file
 
     manifest, lora_config = adapter.manifest, adapter.lora_config
-    state = {key.removeprefix(adapter_file.PREFIX): t for key, t in load_file(str(adapter.path)).items()}
-    labels = modelspec.labels(manifest, state, lora_config, layout=layout, version=version, date=date)
-    if layout == "diffusers":
+    state = {
+        key.removeprefix(adapter_file.PREFIX): tensor.to(getattr(torch, dtype))
+        for key, tensor in load_file(str(adapter.path)).items()
+    }
+    labels = modelspec.labels(manifest, state, lora_config, **label)
+    if label["layout"] == "diffusers":
         adapter_file.write_adapter(path, state, lora_config, manifest, labels)
         return
     labels[adapter_file.MANIFEST_KEY] = json.dumps(manifest, sort_keys=True, ensure_ascii=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
-from finetune.export import LAYOUTS, check_export, export_adapter
+from finetune.export import DTYPES, LAYOUTS, check_export, export_adapter
 
 
 @click.group()
@@ -118,12 +119,17 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file.  [default: SKU-VERSION.safetensors or SKU-VERSION-diffusers.safetensors in the current folder]",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    default="fp32",
+    show_default=True,
+    help="Numbers in the file; fp16 and bf16 halve its size.",
+)
 @click.option("--device", default="auto", show_default=True, help="For the check: auto, cpu, cuda, cuda:1.")
 @click.option("--force", is_flag=True, help="Replace files that are there; otherwise none is replaced.")
 @common_options
-def export(
-    sku: str, version: str | None, layout: str, output: Path | None, device: str, force: bool, workspace: Path
-) -> None:
+def export(sku: str, version: str | None, layout: str, output: Path | None, workspace: Path, **options: Any) -> None:
     """Write an adapter version as one file for other programs, with ModelSpec and kohya metadata.
 
     The file is loaded with diffusers, applied to the base and compared with the version before it gets its name. The
@@ -132,11 +138,13 @@ def export(
     """
     found = versions.find_version(Workspace(workspace), sku, version)
     path = output or Path(default_name(sku, found.number, layout))
+    dtype, force = options["dtype"], options["force"]
     check_export(found, layout, path, force=force)  # before torch is imported
-    done = export_adapter(found, layout, path, device=device, force=force)
+    done = export_adapter(found, layout, path, device=options["device"], numbers=dtype, force=force)
     say(
-        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; in diffusers, predictions differ by at "
-        f"most {done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
+        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout, {dtype}, "
+        f"{_megabytes(done.path.stat().st_size)}; in diffusers, predictions differ by at most "
+        f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )
     if done.embeddings:
         _say_tokens(done.embeddings, done.token, layout)
