@@ -2,7 +2,7 @@
 
 The file is written beside its place under a temporary name, read back by diffusers' own loader on the adapter's base,
 and what the UNet then predicts is compared with the version itself, attached as placing does it; only a file within
-tolerance gets its name. It never changes the version.
+tolerance gets its name. It never changes the version, and replaces nothing unless it is told to.
 
 Two layouts. `diffusers`: PEFT's keys with the `lora_adapter_metadata` header. `kohya`: Stability's numbered block names
 (`lora_unet_input_blocks_...`), which A1111, ComfyUI, Forge and sd-scripts read, with alpha = scale x rank, since those
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.adapters import modelspec
+from finetune.adapters.export_files import ExportTargets, check_places, export_targets
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import token_embeddings
 from finetune.core.adapters.file import AdapterHeader
@@ -37,8 +38,12 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 LAYOUTS = ("kohya", "diffusers")
-TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
-"""Largest difference allowed, as a share of the adapter's own largest effect, in fp32 and in 16 bits."""
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Numbers a file may hold, and torch's name of them."""
+TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
+"""Largest difference allowed, as a share of the adapter's own largest effect, by the file's numbers."""
+HALF_TOLERANCE = 2e-2
+"""The same where the comparison itself is carried out in 16 bits."""
 PROBE_SIDE = 32
 """Side of the latents the comparison is made on; enough for every layer to act."""
 
@@ -56,25 +61,80 @@ class Exported:
     dtype: str
     embeddings: Path | None = None
     """File of the trigger word's own tokens; None for an adapter without."""
+    token: str = ""
+    """The trigger word, of an adapter with tokens."""
 
 
 def export_adapter(
-    version: AdapterVersion, layout: str, output: Path, *, device: str = "auto", precision: str = "auto"
+    version: AdapterVersion,
+    layout: str,
+    output: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    numbers: str = "fp32",
+    force: bool = False,
 ) -> Exported:
     """Write a version as one file of that layout, and check it by loading it.
 
     Args:
         version: A version that Packshot trained.
         layout: One of `LAYOUTS`.
-        output: The file; it is replaced if it exists.
+        output: The file; the trigger word's tokens come beside it.
         device: Where it is checked.
         precision: In which it is checked.
+        numbers: What the file holds, one of `DTYPES`; tokens stay fp32.
+        force: Whether files at these places are replaced.
 
     Raises:
-        AdapterError: The version is another trainer's file, its kind has no such layout, or the file does not
-            reproduce the adapter.
+        AdapterError: The version is another trainer's file, its kind has no such layout, a file would be replaced, or
+            what was written does not reproduce the adapter.
         AdapterMismatch: The base on disk is not the one it was trained on.
         RunError: The file cannot be written.
+    """
+    adapter, targets = check_export(version, layout, output, force=force)
+    trained = adapter.manifest["base"]
+    base = resolve_base(trained["model"], trained["revision"])
+    adapter_file.check_fits(adapter.manifest, base)
+    tokens = token_embeddings.read_embeddings(adapter.path, adapter.manifest)
+    if targets.tokens:
+        entry = adapter.manifest[ENTRY] | {"file": targets.tokens.name}
+        adapter = replace(adapter, manifest=adapter.manifest | {ENTRY: entry})
+    where = pick_device(device)
+    dtype = pick_dtype(precision, where)
+    try:
+        with atomic_write(output) as part:
+            label = {"layout": layout, "version": version.number, "date": trained_at(version)}
+            _write(adapter, part, base, DTYPES[numbers], label)
+            difference, effect = compare(adapter, part, base, dtype=dtype, device=where)
+            _check_difference(difference, effect, tolerance(DTYPES[numbers], str(dtype).removeprefix("torch.")))
+            check_places(targets, force=force)  # again: the comparison takes long
+            if tokens and targets.tokens:
+                _write_tokens(targets.tokens, tokens[1])
+    except OSError as error:
+        raise RunError(f"can't write {output}: {error.strerror or error}", "give another --output") from error
+    word = tokens[0] if tokens else ""
+    return Exported(
+        output, len(adapter.modules), difference, effect, str(dtype).removeprefix("torch."), targets.tokens, word
+    )
+
+
+def check_export(
+    version: AdapterVersion, layout: str, output: Path, *, force: bool
+) -> tuple[AdapterHeader, ExportTargets]:
+    """Whether a version can be exported like that, from its header alone.
+
+    Args:
+        version: The version.
+        layout: One of `LAYOUTS`.
+        output: The file to be written.
+        force: Whether files are replaced.
+
+    Returns:
+        The version's header, and the files that its export writes.
+
+    Raises:
+        AdapterError: It can't be.
     """
     adapter = version.adapter
     if isinstance(adapter, ForeignAdapter):
@@ -85,38 +145,32 @@ def export_adapter(
             "the norm of the base's weight instead of the adapted one's; both would draw something else",
             "--format diffusers, or train with --set adapter.dora=false",
         )
-    trained = adapter.manifest["base"]
-    base = resolve_base(trained["model"], trained["revision"])
-    adapter_file.check_fits(adapter.manifest, base)
-    if output.resolve() == adapter.path.resolve():
+    entry = adapter.manifest.get(ENTRY)
+    targets = export_targets(output, str(entry["token"]) if entry else None)
+    own = {adapter.path.resolve()} | ({adapter.path.with_name(str(entry["file"])).resolve()} if entry else set())
+    if {path.resolve() for path in (targets.adapter, targets.tokens) if path} & own:
         raise AdapterError("the export would replace the version itself", "give another --output")
-    tokens = token_embeddings.read_embeddings(adapter.path, adapter.manifest)
-    beside = output.with_name(f"{tokens[0]}.safetensors") if tokens else None
-    if beside == output:
+    check_places(targets, force=force)
+    return adapter, targets
+
+
+def tolerance(stored: str, computed: str) -> float:
+    """Largest difference allowed, as a share of the adapter's own largest effect.
+
+    Args:
+        stored: torch's name of the numbers in the file.
+        computed: And of those that the comparison computes in.
+    """
+    return max(TOLERANCES[stored], 0.0 if computed == "float32" else HALF_TOLERANCE)
+
+
+def _check_difference(difference: float, effect: float, allowed: float) -> None:
+    if not difference <= allowed * effect:
         raise AdapterError(
-            f"{output.name} is the name of the file with the trigger word's tokens", "give another --output"
+            f"the exported file does not reproduce the adapter: predictions differ by up to {difference:.3g}, the "
+            f"adapter's own effect is {effect:.3g}; the file was not kept",
+            "give --dtype fp32; if that fails too, please report it: a defect of Packshot or of diffusers' loader",
         )
-    if beside:
-        entry = adapter.manifest[ENTRY] | {"file": beside.name}
-        adapter = replace(adapter, manifest=adapter.manifest | {ENTRY: entry})
-    where = pick_device(device)
-    dtype = pick_dtype(precision, where)
-    try:
-        with atomic_write(output) as part:
-            _write(adapter, part, base, layout=layout, version=version.number, date=trained_at(version))
-            difference, effect = compare(adapter, part, base, dtype=dtype, device=where)
-            tolerance = TOLERANCE if str(dtype) == "torch.float32" else HALF_TOLERANCE
-            if not difference <= tolerance * effect:
-                raise AdapterError(
-                    f"the exported file does not reproduce the adapter: predictions differ by up to {difference:.3g}, "
-                    f"the adapter's own effect is {effect:.3g}; the file was not kept",
-                    "this is a defect of Packshot or of diffusers' loader: please report it",
-                )
-            if tokens and beside:
-                _write_tokens(beside, tokens[1])
-    except OSError as error:
-        raise RunError(f"can't write {output}: {error.strerror or error}", "give another --output") from error
-    return Exported(output, len(adapter.modules), difference, effect, str(dtype).removeprefix("torch."), beside)
 
 
 def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
@@ -129,13 +183,18 @@ def _write_tokens(path: Path, tokens: dict[str, torch.Tensor]) -> None:
             raise AdapterError(f"{path.name} differs when it is read back; it was not kept", "check the disk")
 
 
-def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, *, layout: str, version: str, date: str) -> None:
+def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, dtype: str, label: dict[str, str]) -> None:
+    """Write the file; its alphas stay fp32, one number a layer: rounded, they would change every scale."""
+    import torch
     from safetensors.torch import load_file
 
     manifest, lora_config = adapter.manifest, adapter.lora_config
-    state = {key.removeprefix(adapter_file.PREFIX): t for key, t in load_file(str(adapter.path)).items()}
-    labels = modelspec.labels(manifest, state, lora_config, layout=layout, version=version, date=date)
-    if layout == "diffusers":
+    state = {
+        key.removeprefix(adapter_file.PREFIX): tensor.to(getattr(torch, dtype))
+        for key, tensor in load_file(str(adapter.path)).items()
+    }
+    labels = modelspec.labels(manifest, state, lora_config, **label)
+    if label["layout"] == "diffusers":
         adapter_file.write_adapter(path, state, lora_config, manifest, labels)
         return
     labels[adapter_file.MANIFEST_KEY] = json.dumps(manifest, sort_keys=True, ensure_ascii=True)

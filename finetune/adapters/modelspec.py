@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID
 
 if TYPE_CHECKING:
@@ -88,13 +89,30 @@ def _modelspec(manifest: dict[str, Any], *, sdxl: bool, layout: str, version: st
         f"{manifest['objective']} objective.",
         "resolution": f"{side}x{side}",
         "trigger_phrase": _trigger(manifest),
-        "usage_hint": f"Trigger: {_trigger(manifest)}." + (" Made for inpainting." if inpainting else ""),
+        "usage_hint": " ".join(
+            [f"Trigger: {_trigger(manifest)}."]
+            + ["Made for inpainting."] * inpainting
+            + _tokens_hint(manifest)
+            + ["For diffusers alone: ComfyUI, A1111, Forge and sd-scripts need the file in kohya's layout."]
+            * (layout == "diffusers")
+        ),
         "prediction_type": "v" if base["prediction_type"] == "v_prediction" else "epsilon",
         "tags": f"{kind}, {manifest['class_noun']}, packshot",
     }
     if date:
         found["date"] = date
     return {f"modelspec.{key}": value for key, value in found.items()}
+
+
+def _tokens_hint(manifest: dict[str, Any]) -> list[str]:
+    """Which tokens belong to the adapter, and how programs that read them from a folder call them."""
+    if not (entry := manifest.get(ENTRY)):
+        return []
+    name = Path(entry["file"]).stem
+    return [
+        f"{entry['count']} tokens of '{entry['token']}' belong to it: {entry['file']}. With that file in the folder "
+        f"`embeddings`, write `{name}` instead of `{entry['token']}` (in ComfyUI `embedding:{name}`)."
+    ]
 
 
 def _kohya(

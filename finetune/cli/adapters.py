@@ -1,4 +1,4 @@
-"""`packshot adapters`: list, show, verify, export, promote and roll back adapter versions.
+"""`packshot adapters`: list, show, verify, export, promote, roll back, delete and prune adapter versions.
 
 Torch-free, but for the export, which imports it when it runs.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from finetune.adapters import removal
+from finetune.adapters.export_files import default_name, diffusers_lines
 from finetune.core.adapters import versions
 from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.foreign import ForeignAdapter
@@ -20,12 +23,12 @@ from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
-from finetune.export import LAYOUTS
+from finetune.export import DTYPES, LAYOUTS, check_export, export_adapter
 
 
 @click.group()
 def adapters() -> None:
-    """List, show, verify, export, promote and roll back adapter versions."""
+    """List, show, verify, export, promote, roll back, delete and prune adapter versions."""
 
 
 @adapters.command("list")
@@ -114,32 +117,51 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file.  [default: SKU-VERSION.safetensors in the current folder]",
+    help="The file.  [default: SKU-VERSION.safetensors or SKU-VERSION-diffusers.safetensors in the current folder]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    default="fp32",
+    show_default=True,
+    help="Numbers in the file; fp16 and bf16 halve its size.",
 )
 @click.option("--device", default="auto", show_default=True, help="For the check: auto, cpu, cuda, cuda:1.")
+@click.option("--force", is_flag=True, help="Replace files that are there; otherwise none is replaced.")
 @common_options
-def export(sku: str, version: str | None, layout: str, output: Path | None, device: str, workspace: Path) -> None:
+def export(sku: str, version: str | None, layout: str, output: Path | None, workspace: Path, **options: Any) -> None:
     """Write an adapter version as one file for other programs, with ModelSpec and kohya metadata.
 
-    The file is loaded with diffusers, applied to the base and compared with the version before it gets its name.
+    The file is loaded with diffusers, applied to the base and compared with the version before it gets its name. The
+    trigger word's own tokens, if the adapter has any, come beside it as NAME-TRIGGER-tokens.safetensors.
     Prints the file's path.
     """
     found = versions.find_version(Workspace(workspace), sku, version)
-    from finetune.export import export_adapter
-
-    usual = Path(f"{sku}-{found.number.removesuffix('.safetensors')}.safetensors")
-    done = export_adapter(found, layout, output or usual, device=device)
+    path = output or Path(default_name(sku, found.number, layout))
+    dtype, force = options["dtype"], options["force"]
+    check_export(found, layout, path, force=force)  # before torch is imported
+    done = export_adapter(found, layout, path, device=options["device"], numbers=dtype, force=force)
     say(
-        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout; in diffusers, predictions differ by at "
-        f"most {done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
+        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout, {dtype}, "
+        f"{_megabytes(done.path.stat().st_size)}; in diffusers, predictions differ by at most "
+        f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )
     if done.embeddings:
-        word = done.embeddings.stem
-        say(
-            f"the trigger word's tokens are in {done.embeddings.name}: copy it into the folder `embeddings`, and write "
-            f"`{word}` in prompts (in ComfyUI `embedding:{word}`)"
-        )
+        _say_tokens(done.embeddings, done.token, layout)
     click.echo(str(done.path))
+
+
+def _say_tokens(path: Path, word: str, layout: str) -> None:
+    """How the program that a layout is for gets the trigger word's tokens."""
+    if layout == "diffusers":
+        say(f"the trigger word's tokens are in {path.name}; `{word}` in prompts means them after these lines:")
+        for line in diffusers_lines(path, word):
+            say(f"  {line}")
+        return
+    say(
+        f"the trigger word's tokens are in {path.name}: copy it into the folder `embeddings`, and write `{path.stem}` "
+        f"instead of `{word}` in prompts (in ComfyUI `embedding:{path.stem}`)"
+    )
 
 
 @adapters.command()
@@ -161,3 +183,44 @@ def rollback(sku: str, workspace: Path) -> None:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     done = versions.rollback(Workspace(workspace), sku, when=now)
     click.echo(f"{sku} {done.number} is published again")
+
+
+@adapters.command()
+@click.argument("sku")
+@click.argument("version")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed.")
+@common_options
+def delete(sku: str, version: str, dry_run: bool, workspace: Path) -> None:
+    """Remove VERSION from the disk; not the published one, nor the one `rollback` would return to."""
+    _remove(Workspace(workspace), sku, [removal.deletable(Workspace(workspace), sku, version)], dry_run=dry_run)
+
+
+@adapters.command()
+@click.argument("sku")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="How many of the newest stay, besides the published version and the one `rollback` would return to.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be removed.")
+@common_options
+def prune(sku: str, keep: int, dry_run: bool, workspace: Path) -> None:
+    """Remove old versions of SKU from the disk."""
+    found = removal.prunable(Workspace(workspace), sku, keep)
+    _remove(Workspace(workspace), sku, found, dry_run=dry_run)
+    if not found:
+        say(f"'{sku}' has no version to remove")
+
+
+def _remove(place: Workspace, sku: str, found: list[removal.Removable], *, dry_run: bool) -> None:
+    for version in found:
+        if not dry_run:
+            removal.remove_version(place, sku, version)
+        click.echo(f"{'would remove' if dry_run else 'removed'} {sku} {version.number} ({_megabytes(version.size)})")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

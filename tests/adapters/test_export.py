@@ -79,6 +79,53 @@ def test_exported_it_predicts_the_same_elsewhere(layout: str, kind: str, base: R
         assert torch.equal(output(unet), expected)
 
 
+@pytest.mark.parametrize("layout", export.LAYOUTS)
+@pytest.mark.parametrize(("numbers", "stored"), [("fp16", "F16"), ("bf16", "BF16")])
+def test_in_sixteen_bits_it_is_half_as_large_and_predicts_nearly_the_same(
+    numbers: str, stored: str, layout: str, base: ResolvedBase, tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+
+    version, expected = published(Workspace(tmp_path), base, alpha=11)
+    path = tmp_path / "out" / "a.safetensors"
+    done = export.export_adapter(version, layout, path, device="cpu", numbers=numbers)
+    with safe_open(path, "pt") as handle:
+        found = {key: handle.get_slice(key).get_dtype() for key in handle.keys()}  # noqa: SIM118
+    assert {kind for key, kind in found.items() if not key.endswith(".alpha")} == {stored}
+    assert {kind for key, kind in found.items() if key.endswith(".alpha")} <= {"F32"}
+    allowed = export.tolerance(export.DTYPES[numbers], "float32")
+    print(layout, numbers, done.max_difference / done.effect)
+    assert 0 < done.max_difference <= allowed * done.effect
+    effect = (expected - output(fresh_unet(base))).abs().max()
+    assert (in_diffusers(path, base) - expected).abs().max() <= allowed * effect
+    unet = fresh_unet(base)
+    read = foreign.read_adapter(path)
+    if isinstance(read, foreign.ForeignAdapter):
+        foreign.attach_foreign(unet, read, base.name)
+    else:
+        adapter_file.attach(unet, read)
+    assert (output(unet) - expected).abs().max() <= allowed * effect
+
+
+def test_the_tolerance_follows_file_and_computation() -> None:
+    assert export.tolerance("float32", "float32") == 1e-4
+    assert export.tolerance("float16", "float32") < export.tolerance("bfloat16", "float32")
+    assert export.tolerance("float32", "bfloat16") == export.HALF_TOLERANCE
+
+
+def test_numbers_too_large_for_fp16_are_not_exported_as_such(base: ResolvedBase, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    version, _ = published(Workspace(tmp_path), base)
+    header_ = adapter_file.read_header(version.weights)
+    state = {key.removeprefix("unet."): tensor * 1e6 for key, tensor in load_file(version.weights).items()}
+    adapter_file.write_adapter(version.weights, state, header_.lora_config, header_.manifest)
+    with pytest.raises(AdapterError, match="does not reproduce the adapter") as caught:
+        export.export_adapter(version, "kohya", tmp_path / "a.safetensors", device="cpu", numbers="fp16")
+    assert "--dtype fp32" in caught.value.hint
+    assert not (tmp_path / "a.safetensors").exists()
+
+
 def test_diffusers_still_drops_kohyas_dora_magnitudes(base: ResolvedBase, tmp_path: Path) -> None:
     """The reason for refusing that export: the day this fails, it can be allowed."""
     import torch
@@ -115,7 +162,7 @@ def test_a_file_that_reads_back_otherwise_is_not_written(
     real = export.kohya_state
     monkeypatch.setattr(export, "kohya_state", as_diffusers_does)
     with pytest.raises(AdapterError, match="does not reproduce the adapter"):
-        export.export_adapter(version, "kohya", path, device="cpu")
+        export.export_adapter(version, "kohya", path, device="cpu", force=True)
 
     def without_one(state: dict[str, Any], scale: float, layers: int) -> dict[str, Any]:
         found = real(state, scale, layers)
@@ -124,14 +171,14 @@ def test_a_file_that_reads_back_otherwise_is_not_written(
 
     monkeypatch.setattr(export, "kohya_state", without_one)
     with pytest.raises(AdapterError, match=r"reached \d+ of the \d+ modules"):
-        export.export_adapter(version, "kohya", path, device="cpu")
+        export.export_adapter(version, "kohya", path, device="cpu", force=True)
 
     def of_nothing(state: dict[str, Any], scale: float, layers: int) -> dict[str, Any]:
         return real(state, scale, layers) | {"lora_unet_nowhere.lora_up.weight": torch.zeros(4, 4)}
 
     monkeypatch.setattr(export, "kohya_state", of_nothing)
     with pytest.raises(AdapterError, match="does not take the exported file"):
-        export.export_adapter(version, "kohya", path, device="cpu")
+        export.export_adapter(version, "kohya", path, device="cpu", force=True)
     assert path.read_text() == "the export of before"
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -158,6 +205,8 @@ def test_the_command_prints_path_and_difference(
     assert result.exit_code == 0, result.output
     assert result.stdout == "bottle01-0001.safetensors\n"
     assert "predictions differ by at most" in result.stderr
+    megabytes = Path("bottle01-0001.safetensors").stat().st_size / 1e6
+    assert f"modules in kohya's layout, fp32, {megabytes:.1f} MB; " in result.stderr
     assert "float32; the adapter's own effect is" in result.stderr
     first = Path("bottle01-0001.safetensors").read_bytes()
     again = run_cli(tmp_path, "export", "bottle01", "--format", "kohya", "--output", "again.safetensors")

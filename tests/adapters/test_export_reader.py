@@ -111,10 +111,10 @@ def test_trained_from_another_in_four_bits_with_tokens(tiny_base: Path, tmp_path
     assert_read_as_live(version, base, path)
     manifest = json.loads(read(path)[1]["packshot_manifest"])
     assert manifest["config"]["memory"]["quantize"] == "nf4"
-    word = manifest["token_embeddings"]["token"]
-    tokens, _, _ = read(path.parent / f"{word}.safetensors")
+    beside = f"bottle01-0002-{manifest['token_embeddings']['token']}-tokens.safetensors"
+    tokens, _, _ = read(path.parent / beside)
     assert {key: value.shape for key, value in tokens.items()} == {"clip_g": (2, 32), "clip_l": (2, 32)}
-    assert sorted(file.name for file in path.parent.iterdir()) == sorted([path.name, f"{word}.safetensors"])
+    assert sorted(file.name for file in path.parent.iterdir()) == sorted([path.name, beside])
 
 
 @pytest.mark.parametrize("layout", export.LAYOUTS)

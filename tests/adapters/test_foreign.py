@@ -241,6 +241,7 @@ def test_four_channel_conv_in_is_refused_on_a_nine_channel_base(
         ("lora_unet_output_blocks_0_1_proj_in.lokr_w1", "is LoKr"),
         ("lora_unet_output_blocks_0_0_in_layers_2.lora_mid.weight", "is a Tucker-decomposed LoRA"),
         ("lora_unet_out_2.diff_b", "is full differences of weights"),
+        ("lora_unet_output_blocks_0_1_proj_in.a1.weight", "is GLoRA, not a LoRA"),
         ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "is not a LoRA of an SDXL UNet"),
         ("model.diffusion_model.input_blocks.0.0.weight", "is not a LoRA of an SDXL UNet"),
     ],
@@ -250,7 +251,7 @@ def test_other_methods_and_models_are_refused_by_name(
 ) -> None:
     import torch
 
-    path = write(tmp_path / "theirs.safetensors", kohya(trained(base)) | {key: torch.zeros(4, 4)})
+    path = write(tmp_path / "theirs.safetensors", kohya(trained(base)) | {key: torch.ones(4, 4)})
     error = refused(path, hollow)
     assert says in error.message
     assert key in error.message

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tiny_adapters import PLAIN, fresh_unet, output
 
 from finetune.adapters.publish import TrainedWeights, adapter_manifest, write_version
+from finetune.core.adapters.token_embeddings import ENTRY, manifest_entry
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.config import validate, with_recorded_names
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
 STORY = {"run": "20260102-030405-abcdef", "seconds": 1.0, "steps_per_second": 2.0}
 
 
-def published(workspace: Workspace, base: ResolvedBase, **options: Any) -> tuple[AdapterVersion, torch.Tensor]:
-    """A version as training leaves it, with all of its weights moved; and what the UNet predicts with it."""
+def published(
+    workspace: Workspace, base: ResolvedBase, tokens: dict[str, torch.Tensor] | None = None, **options: Any
+) -> tuple[AdapterVersion, torch.Tensor]:
+    """A version as training leaves it, with all of its weights moved; and what the UNet predicts with it.
+
+    Args:
+        workspace: Where it is written.
+        base: What it is trained on.
+        tokens: Embeddings of its own tokens.
+        options: Of `add_lora`, where they differ from `PLAIN`.
+    """
     import torch
 
     choice = PLAIN | options
@@ -51,5 +61,7 @@ def published(workspace: Workspace, base: ResolvedBase, **options: Any) -> tuple
     weights = TrainedWeights(size.modules, size.parameters, chosen_step=3, processes=1)
     recorded = with_recorded_names(config.model_dump(mode="json"))
     manifest = adapter_manifest(prepared, base, recorded, fingerprint="f" * 16, weights=weights)
-    version = write_version(workspace, "bottle01", lora_state(unet), lora_config, manifest, STORY)
+    if tokens:
+        manifest |= {ENTRY: manifest_entry(prepared.token, tokens)}
+    version = write_version(workspace, "bottle01", lora_state(unet), lora_config, manifest, STORY, tokens)
     return version, output(unet.eval())

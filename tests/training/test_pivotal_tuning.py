@@ -281,7 +281,7 @@ def test_exported_they_come_along_as_a_file_other_programs_read(
     layout: str, run: Run, tiny_base: Path, tmp_path: Path
 ) -> None:
     done = export_adapter(run.version, layout, tmp_path / "out.safetensors", device="cpu")
-    assert done.embeddings == tmp_path / "bttl01.safetensors"
+    assert done.embeddings == tmp_path / "out-bttl01-tokens.safetensors"
     found, own = load_file(done.embeddings), load_file(run.version.folder / "embeddings.safetensors")
     assert set(found) == {"clip_l", "clip_g"}
     assert all(torch.equal(found[key], own[key]) for key in own)
@@ -289,5 +289,5 @@ def test_exported_they_come_along_as_a_file_other_programs_read(
     inpainter = load_inpainter(base, read_adapter(done.path), device="cpu")
     assert inpainter.prompt_tokens("bttl01") == 2 + 2, "placing with the exported file reads them"
     done.embeddings.unlink()
-    with pytest.raises(AdapterError, match=r"no bttl01\.safetensors beside out\.safetensors"):
+    with pytest.raises(AdapterError, match=r"no out-bttl01-tokens\.safetensors beside out\.safetensors"):
         load_inpainter(base, read_adapter(done.path), device="cpu")

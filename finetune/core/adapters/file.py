@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.core.adapters.foreign_kinds import is_pickle
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.errors import AdapterError, AdapterMismatch
 from finetune.core.storage.safetensors_header import SafetensorsHeader, UnreadableHeader, read_safetensors_header
@@ -119,6 +120,13 @@ def open_header(path: Path) -> SafetensorsHeader:
     try:
         return read_safetensors_header(path)
     except UnreadableHeader as error:
+        with path.open("rb") as handle:
+            pickled = is_pickle(handle.read(8))
+        if pickled:
+            raise AdapterError(
+                f"{path.name} is a pickle of PyTorch, which can run any code when it is read; it was not read",
+                "save it as .safetensors with the program that made it",
+            ) from error
         raise AdapterError(f"{path.name} is damaged, or not a safetensors file", DAMAGED) from error
     except OSError as error:
         raise AdapterError(f"{path.name} can't be read: {error.strerror or error}", "check its permissions") from error

@@ -1,18 +1,19 @@
 """LoRA files of other trainers: read, compared with the base, attached.
 
-Supported are kohya's keys in both spellings and those of diffusers and PEFT, on linear and convolution layers (LCM,
-Lightning), plain or DoRA by output row. Alpha may be a tensor or stand in the `lora_adapter_metadata` header; without
-one the scale is 1, as those trainers define it. Each layer's scale is folded into its second matrix, so that layers of
-different ranks and alphas are right: diffusers' loader (seen in 0.42.1) loses alphas that differ between attention
-layers, and drops kohya's `dora_scale`. Layers of text encoders are counted and left out; the caller warns about that.
-Everything else is refused with its keys named, before a base is loaded; nothing is half-applied.
+Supported are kohya's keys in both spellings, LyCORIS' LoRA and LoCon, and those of diffusers, PEFT and ComfyUI, on
+linear and convolution layers (LCM, Lightning), plain or DoRA by output row. Alpha may be a tensor or stand in the
+`lora_adapter_metadata` header or in PEFT's `adapter_config.json` beside the file; without one the scale is 1, as those
+trainers define it. Differences of weights that are all zero, which ComfyUI's LoraSave writes, are skipped. Each layer's
+scale is folded into its second matrix, so that layers of different ranks and alphas are right: diffusers' loader (seen
+in 0.42.1) loses alphas that differ between attention layers, and drops kohya's `dora_scale`. Layers of text encoders
+are counted and left out; the caller warns about that. Everything else is refused with its keys named, before a base is
+loaded; nothing is half-applied.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,10 @@ from finetune.core.adapters.file import (
     open_header,
     parse_header,
 )
+from finetune.core.adapters.foreign_kinds import complaint, named
 from finetune.core.adapters.kohya_names import KOHYA, spellings
 from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.console import warn
 from finetune.core.errors import AdapterError, AdapterMismatch
 from finetune.core.storage.safetensors_header import SafetensorsHeader
 
@@ -52,14 +55,11 @@ _ENDINGS = {
     ".dora_scale": KOHYA_MAGNITUDE,
 }
 _UNET = (KOHYA, PREFIX, "diffusion_model.")
-_TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|bundle_emb\.")
-_OTHER_METHODS = {
-    r"\.hada_": "LoHa",
-    r"\.lokr_": "LoKr",
-    r"\.lora_mid\.": "a Tucker-decomposed LoRA",
-    r"\.b?oft_": "OFT",
-    r"\.diff(_b)?$": "full differences of weights",
-}
+_TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|text_encoders\.clip_|text_model\.|bundle_emb\.")
+_DIFFERENCE = re.compile(r"\.diff(_b)?$")
+_PEFT, _LYCORIS = "base_model.model.", "lycoris_"
+_PEFT_CONFIG = "adapter_config.json"
+_LARGEST_CONFIG = 1 << 20
 _SHOWN = ("modelspec.title", "modelspec.author", "modelspec.hash_sha256", "ss_output_name", "ss_sd_model_name")
 
 
@@ -102,38 +102,77 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
     Raises:
         AdapterError: It is incomplete, not a LoRA of a UNet, or of a method Packshot does not read.
     """
-    shapes = header.shapes
-    text = {key for key in shapes if _TEXT.match(key)}
+    shapes, metadata = header.shapes, header.metadata
+    text = {key for key in shapes if _TEXT.match(key.removeprefix(_PEFT))}
+    zero = _zero_differences(path, {key for key in shapes if _DIFFERENCE.search(key)} - text)
     strange: list[str] = []
     layers: dict[str, dict[str, str]] = {}
-    for key in sorted(set(shapes) - text):
-        layer, part = _split(key)
-        if not part or not key.startswith(_UNET):
+    for key in sorted(set(shapes) - text - zero):
+        layer, part = _split(_usual(key))
+        if not part or not layer.startswith(_UNET):
             strange.append(key)
+        elif part in layers.setdefault(layer, {}):
+            raise AdapterError(f"{path.name} names some layers twice: {named([key])}", "download it again")
         else:
-            layers.setdefault(layer, {})[part] = key
+            layers[layer][part] = key
     if strange:
-        raise AdapterError(*_complaint(path.name, strange))
+        raise AdapterError(*complaint(path.name, strange, layers=len(layers), own=MANIFEST_KEY in metadata))
     if not layers:
         raise AdapterError(f"{path.name} has no layers for the UNet", "Packshot adapts only the UNet")
     halves = [name for name, parts in layers.items() if DOWN not in parts or UP not in parts]
     if halves:
         raise AdapterError(
-            f"{path.name} is incomplete: {_named(halves)} without both LoRA matrices", "download it again"
+            f"{path.name} is incomplete: {named(halves)} without both LoRA matrices", "download it again"
         )
     start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
     layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
-    left_out = len({_split(key)[0] for key in text})
+    if METADATA_KEY not in metadata and any(key.startswith(_PEFT) for key in shapes):
+        metadata = metadata | _peft_config(path)
+    left_out = len({_DIFFERENCE.sub("", _split(key)[0]) for key in text})
     facts = {
         "file": path.name,
         "layout": layout,
         "layers": len(layers),
         "ranks": sorted({shapes[parts[DOWN]][0] for parts in layers.values()}),
         "text_encoder_layers_left_out": left_out,
-        "metadata": {key: header.metadata[key] for key in _SHOWN if key in header.metadata},
-    }
-    manifest = _carried_manifest(path, header.metadata) | {"foreign": facts}
-    return ForeignAdapter(path, layout, layers, shapes, left_out, header.metadata, manifest)
+        "metadata": {key: metadata[key] for key in _SHOWN if key in metadata},
+    } | ({"zero_differences_left_out": len(zero)} if zero else {})
+    manifest = _carried_manifest(path, metadata) | {"foreign": facts}
+    return ForeignAdapter(path, layout, layers, shapes, left_out, metadata, manifest)
+
+
+def _zero_differences(path: Path, keys: set[str]) -> set[str]:
+    """Which of these tensors change nothing, since they are added to weights and are zero."""
+    if not keys:
+        return set()
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as handle:
+        return {key for key in keys if not handle.get_tensor(key).float().any()}
+
+
+def _usual(key: str) -> str:
+    """A key of PEFT or LyCORIS under the prefix that others use for the UNet."""
+    if key.startswith(_LYCORIS):
+        return KOHYA + key.removeprefix(_LYCORIS)
+    if key.startswith(_PEFT):
+        inner = key.removeprefix(_PEFT)
+        return inner if inner.startswith(_UNET) else PREFIX + inner
+    return key
+
+
+def _peft_config(path: Path) -> dict[str, str]:
+    """PEFT's configuration beside its file, as the header entry that diffusers makes of it."""
+    beside = path.with_name(_PEFT_CONFIG)
+    if not beside.is_file():
+        warn(f"there is no {_PEFT_CONFIG} with the alpha of {path.name} beside it: it is used at scale 1")
+        return {}
+    try:
+        with beside.open("rb") as handle:
+            config = json.loads(handle.read(_LARGEST_CONFIG))
+        return {METADATA_KEY: json.dumps({PREFIX + key: value for key, value in config.items()})}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise AdapterError(f"{_PEFT_CONFIG} beside {path.name} is damaged", "download it again") from error
 
 
 def _carried_manifest(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -153,20 +192,6 @@ def _split(key: str) -> tuple[str, str]:
             # diffusers before 2023-08 kept attention LoRAs in processors, which call the output `to_out`
             return (layer + ".0" if layer.endswith(".to_out") else layer), part
     return key, ""
-
-
-def _complaint(name: str, strange: list[str]) -> tuple[str, str]:
-    for sign, method in _OTHER_METHODS.items():
-        if any(re.search(sign, key) for key in strange):
-            return f"{name} is {method}, not a LoRA: {_named(strange)}", "Packshot supports LoRA and DoRA files"
-    return f"{name} is not a LoRA of an SDXL UNet: {_named(strange)}", "use a LoRA that was trained on SDXL"
-
-
-def _named(keys: Iterable[str]) -> str:
-    """`3 keys: a, b, c`; of many the first four."""
-    listed = sorted(keys)
-    shown = ", ".join(listed[:4]) + (", ..." if len(listed) > 4 else "")
-    return f"{len(listed)} {'key' if len(listed) == 1 else 'keys'}: {shown}"
 
 
 def check_foreign(adapter: ForeignAdapter, base: ResolvedBase) -> None:
@@ -191,7 +216,7 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
     table = spellings(weights, int(unet.config.layers_per_block))
     if strangers := [name for name in adapter.layers if name not in table]:
         raise AdapterMismatch(
-            f"{adapter.path.name} adapts layers that base '{base}' does not have: {_named(strangers)}",
+            f"{adapter.path.name} adapts layers that base '{base}' does not have: {named(strangers)}",
             "give the base it was made for: --base REF",
         )
     places = {table[name]: parts for name, parts in adapter.layers.items()}
@@ -201,13 +226,13 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
     misfits = [parts[DOWN] for name, parts in places.items() if not _fits(parts, shapes, tuple(weights[name].shape))]
     if misfits:
         raise AdapterMismatch(
-            f"{adapter.path.name} does not fit base '{base}', shapes differ in {_named(misfits)}",
+            f"{adapter.path.name} does not fit base '{base}', shapes differ in {named(misfits)}",
             "give the base it was made for: --base REF",
         )
     magnitudes = [name for name, parts in places.items() if MAGNITUDE in parts or KOHYA_MAGNITUDE in parts]
     if magnitudes and len(magnitudes) < len(places):
         bare = set(places) - set(magnitudes)
-        raise AdapterError(f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {_named(bare)}")
+        raise AdapterError(f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {named(bare)}")
     return places
 
 
@@ -241,7 +266,7 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
     for name, parts in places.items():
         state |= _folded(adapter, name, parts, tensors, convolution=unet.get_submodule(name).weight.ndim == 4)
     if bad := [key for key, tensor in state.items() if not tensor.isfinite().all()]:
-        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {_named(bad)}", "download it again")
+        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {named(bad)}", "download it again")
     try:
         unet.load_lora_adapter(state, prefix=PREFIX[:-1], adapter_name=ADAPTER_NAME)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -250,7 +275,7 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
     injected = injected_modules(unet)
     if injected != set(places):
         odd = injected ^ set(places)
-        raise AdapterMismatch(f"{adapter.path.name}: some layers were not loaded as they are named: {_named(odd)}")
+        raise AdapterMismatch(f"{adapter.path.name}: some layers were not loaded as they are named: {named(odd)}")
     assert all(unet.get_submodule(name).scaling[ADAPTER_NAME] == 1 for name in places), "scales are folded in"
     return len(injected)
 

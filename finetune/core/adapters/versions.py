@@ -20,6 +20,8 @@ from finetune.core.storage.durable import write_text
 
 NUMBER = re.compile(r"\d{4}")
 HISTORY = "history.jsonl"
+RETIRED = "retired"
+"""Beside the versions: numbers of those that were removed, one a line."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,24 @@ def _read_file(sku: str, path: Path) -> AdapterVersion:
     return AdapterVersion(sku, path.name, path.parent, read_adapter(path), published=False)
 
 
-def next_number(workspace: Workspace, sku: str) -> str:
-    """The number a new version gets: one more than the highest, so that numbers are never used twice."""
+def version_numbers(workspace: Workspace, sku: str) -> list[str]:
+    """Numbers of a SKU's versions, damaged ones included, oldest first; no file is opened."""
     folder = workspace.adapters / check_sku_name(sku)
-    taken = [int(p.name) for p in folder.glob("*") if NUMBER.fullmatch(p.name)]
-    return f"{max(taken, default=0) + 1:04d}"
+    return sorted(path.name for path in folder.glob("*") if NUMBER.fullmatch(path.name))
+
+
+def next_number(workspace: Workspace, sku: str) -> str:
+    """The number a new version gets: one more than the highest ever given, so that numbers are never used twice."""
+    retired = workspace.adapters / check_sku_name(sku) / RETIRED
+    lines = retired.read_text(encoding="utf-8", errors="replace").split() if retired.is_file() else []
+    taken = [*version_numbers(workspace, sku), *filter(NUMBER.fullmatch, lines)]
+    return f"{max(map(int, taken), default=0) + 1:04d}"
+
+
+def retire_number(workspace: Workspace, sku: str, number: str) -> None:
+    """Record that a version is removed, so that its number is not given again."""
+    with (workspace.adapters / check_sku_name(sku) / RETIRED).open("a", encoding="utf-8") as handle:
+        handle.write(number + "\n")
 
 
 def add_version(workspace: Workspace, sku: str, part: Path) -> AdapterVersion:
@@ -153,17 +168,25 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
     return find_version(workspace, sku, version.number)
 
 
+def earlier_published(workspace: Workspace, sku: str) -> str | None:
+    """Number of the version that was published before the current one and is still there; None if there is none."""
+    current = read_current(workspace, sku)
+    path = workspace.adapters / sku / HISTORY
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    folder = workspace.adapters / sku
+    existing = {number for number in version_numbers(workspace, sku) if (folder / number / WEIGHTS).is_file()}
+    for entry in map(json.loads, reversed(lines)):
+        if entry["to"] == current and entry["from"] in existing and entry["reason"] != "rollback":
+            return str(entry["from"])
+    return None
+
+
 def rollback(workspace: Workspace, sku: str, *, when: str) -> AdapterVersion:
     """Publish the version that was published before the current one.
 
     Raises:
         AdapterError: nothing was published before it.
     """
-    current = read_current(workspace, sku)
-    path = workspace.adapters / sku / HISTORY
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    existing = {v.number for v in list_versions(workspace, sku)}
-    for entry in map(json.loads, reversed(lines)):
-        if entry["to"] == current and entry["from"] in existing and entry["reason"] != "rollback":
-            return promote(workspace, sku, entry["from"], reason="rollback", when=when)
+    if number := earlier_published(workspace, sku):
+        return promote(workspace, sku, number, reason="rollback", when=when)
     raise AdapterError(f"'{sku}' has no earlier published version", f"packshot adapters list {sku} shows all versions")
