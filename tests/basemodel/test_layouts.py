@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from base_layouts import PARTS, POINTER, into_hub_cache, make_material, stem, write_layout
@@ -17,6 +18,10 @@ from finetune.core.basemodel import folder_layout
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import part_fingerprint, resolve_base
 from finetune.core.errors import AdapterMismatch, BaseModelError
+from finetune.doctor import inspect_base
+
+if TYPE_CHECKING:
+    import torch
 
 MODEL = "someone/tiny-sdxl"
 Kinds = dict[str, tuple[str, ...]]
@@ -126,7 +131,7 @@ LOADS: dict[str, tuple[Kinds, Edit, dict[str, str]]] = {
 }
 
 
-def state_of(material: Path, kind: str, part: str) -> dict[str, object]:
+def state_of(material: Path, kind: str, part: str) -> dict[str, torch.Tensor]:
     import torch
     from safetensors.torch import load_file
 
@@ -330,7 +335,7 @@ PARTIAL: dict[str, tuple[Kinds, Edit, str, str]] = {
         "fp16.safetensors is a link to a file that is gone",
         HF + r"\.fp16\.safetensors'",
     ),
-    "no vocabulary": (HALF, drop("tokenizer/vocab.json", "tokenizer/merges.txt"), "lacks tokenizer/", HF),
+    "no vocabulary": (HALF, drop("tokenizer"), "lacks tokenizer/vocab.json, tokenizer/merges.txt", HF),
     "no scheduler": (HALF, drop("scheduler"), "lacks scheduler/scheduler_config.json", HF),
 }
 
@@ -342,10 +347,6 @@ def test_a_partly_filled_hub_cache_names_the_command(
 ) -> None:
     kinds, edit, reason, cure = PARTIAL[name]
     folder = write_layout(tiny_base, material, tmp_path / "base", kinds)
-    if (folder / "tokenizer" / "tokenizer.json").exists():  # vocabularies in the older form
-        assert name != "no vocabulary" or (folder / "tokenizer" / "tokenizer.json").unlink() is None
-        (folder / "tokenizer" / "vocab.json").touch()
-        (folder / "tokenizer" / "merges.txt").touch()
     snapshot = into_hub_cache(folder, hub_cache, MODEL)
     edit(snapshot)
     assert_refused(MODEL, reason, cure)
@@ -434,3 +435,28 @@ def test_the_null_prompt_is_part_of_the_content(tiny_base: Path, material: Path,
     other = resolve_base(str(folder))
     assert other.fingerprint != before
     check_fits({"base": {"fingerprint": before}}, other)
+
+
+@pytest.mark.tiny
+def test_doctor_tells_every_part(tiny_base: Path, material: Path, hub_cache: Path, tmp_path: Path) -> None:
+    kinds: Kinds = {"": ("fp16",), "unet": ("plain-shards",)}
+    folder = write_layout(tiny_base, material, tmp_path / "base", kinds)
+    found = inspect_base(str(folder))
+    assert found["unet"].startswith("diffusion_pytorch_model-00001-of-00002.safetensors and 1 more, ")
+    assert found["unet"].endswith("GiB, F32, by diffusion_pytorch_model.safetensors.index.json")
+    assert found["vae"].startswith("diffusion_pytorch_model.fp16.safetensors, ")
+    assert found["vae"].endswith("GiB, F16")
+    assert found["verdict"].startswith("complete: 64 px, 9 channels")
+    drop(f"{UNET}-00002-of-00002.safetensors", "scheduler", "text_encoder/config.json")(folder)
+    snapshot = into_hub_cache(folder, hub_cache, MODEL)
+    found = inspect_base(MODEL)
+    assert found["place"] == str(snapshot)
+    assert "lacks unet/diffusion_pytorch_model-00002-of-00002.safetensors" in found["unet"]
+    assert (found["scheduler"], found["tokenizer"]) == ("scheduler_config.json: missing", "complete")
+    assert found["text_encoder"].startswith("config.json: missing; model.fp16.safetensors, ")
+    assert found["verdict"].startswith("cannot be used: ")
+    assert "hf download" in found["hint"]
+    assert inspect_base("nobody/nothing")["verdict"].startswith(
+        "nothing on disk; download it: hf download nobody/nothing"
+    )
+    assert inspect_base("embedded")["verdict"].startswith("complete: 256 px")

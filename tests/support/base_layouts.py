@@ -29,7 +29,8 @@ def make_material(base: Path, folder: Path) -> Path:
             one.mkdir(parents=True)
             shards.mkdir(parents=True)
             save_file(state, one / f"{stem(part)}{middle}.safetensors", {"format": "pt"})
-            names, placed = sorted(state), {}
+            names = sorted(state)
+            placed: dict[str, str] = {}
             for number, keys in enumerate((names[::2], names[1::2]), 1):
                 name = f"{stem(part)}{middle}-{number:05d}-of-00002.safetensors"
                 save_file({key: state[key] for key in keys}, shards / name, {"format": "pt"})

@@ -96,6 +96,21 @@ def resolve_base(model: str, revision: str = "") -> ResolvedBase:
     return _from_hub(model, revision)
 
 
+def locate_base(model: str, revision: str = "") -> Path | None:
+    """Where a base lies on disk, complete or not; None where nothing is. The network is never asked.
+
+    Args:
+        model: A reference as `resolve_base` takes it.
+        revision: Of a hub model.
+    """
+    if model == EMBEDDED:
+        return resolve_base(EMBEDDED).path
+    path = Path(model).expanduser()
+    if path.exists() or path.is_symlink():
+        return path.absolute()
+    return hub_cache.cached_snapshot(model, revision) if HUB_ID.fullmatch(model) else None
+
+
 def _from_hub(model: str, revision: str) -> ResolvedBase:
     """A hub model out of the local cache; what is missing there is downloaded where that is possible."""
     cached = hub_cache.cached_snapshot(model, revision)
