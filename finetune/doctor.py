@@ -135,7 +135,8 @@ def _files(files: list[Path]) -> str:
         return error.message
     size = sum(file.stat().st_size for file in files)
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{files[0].name}{more}, {size / GIB:.2f} GiB, {' and '.join(numbers) or 'empty'}"
+    told = f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / 2**20:.1f} MiB"
+    return f"{files[0].name}{more}, {told}, {' and '.join(numbers) or 'empty'}"
 
 
 def _describe(model: str) -> str:
