@@ -27,8 +27,9 @@ from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.kohya_names import kohya_name
 from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion
+from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.load import load_pipeline
-from finetune.core.basemodel.resolve import PARTS, ResolvedBase, resolve_base
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
 from finetune.core.storage.durable import atomic_write

@@ -150,12 +150,20 @@ def train(
 
 @click.command()
 @common_options
+@click.option(
+    "--base", "base", default="", metavar="REF", help="Look at a base part by part: a folder, file or hub id."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(as_json: bool, workspace: Path) -> None:
-    """Show what this machine can do: device, memory, versions, bases found offline, product sets."""
+def doctor(base: str, as_json: bool, workspace: Path) -> None:
+    """Show what this machine can do: device, memory, versions, bases found offline, product sets.
+
+    \b
+    Example:
+      packshot doctor --base ~/models/sdxl
+    """
     from finetune.doctor import examine
 
-    findings = examine(Workspace(workspace))
+    findings = examine(Workspace(workspace), base)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
         return

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
+from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.load import load_pipeline
-from finetune.core.basemodel.resolve import PARTS, ResolvedBase, part_fingerprint
+from finetune.core.basemodel.resolve import ResolvedBase, part_fingerprint
 from finetune.core.console import say
 from finetune.core.device import release_memory
 from finetune.core.pictures import masks

@@ -173,7 +173,7 @@ def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
     if "foreign" in manifest and "base" not in manifest:
         return
     trained = manifest.get("base", {})
-    if trained.get("fingerprint") != base.fingerprint:
+    if trained.get("fingerprint") not in (base.fingerprint, *base.former_fingerprints):
         raise AdapterMismatch(
             f"adapter was trained on base '{trained.get('model')}' ({trained.get('channels')} channels, "
             f"{trained.get('fingerprint')}), not on '{base.name}' ({base.channels} channels, {base.fingerprint})",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 MERGES_FILE = Path(__file__).resolve().parent / "sdxl" / "clip_vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SIZE = 49408
 OWN_VOCABULARY = ("tokenizer.json", "vocab.json")
+CONFIG = "tokenizer_config.json"
 END_OF_WORD = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def load_tokenizer(folder: Path) -> CLIPTokenizer:
+def load_tokenizer(folder: Path, standard: Path | None = None) -> CLIPTokenizer:
     """The tokenizer that `folder` configures: with its own vocabulary where it has one, else with CLIP's.
 
     Args:
         folder: has a `tokenizer_config.json`, and where the model has a vocabulary of its own a `tokenizer.json`,
             or `vocab.json` with `merges.txt`.
+        standard: folder of SDXL's own `tokenizer_config.json`, whose length and padding hold where `folder` has none.
 
     Raises:
         OSError: A file is missing.
@@ -36,8 +38,8 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     if any((folder / name).is_file() for name in OWN_VOCABULARY):
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, **_unsaid(folder, standard))
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     merges = read_merges()
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(vocabulary(merges))},
@@ -45,6 +47,14 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
         pad_token=config["pad_token"],
         model_max_length=int(config["model_max_length"]),
     )
+
+
+def _unsaid(folder: Path, standard: Path | None) -> dict[str, Any]:
+    """What a `tokenizer_config.json` that is missing would have said."""
+    if standard is None or (folder / CONFIG).is_file():
+        return {}
+    config = json.loads((standard / CONFIG).read_text(encoding="utf-8"))
+    return {"model_max_length": int(config["model_max_length"]), "pad_token": config["pad_token"]}
 
 
 def read_merges() -> list[tuple[str, str]]:

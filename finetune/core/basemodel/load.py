@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.clip_vocabulary import load_tokenizer
-from finetune.core.basemodel.resolve import PARTS, ResolvedBase
+from finetune.core.basemodel.resolve import ResolvedBase, single_file_config
+from finetune.core.basemodel.weight_files import DIFFUSERS_PARTS
 from finetune.core.device import is_out_of_memory
 from finetune.core.errors import BaseModelError, OutOfMemory
 
@@ -29,7 +31,6 @@ def load_pipeline(
         BaseModelError: Weights are missing or do not fit their configuration.
         OutOfMemory: They do not fit the machine.
     """
-    from diffusers import StableDiffusionXLInpaintPipeline
     from diffusers.utils import logging as diffusers_logging
 
     diffusers_logging.disable_progress_bar()  # the loader's bar has no setting in the environment
@@ -38,15 +39,7 @@ def load_pipeline(
         if base.layout == "single-file":
             pipeline = _load_single_file(base, dtype, left_out)
         else:
-            pipeline = StableDiffusionXLInpaintPipeline.from_pretrained(
-                str(base.path),
-                dtype=dtype,
-                variant=base.variant,
-                local_files_only=True,
-                use_safetensors=True,
-                add_watermarker=False,
-                **left_out,
-            )
+            pipeline = _load_folder(base, dtype, left_out)
     except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise OutOfMemory(
@@ -59,6 +52,41 @@ def load_pipeline(
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     return pipeline
+
+
+def _load_folder(base: ResolvedBase, dtype: torch.dtype, left_out: dict[str, Any]) -> StableDiffusionXLInpaintPipeline:
+    """Load each part from the files that resolving the base has found."""
+    from diffusers import AutoencoderKL, StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    kinds: dict[str, Any] = {
+        "unet": UNet2DConditionModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": CLIPTextModelWithProjection,
+    }
+    parts = dict(left_out)
+    for files in base.weights:
+        if files.part in left_out:
+            continue
+        # transformers and diffusers do not agree on the name of this setting
+        kind, precision = kinds[files.part], "torch_dtype" if files.part in DIFFUSERS_PARTS else "dtype"
+        parts[files.part] = kind.from_pretrained(
+            str(base.path),
+            subfolder=files.part,
+            variant=files.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            **{precision: dtype},
+        )
+    for part in ("tokenizer", "tokenizer_2"):
+        if part not in left_out:
+            parts[part] = load_tokenizer(
+                base.path / part, standard=single_file_config(base.channels, base.model) / part
+            )
+    return StableDiffusionXLInpaintPipeline.from_pretrained(
+        str(base.path), dtype=dtype, local_files_only=True, use_safetensors=True, add_watermarker=False, **parts
+    )
 
 
 def _load_single_file(

@@ -7,7 +7,6 @@ every complaint comes before anything is loaded.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +14,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.core import fingerprint
-from finetune.core.basemodel import architecture
+from finetune.core.basemodel import architecture, folder_layout, hub_cache
+from finetune.core.basemodel.base_files import (
+    DEAD_LINK,
+    IncompleteBase,
+    fault_of,
+    faulty,
+    read_header,
+    read_json,
+    sampled_fingerprint,
+)
+from finetune.core.basemodel.weight_files import PartFiles
 from finetune.core.errors import BaseModelError
-from finetune.core.storage.safetensors_header import SafetensorsHeader, UnreadableHeader, read_safetensors_header
+from finetune.core.storage.safetensors_header import SafetensorsHeader
 
 EMBEDDED = "embedded"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-SAMPLED_BLOCKS, BLOCK = 64, 1 << 16
-VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-
 V_PREDICTION_KEY, ZERO_SNR_KEY = "v_pred", "ztsnr"
 """Empty tensors by which fine-tuners mark a checkpoint's objective."""
 
@@ -45,10 +50,12 @@ class ResolvedBase:
     size: int
     """Native side in pixels: 1024 for SDXL, 256 for the embedded base."""
     prediction_type: str
-    variant: str | None
-    """`fp16` where only such weight files are there."""
     fingerprint: str
-    """Content of the configurations and (sampled) of the weights."""
+    """Content of the configurations and (sampled) of the weights that are loaded."""
+    weights: tuple[PartFiles, ...] = ()
+    """What each part is loaded from; empty for a single file."""
+    former_fingerprints: tuple[str, ...] = ()
+    """Fingerprints that earlier versions gave this base, where unloaded files counted; adapters may name them."""
     zero_snr: bool = False
     """Whether its noise schedule ends in pure noise (`rescale_betas_zero_snr`, arXiv 2305.08891)."""
 
@@ -82,79 +89,61 @@ def resolve_base(model: str, revision: str = "") -> ResolvedBase:
         return _from_folder(model, "", path.resolve())
     if path.is_file():
         return resolve_single_file(model, path.resolve())
+    if fault_of(path) == DEAD_LINK:
+        raise faulty(path, DEAD_LINK, model, hub_cache.completing(path.absolute(), ""))
     if path.suffix in (".safetensors", ".ckpt") or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
         raise BaseModelError(f"no base at '{model}'", "give a folder, a .safetensors file, a hub id, or `embedded`")
-    return _from_folder(model, revision, _hub_snapshot(model, revision))
+    return _from_hub(model, revision)
 
 
-def _hub_snapshot(model: str, revision: str) -> Path:
-    """Folder of a hub model in the local cache; downloaded first where that is possible."""
-    from huggingface_hub import snapshot_download
+def locate_base(model: str, revision: str = "") -> Path | None:
+    """Where a base lies on disk, complete or not; None where nothing is. The network is never asked.
 
-    wanted = ["*.json", "*/*.json", "*/*.txt", "*/*.fp16.safetensors"]
+    Args:
+        model: A reference as `resolve_base` takes it.
+        revision: Of a hub model.
+    """
+    if model == EMBEDDED:
+        return resolve_base(EMBEDDED).path
+    path = Path(model).expanduser()
+    if path.exists() or path.is_symlink():
+        return path.absolute()
+    return hub_cache.cached_snapshot(model, revision) if HUB_ID.fullmatch(model) else None
+
+
+def _from_hub(model: str, revision: str) -> ResolvedBase:
+    """A hub model out of the local cache; what is missing there is downloaded where that is possible."""
+    cached = hub_cache.cached_snapshot(model, revision)
+    if cached is None:
+        return _from_folder(model, revision, hub_cache.download(model, revision))
     try:
-        return Path(snapshot_download(model, revision=revision or None, local_files_only=True, allow_patterns=wanted))
-    except Exception:  # not in the cache: any reason is answered by asking the hub
-        pass
-    try:
-        return Path(snapshot_download(model, revision=revision or None, allow_patterns=wanted))
-    except Exception as error:
-        raise BaseModelError(
-            f"base '{model}' is not on disk and the hub can't be reached ({type(error).__name__})",
-            f"on a machine with network, run: hf download {model} --include '*.json' --include '*/*.txt' "
-            "--include '*/*.fp16.safetensors'; or use a copy with --set base.model=FOLDER; "
-            "`--config embedded` needs no SDXL",
-        ) from error
+        return _from_folder(model, revision, cached)
+    except IncompleteBase as incomplete:
+        try:
+            folder = hub_cache.download(model, revision)
+        except BaseModelError:
+            raise incomplete from None  # it names the file, and the command that brings it
+    return _from_folder(model, revision, folder)
 
 
 def _from_folder(model: str, revision: str, folder: Path) -> ResolvedBase:
-    index = _read_json(folder / "model_index.json", model)
-    missing = [p for p in PARTS if p not in index or not (folder / p).is_dir()]
-    if "StableDiffusionXL" not in str(index.get("_class_name", "")) or missing:
-        what = f"lacks {', '.join(missing)}" if missing else f"is a {index.get('_class_name')}"
-        raise BaseModelError(f"base '{model}' is not a complete SDXL model: it {what}", "Packshot trains SDXL only")
-    unet = _read_json(folder / "unet" / "config.json", model)
-    vae = _read_json(folder / "vae" / "config.json", model)
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", model)
-    architecture.check_architecture(index, unet, vae, scheduler, model)
-    _check_vocabulary(folder, model)
-    weights = {part: _weight_files(folder / part, model) for part in architecture.FIRST_LAYERS}
+    layout = folder_layout.read_layout(folder, model, hub_cache.completing(folder, revision))
+    content = folder_layout.content_fingerprint(folder, layout)
+    former = folder_layout.former_fingerprint(folder, layout)
     return ResolvedBase(
         model=model,
         revision=revision,
         path=folder,
         layout="folder",
         config=folder,
-        channels=int(unet["in_channels"]),
-        size=int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1),
-        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
-        variant="fp16" if all(".fp16." in f.name for files in weights.values() for f in files) else None,
-        fingerprint=_folder_fingerprint(folder, weights),
-        zero_snr=bool(scheduler.get("rescale_betas_zero_snr", False)),
+        channels=int(layout.unet["in_channels"]),
+        size=int(layout.unet["sample_size"]) * 2 ** (len(layout.vae["block_out_channels"]) - 1),
+        prediction_type=str(layout.scheduler.get("prediction_type", "epsilon")),
+        fingerprint=content,
+        weights=layout.weights,
+        former_fingerprints=() if former in ("", content) else (former,),
+        zero_snr=bool(layout.scheduler.get("rescale_betas_zero_snr", False)),
     )
-
-
-def _check_vocabulary(folder: Path, model: str) -> None:
-    for part in ("tokenizer", "tokenizer_2"):
-        if not any(all((folder / part / name).is_file() for name in names) for names in VOCABULARIES):
-            raise BaseModelError(f"base '{model}' has no vocabulary in {part}/", architecture.INCOMPLETE)
-
-
-def _weight_files(folder: Path, model: str) -> list[Path]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise BaseModelError(f"base '{model}' has no safetensors weights in {folder.name}/", architecture.INCOMPLETE)
-    chosen = [f for f in files if ".fp16." not in f.name] or files
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in chosen:  # a download that broke off is noticed now, not when it is loaded
-        shapes |= _header(file, model).shapes
-    architecture.check_weights(folder.name, shapes, _read_json(folder / "config.json", model), model)
-    return chosen
-
-
-def _folder_fingerprint(folder: Path, weights: dict[str, list[Path]]) -> str:
-    configs = {p.relative_to(folder).as_posix(): fingerprint.of_file(p) for p in sorted(folder.glob("*/*.json"))}
-    return fingerprint.of_value([configs, {k: [_sampled(f) for f in v] for k, v in weights.items()}])
 
 
 def part_fingerprint(base: ResolvedBase, *parts: str, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
@@ -171,25 +160,11 @@ def part_fingerprint(base: ResolvedBase, *parts: str, hash_of: Callable[[Path], 
     if base.layout == "single-file":
         return fingerprint.of_value([base.fingerprint, hash_of(base.path)])
     entries: list[Any] = []
+    weights = {each.part: each for each in base.weights}
     for part in parts:
-        folder = base.path / part
-        small = sorted(folder.glob("*.json")) + sorted(folder.glob("*.txt"))
-        entries.append([fingerprint.of_file(p) for p in small])
-        entries.append([hash_of(f) for f in sorted(folder.glob("*.safetensors"))])
+        entries.append(folder_layout.small_files(base.path, part, weights.get(part)))
+        entries.append([hash_of(f) for f in weights[part].files] if part in weights else [])
     return fingerprint.of_value(entries)
-
-
-def _sampled(path: Path) -> str:
-    """Fingerprint of a weight file: whole up to 64 MiB, else its size, header and 64 blocks spread evenly."""
-    size = path.stat().st_size
-    if size <= 64 << 20:
-        return fingerprint.of_file(path)
-    pieces = [str(size).encode()]
-    with path.open("rb") as handle:
-        for index in range(SAMPLED_BLOCKS + 1):
-            handle.seek(index * (size - BLOCK) // SAMPLED_BLOCKS)
-            pieces.append(handle.read(BLOCK))
-    return fingerprint.of_bytes(b"".join(pieces))
 
 
 def resolve_single_file(model: str, path: Path, config: Path | None = None) -> ResolvedBase:
@@ -204,10 +179,10 @@ def resolve_single_file(model: str, path: Path, config: Path | None = None) -> R
     Raises:
         BaseModelError: It is cut short, or not an SDXL checkpoint.
     """
-    header = _header(path, model)
+    header = read_header(path, model)
     channels = architecture.check_single_file(header.shapes, path.name)
     config = config or single_file_config(channels, model)
-    unet, vae = (_read_json(config / part / "config.json", model) for part in ("unet", "vae"))
+    unet, vae = (read_json(config / part / "config.json", model) for part in ("unet", "vae"))
     return ResolvedBase(
         model=model,
         revision="",
@@ -217,8 +192,7 @@ def resolve_single_file(model: str, path: Path, config: Path | None = None) -> R
         channels=int(unet["in_channels"]),
         size=int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1),
         prediction_type=_marked_prediction_type(header),
-        variant=None,
-        fingerprint=_sampled(path),
+        fingerprint=sampled_fingerprint(path),
         zero_snr=ZERO_SNR_KEY in header.shapes,
     )
 
@@ -233,36 +207,3 @@ def single_file_config(channels: int, model: str) -> Path:
     """Folder of the shipped SDXL configuration with that many UNet input channels (sources in its README)."""
     kind = "inpaint" if architecture.checked_channels(channels, model) == 9 else "base"
     return Path(__file__).resolve().parent / "sdxl" / kind
-
-
-def _header(path: Path, model: str) -> SafetensorsHeader:
-    """The header of a weight file.
-
-    Raises:
-        BaseModelError: It is not a safetensors file (pickled checkpoints are never opened), or it is cut short.
-    """
-    try:
-        return read_safetensors_header(path)
-    except UnreadableHeader as error:
-        if error.cut:
-            found = f"{path.name} has {path.stat().st_size} bytes, which is not the size its header describes"
-            raise BaseModelError(f"'{model}' is damaged: {found}", "download it again") from error
-        raise BaseModelError(
-            f"'{model}' is not a safetensors file", "convert it first; pickles are not opened"
-        ) from error
-    except OSError as error:
-        raise BaseModelError(f"{path} can't be read: {error.strerror or error}", "check its permissions") from error
-
-
-def _read_json(path: Path, model: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BaseModelError(
-            f"base '{model}' has no {path.parent.name}/{path.name}", "a base folder must have diffusers' layout"
-        ) from error
-    except ValueError as error:
-        raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again") from error
-    if not isinstance(data, dict):
-        raise BaseModelError(f"base '{model}': {path.name} is damaged", "download it again")
-    return data

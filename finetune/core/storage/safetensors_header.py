@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ class SafetensorsHeader:
 
     shapes: dict[str, tuple[int, ...]]
     metadata: dict[str, str]
+    dtypes: tuple[str, ...] = ()
+    """Kinds of numbers in it by safetensors' names (`F16`), the one of most tensors first."""
 
 
 class UnreadableHeader(ValueError):
@@ -34,7 +37,10 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
     """
     try:
         with safe_open(str(path), framework="np") as handle:
-            shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
-            return SafetensorsHeader(shapes, dict(handle.metadata() or {}))
+            slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+            shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
+            dtypes = Counter(str(each.get_dtype()) for each in slices.values())
+            ordered = tuple(name for name, _ in dtypes.most_common())
+            return SafetensorsHeader(shapes, dict(handle.metadata() or {}), ordered)
     except SafetensorError as error:
         raise UnreadableHeader(cut="not fully covered" in str(error)) from error
