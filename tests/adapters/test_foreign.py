@@ -181,7 +181,7 @@ def test_every_layer_has_names_of_its_own(base: ResolvedBase) -> None:
     assert len(layers) > 80
     # outside the blocks kohya's and diffusers' spelling may agree; nowhere else
     assert len(table) == 4 * len(layers)
-    with pytest.raises(ValueError, match="no layer"):
+    with pytest.raises(ValueError, match="not a layer"):
         stability_name("down_blocks.0.norm", LAYERS)
 
 

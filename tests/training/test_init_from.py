@@ -72,7 +72,7 @@ def test_training_starts_from_exactly_the_categorys_weights(
     run = rundir.open_run(tmp_path, "x", "", "run")
     session = training_session.open_session(workspace, prepared, config, base, run, parent=parent)
     session.accelerator.end_training()
-    begun, category = lora.lora_state(session.bare_unet), weights_of(parent.adapter.path)
+    begun, category = lora.lora_state(session.trainee.bare_unet), weights_of(parent.adapter.path)
     assert begun.keys() == category.keys()
     assert all(torch.equal(begun[key].cpu(), category[key]) for key in category)
     assert any(tensor.abs().max() > 0 for key, tensor in category.items() if "lora_B" in key), "it had learned"

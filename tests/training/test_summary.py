@@ -11,6 +11,7 @@ from tiny_training import tiny_config, train
 from finetune.core.config import validate
 from finetune.core.products.catalog import Workspace
 from finetune.core.yaml_files import read_yaml
+from finetune.latents.examples import mask_line
 from finetune.settings import TrainConfig
 from finetune.training import summary
 
@@ -32,7 +33,7 @@ def test_regions_are_shares_of_all_latents() -> None:
 
 
 def test_masks_are_counted_and_the_scale_is_the_adapters() -> None:
-    assert summary.mask_line(["box", "full", "box", "product"]) == (
+    assert mask_line(["box", "full", "box", "product"]) == (
         "inpainting masks: box 50%, full 25%, product 25%"
     )  # fmt: skip
     rates = {"batch": 2, "accumulation": 3, "processes": 2, "learning_rate": 4e-4, "rank": 16}

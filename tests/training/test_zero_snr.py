@@ -105,7 +105,7 @@ def test_a_checkpoints_cure_names_its_marks(tiny_base: Path) -> None:
     with pytest.raises(BaseModelError, match="ends in pure noise") as caught:
         check_schedule(base)
     assert "`v_pred`" in caught.value.hint
-    assert "`ztsnr` out of the checkpoint" in caught.value.hint
+    assert "`ztsnr` from the checkpoint" in caught.value.hint
 
 
 def test_the_schedule_is_that_of_the_base(tiny_base: Path, zero_snr_base: Path) -> None:

@@ -205,7 +205,7 @@ def test_without_bitsandbytes_it_is_refused(tiny_base: Path, monkeypatch: pytest
     import sys
 
     monkeypatch.setitem(sys.modules, "bitsandbytes.nn", None)
-    with pytest.raises(PackshotError, match="bitsandbytes does not load here") as caught:
+    with pytest.raises(PackshotError, match="bitsandbytes does not load on this machine") as caught:
         nf4_unet(tiny_base)
     assert "memory.quantize=none" in caught.value.hint
 
@@ -225,7 +225,7 @@ def test_without_bitsandbytes_a_run_ends_before_it_encodes(
     import sys
 
     monkeypatch.setitem(sys.modules, f"bitsandbytes.{part}", None)
-    with pytest.raises(ConfigError, match="bitsandbytes does not load here") as caught:
+    with pytest.raises(ConfigError, match="bitsandbytes does not load on this machine") as caught:
         train(cold_workspace, tiny_config(tiny_base, *wanted))
     assert cure in caught.value.hint
     assert not list(cold_workspace.cache.rglob("latents/*"))
