@@ -164,7 +164,7 @@ def test_encoding_that_does_not_fit_is_refused(tiny_base: Path, tmp_path: Path) 
 def test_a_size_that_is_none_is_refused() -> None:
     assert fit.named_device("12GB").memory == fit.named_device("12").memory == int(11.65 * 2**30)
     for wrong in ("large", "0GB", "-3", "nan"):
-        with pytest.raises(ConfigError, match="--gpu wants"):
+        with pytest.raises(ConfigError, match="--gpu takes"):
             fit.named_device(wrong)
 
 

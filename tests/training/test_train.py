@@ -245,7 +245,7 @@ def test_a_run_that_diverges_stops_at_the_last_good_state(
     ) as one:
         train(workspace, config)
     assert "lower train.learning_rate" in one.value.hint
-    assert "changed settings start a new run" in one.value.hint
+    assert "Changed settings start a new run" in one.value.hint
     states = sorted(path.name for path in workspace.runs.glob("bottle01/*/state/*"))
     assert states == ["step-000002", "step-000003"], "step 4 left the weights whose loss was none"
     assert versions.list_versions(workspace, "bottle01") == []

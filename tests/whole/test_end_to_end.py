@@ -168,5 +168,5 @@ def test_a_killed_training_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     assert victim.wait() == -signal.SIGKILL
     assert not list(tmp_path.glob("adapters/bottle01/0*"))
     done = packshot(tmp_path, *line, "--json")
-    assert "going on from step" in done.stderr
+    assert "resuming from step" in done.stderr
     assert json.loads(done.stdout)["version"] == "0001"
