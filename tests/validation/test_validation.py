@@ -217,7 +217,7 @@ def test_the_fingerprint_holds_what_changes_the_choice(tiny_base: Path, gate: Pa
 
 
 def test_validation_that_is_off_cannot_choose(tiny_base: Path, gate: Path) -> None:
-    with pytest.raises(ConfigError, match=r"validation\.every 0"):
+    with pytest.raises(ConfigError, match=r"validation\.every=0"):
         config_of(tiny_base, gate, "validation.every=0")
 
 
