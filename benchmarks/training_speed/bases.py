@@ -11,8 +11,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.clip_vocabulary import load_tokenizer
-from finetune.core.basemodel.resolve import EMBEDDED, PARTS, resolve_base, single_file_config
+from finetune.core.basemodel.resolve import EMBEDDED, resolve_base, single_file_config
 
 BLOCKS = {
     "block_out_channels": (64, 128, 256),

@@ -73,7 +73,7 @@ IMPOSTORS: dict[str, tuple[Edit, str]] = {
         setting("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"),
         "its noise process is that of FlowMatch",
     ),
-    "no-vocabulary": (lambda base: (base / "tokenizer_2" / "tokenizer.json").unlink(), "no vocabulary in tokenizer_2/"),
+    "no-vocabulary": (lambda base: (base / "tokenizer_2" / "tokenizer.json").unlink(), "lacks tokenizer_2/vocab.json"),
     "swapped": (swapped_weights, "conv_in.weight has 4 in_channels, not 9"),
     "vocabulary": (setting("text_encoder/config.json", vocab_size=9), "has 191 vocab_size, not 9"),
     "list": (

@@ -19,7 +19,7 @@ def test_noise_and_targets_are_consistent() -> None:
     v = objective.target(x0, noise, ALPHAS, t, "v_prediction")
     torch.testing.assert_close(a.sqrt() * noisy - (1 - a).sqrt() * v, x0)
     torch.testing.assert_close(objective.target(x0, noise, ALPHAS, t, "epsilon"), noise)
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="is unknown"):
         objective.target(x0, noise, ALPHAS, t, "sample")
 
 
