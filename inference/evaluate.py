@@ -61,6 +61,20 @@ METHODS = {
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The adapter whose evaluation is asked for."""
+
+    workspace: Workspace
+    """Where the product and its adapters are."""
+    sku: str
+    """The product."""
+    version: str | None = None
+    """Number, folder or file of an adapter; if None the published version, else the newest."""
+    base: str | None = None
+    """Reference of the base; if None the one the adapter was trained on."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What is evaluated and what it is compared with, found and checked before a model is loaded."""
 
@@ -112,24 +126,13 @@ class Evaluation:
 
 
 def evaluate_adapter(
-    workspace: Workspace,
-    sku: str,
-    version: str | None = None,
-    *,
-    config: gate.GateConfig,
-    base: str | None = None,
-    force: bool = False,
-    device: str = "auto",
-    gate_file: str = "",
+    asked: Asked, config: gate.GateConfig, *, force: bool = False, device: str = "auto", gate_file: str = ""
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate an adapter of a SKU.
 
     Args:
-        workspace: Where the product and its adapters are.
-        sku: The product.
-        version: Number, folder or file of an adapter; if None the published version, else the newest.
+        asked: The adapter.
         config: The gate.
-        base: Reference of the base; if None the one the adapter was trained on.
         force: Draw and measure again even if nothing has changed.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         gate_file: Fingerprint of the file the gate was read from, empty if a setting was overridden; it tells `nightly`
@@ -142,24 +145,23 @@ def evaluate_adapter(
         PackshotError: Of the fitting kind: what `find_subject` raises, an adapter with NaN, a vision model that is
             missing.
     """
-    evaluation = resolve_evaluation(workspace, sku, version, config=config, base=base)
+    evaluation = resolve_evaluation(asked, config)
     path = evaluation.folder / REPORT
     kept = None if force else _up_to_date(path, evaluation.fingerprint)
     if kept is None:
         report = _make_report(evaluation, device)
     else:
-        say(f"{sku}: the report of adapter {evaluation.version.number} is up to date")
+        say(f"{asked.sku}: the report of adapter {evaluation.version.number} is up to date")
         report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, config)
     report |= {"gate_file": gate_file}
     _write_json(report, path)
     return report, path
 
 
-def resolve_evaluation(
-    workspace: Workspace, sku: str, version: str | None, *, config: gate.GateConfig, base: str | None = None
-) -> Evaluation:
+def resolve_evaluation(asked: Asked, config: gate.GateConfig) -> Evaluation:
     """Find and check everything an evaluation needs; loads no model. See `evaluate_adapter`."""
-    subject = find_subject(workspace, sku, version, base=base)
+    workspace = asked.workspace
+    subject = find_subject(workspace, asked.sku, asked.version, base=asked.base)
     if subject.version is None:
         raise AdapterError("only an adapter can be evaluated", "give --adapter VERSION or PATH, or leave it out")
     if config.embedder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.products.catalog import Workspace
 
 console.quiet_libraries()
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else torch's compiler starts processes that import torch
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,16 @@ def base(tiny_base: Path) -> ResolvedBase:
 
 
 TIERS = ("e2e", "slow", "tiny")
+UNITS_ALONE = "not (tiny or e2e or slow or gpu)"
+"""What `make test-fast` selects."""
+OF_A_TIER = re.compile(r"^pytestmark = \[?pytest\.mark\.(tiny|e2e|slow|gpu)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For the unit tier alone, files of another tier are not imported: their libraries take longer than its tests."""
+    if config.option.markexpr == UNITS_ALONE and collection_path.suffix == ".py":
+        return bool(OF_A_TIER.search(collection_path.read_text(encoding="utf-8"))) or None
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

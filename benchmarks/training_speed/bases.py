@@ -7,10 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
 from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.clip_vocabulary import load_tokenizer
 from finetune.core.basemodel.resolve import EMBEDDED, resolve_base, single_file_config
@@ -31,6 +27,9 @@ BLOCKS = {
 
 def make_tiny(folder: Path) -> Path:
     """About 13 M parameters, the embedded base's other parts around them; returns the folder."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
     embedded = resolve_base(EMBEDDED).path
     for part in PARTS:
         if part != "unet":
@@ -54,6 +53,10 @@ def make_full_size(folder: Path, *, device: str, changes: dict[str, dict[str, An
         device: where the random numbers are drawn.
         changes: part -> entries of its configuration to replace, to try this out small.
     """
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
     source, changes = single_file_config(4, "SDXL"), changes or {}
     torch.manual_seed(0)
     for name, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):

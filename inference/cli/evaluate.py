@@ -53,16 +53,12 @@ def evaluate(
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
     from finetune.core.fidelity import gate
-    from inference.evaluate import SHEET, evaluate_adapter, scores_of
+    from inference.evaluate import SHEET, Asked, evaluate_adapter, scores_of
 
     config = gate.load_gate(gate_file, overrides)
-
     report, path = evaluate_adapter(
-        Workspace(workspace),
-        sku,
-        adapter,
-        config=config,
-        base=base,
+        Asked(Workspace(workspace), sku, adapter, base),
+        config,
         force=force,
         device=device,
         gate_file="" if overrides else fingerprint.of_file(gate_path(gate_file)),

@@ -155,6 +155,7 @@ def test_accuracy_and_overlap() -> None:
     assert scene_reader.mean_iou(found, true) == pytest.approx(1 / 3)  # the empty frame does not count
 
 
+@pytest.mark.tiny
 def test_a_reader_learns_and_is_found_again(tmp_path: Path) -> None:
     world = striped_world(24)
     reader = scene_reader.load_or_train(world, tmp_path, views=4, batch=6)

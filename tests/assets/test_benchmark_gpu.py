@@ -7,53 +7,73 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.setups import COMBINATIONS, PARTS, PRESETS, named
+from benchmarks.gpu.setups import COMBINATIONS, MATMUL, PARTS, PRESETS, named
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.gpu", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-
-@pytest.mark.tiny
-def test_every_preset_runs_small(tmp_path: Path) -> None:
-    done = run("--device", "cpu", "--tiny", "--presets-only", "--seconds", "0.5", "--out", str(tmp_path))
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """What one run of the command over presets, loops and batches wrote to its file, and its table."""
+    out = tmp_path_factory.mktemp("measured")
+    asked = ["--only", MATMUL, *PRESETS, "loop", "best-batch", "--seconds", "0.5", "--out", str(out)]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--tiny", *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    (file,) = tmp_path.glob("*.json")
-    result = json.loads(file.read_text(encoding="utf-8"))
-    assert [row["part"] for row in result["rows"]] == list(PRESETS)
+    (file,) = out.glob("*.json")
+    return json.loads(file.read_text(encoding="utf-8")), done.stdout
+
+
+@pytest.mark.slow
+def test_every_preset_runs_small(measured: tuple[dict[str, Any], str]) -> None:
+    result, table = measured
+    rows = result["rows"][: len(PRESETS)]
+    assert [row["part"] for row in rows] == list(PRESETS)
     assert result["device"] == "CPU"
-    four_bit, plain = result["rows"][:2]
+    four_bit, plain = rows[:2]
     assert four_bit["parameters"] == plain["parameters"]
     assert four_bit["teraflop_a_step"] == pytest.approx(plain["teraflop_a_step"], rel=1e-3)
     assert four_bit["predicted_peak_mib"] < plain["predicted_peak_mib"]
-    for row in result["rows"]:
+    for row in rows:
         assert row["seconds_a_step"] > 0
         assert row["teraflop_a_step"] > 0
         assert row["predicted_peak_mib"] > 1
         assert row["measured_peak_mib"] is None, "a CPU's figure would not be the GPU's"
         assert row["mfu"] > 0
     assert result["versions"]["torch"]
-    assert "| sdxl-24gb |" in done.stdout
+    assert "| sdxl-24gb |" in table
 
 
 @pytest.mark.slow
-def test_loops_and_batches_are_measured_too(tmp_path: Path) -> None:
-    done = run("--device", "cpu", "--tiny", "--only", "loop", "best-batch", "--seconds", "1", "--out", str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    (file,) = tmp_path.glob("*.json")
-    bare, own, one, two, compiled = json.loads(file.read_text(encoding="utf-8"))["rows"]
+def test_loops_and_batches_are_measured_too(measured: tuple[dict[str, Any], str]) -> None:
+    bare, own, one, two, compiled = measured[0]["rows"][len(PRESETS) :]
     assert own["of_bare"] == pytest.approx(own["seconds_a_step"] / bare["seconds_a_step"], rel=0.05)
     assert (one["part"], two["part"]) == ("batch 1", "batch 2")
     assert two["teraflop_a_step"] == pytest.approx(2 * one["teraflop_a_step"], rel=1e-3)
     assert compiled["part"].endswith(", compiled")
     assert compiled["compile_seconds"] > 1
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [((), PARTS), (("--presets-only",), (MATMUL, *PRESETS)), (("--only", "loop"), ("loop",))],
+    ids=["all", "presets", "one"],
+)
+def test_the_parts_that_were_asked_for_are_measured(
+    given: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--tiny", *given, "--out", str(tmp_path)])
+    monkeypatch.setattr(gpu, "predictions", lambda *_: [])
+    monkeypatch.setattr(gpu, "measure", lambda parts, *_: asked.extend(parts))
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert (ended.value.code, asked) == (0, list(parts))
 
 
 @pytest.mark.tiny
@@ -107,14 +127,15 @@ def test_combinations_are_none_of_the_presets() -> None:
 
 
 @pytest.mark.tiny
-def test_without_a_gpu_it_says_so_in_one_line() -> None:
+def test_without_a_gpu_it_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is one here")
     for arguments in ((), ("--device", "cpu")):
-        done = run(*arguments)
-        assert done.returncode == 1
-        assert done.stdout == ""
-        (line,) = [x for x in done.stderr.splitlines() if x.startswith("Error: ")]
-        assert "CUDA device" in line
+        monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
+        with pytest.raises(SystemExit, match=r"^Error: .*CUDA device.*$"):  # Python prints it, and ends with 1
+            gpu.main()
+        assert capsys.readouterr().out == ""

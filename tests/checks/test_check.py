@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from check_drawings import SIZE, Spoil, assert_fires_alone, bottle, fired, inspected, lit, views
+from check_drawings import SIZE, Spoil, assert_fires_alone, bottle, fired, inspected, inspected_set, lit, views
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
 from PIL import Image, ImageFilter
@@ -98,7 +98,7 @@ def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> No
     (folder / "masks").mkdir()
     for name in ("sharp", "soft"):
         matte.save(folder / "masks" / f"{name}.png")
-    report, _ = check_set(Workspace(tmp_path), "x1", size=SIZE)
+    report = inspected_set(tmp_path)
     assert {photo for check, photo in fired(report) if check == "blur"} == {"soft.png"}
 
 

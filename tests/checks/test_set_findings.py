@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from check_drawings import Spoil, assert_fires_alone, bottle, fired, inspected, lit, on_ground, views
+from check_drawings import Spoil, assert_fires_alone, bottle, fired, inspected, inspected_set, lit, on_ground, views
 from drawn_products import draw_bottle, write_set
 from PIL import Image
 
-from finetune.check import check_set
 from finetune.checks import lighting, set_findings
 from finetune.checks.measures import Exposure
 from finetune.checks.photo_facts import CutoutFacts, PhotoFacts, measure_photo
 from finetune.core.pictures.masks import Box
-from finetune.core.products.catalog import Photo, SetConfig, Workspace
+from finetune.core.products.catalog import Photo, SetConfig
 from finetune.matting.photo import cut_photo
 
 
@@ -114,7 +113,7 @@ def test_a_copy_cut_out_otherwise_is_still_a_copy(tmp_path: Path) -> None:
     half = Image.new("L", (500, 500))
     half.paste(255, (150, 100, 350, 250))
     half.save(folder / "masks" / "view9.png")
-    report, _ = check_set(Workspace(tmp_path), "x1", size=256)
+    report = inspected_set(tmp_path)
     copies = [f for f in report.findings if f.check == "duplicate"]
     assert [(f.photo, f.what) for f in copies] == [("view9.png", "the picture is almost the same as view1.png")]
 

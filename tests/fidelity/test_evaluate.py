@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
-from made_once import share_entries
 from PIL import Image
+from scored_adapters import values_in, write_adapter
 
 from finetune.core import fingerprint
 from finetune.core.adapters import file as adapter_file
-from finetune.core.basemodel.load import load_unet
-from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.fidelity import references, scoring
@@ -29,7 +27,6 @@ from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import require_prepared
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
-from finetune.unet.lora import add_lora, lora_parameters, lora_state
 from inference import delivery
 
 pytestmark = pytest.mark.tiny
@@ -38,24 +35,6 @@ SMALL = "pictures: {scenes: [on oak, on stone], seeds: [3], steps: 2, measure_si
 STRICT = SMALL + "rules: {palette_gain: {bar: 1}, own_nearest: {bar: 50, required: false}, core_difference: {bar: 0}}\n"
 OPEN = SMALL + "rules: {palette: {bar: 200}, core_difference: {bar: 0}}\n"
 DATA = DataSection(size=64, variants=1)
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def write_adapter(folder: Path, base: Path, *, noise: float, seed: int = 2, sku: str = "bottle01") -> Path:
-    """An adapter whose B matrices hold `noise` times normal noise: 0 makes the adapter of zeros."""
-    import torch
-
-    resolved = resolve_base(str(base))
-    unet = load_unet(resolved, dtype=torch.float32, device="cpu")[0]
-    config, _ = add_lora(unet, rank=4, alpha=4, rslora=False, dora=False, targets="attention", seed=0)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for weight in lora_parameters(unet):
-            weight.add_(noise * torch.randn_like(weight))
-    folder.mkdir(parents=True)
-    manifest = {"base": resolved.summary(), "sku": sku}
-    adapter_file.write_adapter(folder / adapter_file.WEIGHTS, lora_state(unet), config, manifest)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +70,6 @@ def evaluate(workspace: Workspace, sku: str, *arguments: str) -> Result:
 
 def report_of(result: Result) -> dict[str, Any]:
     return json.loads(Path(result.stdout.strip().splitlines()[-1]).read_text(encoding="utf-8"))
-
-
-def values_in(report: dict[str, Any]) -> dict[str, float | None]:
-    return {score["name"]: score["value"] for score in report["scores"]}
 
 
 def test_an_adapter_of_zeros_fails_with_exit_3(shelf: Workspace, gates: dict[str, str]) -> None:
@@ -330,53 +305,3 @@ def test_core_check_measures_what_place_delivers(shelf: Workspace) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     assert placed.core.sum() > 500
     assert delivery.core_difference(noise, placed) == 0
-
-
-SCENE = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
-QUICK = (*SCENE, "--set", "pictures.steps=6")
-EXAMPLES = ("--set", "data.variants=3")
-TAUGHT = (*EXAMPLES, "--set", "train.steps=24", "--set", "train.batch=1", "--set", "memory.check=false",
-          "--set", "validation.every=0", "--set", "validation.choose=last")  # fmt: skip
-"""Short: what is drawn is nobody's product yet, least of all the sibling's."""
-
-
-def packshot(root: Path, *arguments: str, code: int) -> dict[str, Any]:
-    """Run a command; what `--json` printed."""
-    done = CliRunner().invoke(main, [*arguments, "--workspace", str(root), "--json"], env={"NO_COLOR": "1"})
-    assert done.exit_code == code, done.output
-    assert "Traceback" not in done.stderr
-    return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def perfumery(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Both sample perfumes, and an adapter of perfume02 on the embedded base."""
-    workspace = Workspace(tmp_path_factory.mktemp("perfumery"))
-    share_entries(workspace.root)
-    for sku in ("perfume01", "perfume02"):
-        shutil.copytree(ROOT / "datasets" / sku, workspace.datasets / sku, ignore=shutil.ignore_patterns("prepared"))
-        for path in (workspace.datasets / sku / "photos").iterdir():
-            with Image.open(path) as photo:
-                photo.resize((512, 512)).save(path)
-    packshot(workspace.root, "prepare", "perfume01", "--config", "embedded", *EXAMPLES, code=0)
-    packshot(workspace.root, "train", "perfume02", "--config", "embedded", *TAUGHT, code=0)
-    return workspace
-
-
-@pytest.mark.e2e
-def test_the_siblings_adapter_fails_as_this_product(perfumery: Workspace) -> None:
-    """What perfume02's adapter draws is not perfume01: the shipped bars refuse it, the sibling rule among them."""
-    folder = perfumery.adapters / "perfume02" / "0001"
-    posed = packshot(perfumery.root, "evaluate", "perfume01", "--adapter", str(folder), *QUICK, code=3)
-    assert {s["name"]: s["verdict"] for s in posed["scores"]}["own_nearest"] == "fail"
-    assert values_in(posed)["core_difference"] == 0
-
-
-@pytest.mark.e2e
-def test_an_adapter_of_zeros_on_the_embedded_base_fails(perfumery: Workspace) -> None:
-    base = ROOT / "finetune" / "embedded"
-    folder = write_adapter(perfumery.adapters / "perfume01" / "0001", base, noise=0, sku="perfume01")
-    assert folder.is_dir()
-    report = packshot(perfumery.root, "evaluate", "perfume01", *QUICK, code=3)
-    assert abs(values_in(report)["palette_gain"]) < 0.5  # two threads may move a pixel by one step
-    assert report["verdict"] == "fail"

@@ -18,6 +18,7 @@ import pytest
 from drawn_products import draw_bottle, noting, write_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_once import prepare_once
 
 import finetune.prepare as recipe
 from finetune.core import fingerprint
@@ -83,7 +84,7 @@ def test_an_edited_photo_is_the_only_one_made_again(shelf: Workspace, worked_on:
 
 
 def test_adding_and_removing_a_photo_touches_no_other(shelf: Workspace, worked_on: list[str]) -> None:
-    prepare_set(shelf, "box01", data=DATA)
+    prepare_once(shelf, "box01", DATA)
     before = files_of(shelf)
     photos = shelf.datasets / "box01" / "photos"
     draw_bottle(120, shift=9).save(photos / "0-before.png")
@@ -102,7 +103,7 @@ def test_adding_and_removing_a_photo_touches_no_other(shelf: Workspace, worked_o
 @pytest.mark.parametrize("change", ["own words", "noun", "token"])
 def test_changed_words_redo_rows_and_no_picture(shelf: Workspace, worked_on: list[str], change: str) -> None:
     data = DataSection(size=64, variants=3, keep_original=1)
-    prepare_set(shelf, "box01", data=data)
+    prepare_once(shelf, "box01", data)
     before, folder = files_of(shelf), shelf.datasets / "box01"
     worked_on.clear()
     if change == "own words":
@@ -119,7 +120,7 @@ def test_changed_words_redo_rows_and_no_picture(shelf: Workspace, worked_on: lis
 
 
 def test_a_noun_that_lets_no_glass_be_expected_redoes_the_photos(shelf: Workspace, worked_on: list[str]) -> None:
-    prepare_set(shelf, "box01", data=DATA)
+    prepare_once(shelf, "box01", DATA)
     worked_on.clear()
     (shelf.datasets / "box01" / "set.yaml").write_text("class_noun: kettlebell")
     prepare_set(shelf, "box01", data=DATA)
@@ -127,7 +128,7 @@ def test_a_noun_that_lets_no_glass_be_expected_redoes_the_photos(shelf: Workspac
 
 
 def test_a_changed_mask_or_setting_redoes_what_depends_on_it(shelf: Workspace, worked_on: list[str]) -> None:
-    prepare_set(shelf, "box01", data=DATA)
+    prepare_once(shelf, "box01", DATA)
     masks = shelf.datasets / "box01" / "masks"
     masks.mkdir()
     draw_bottle(120, shift=1).convert("L").point(lambda v: 255 if v < 250 else 0).save(masks / "1.png")
@@ -140,7 +141,7 @@ def test_a_changed_mask_or_setting_redoes_what_depends_on_it(shelf: Workspace, w
 
 
 def test_a_file_missing_from_the_last_set_is_made_again(shelf: Workspace, worked_on: list[str]) -> None:
-    prepare_set(shelf, "box01", data=DATA)
+    prepare_once(shelf, "box01", DATA)
     before = files_of(shelf)
     prepared = shelf.datasets / "box01" / "prepared"
     (prepared / "masks" / "2-01.png").unlink()
@@ -153,6 +154,7 @@ def test_a_file_missing_from_the_last_set_is_made_again(shelf: Workspace, worked
     assert {n: v[0] for n, v in after.items() if photo_of(n)} == {n: v[0] for n, v in before.items() if photo_of(n)}
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_gives_the_same_bytes(
     shelf: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_any_number_of_processes_gives_the_same_bytes(
     assert opened["photo"] == sorted(opened["photo"])
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_names_its_photo_and_leaves_the_old_set(
     shelf: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,11 +195,12 @@ def die_over_two(job: object) -> object:
     return prepare_photo(job)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_every_process_and_leaves_nothing(tmp_path: Path) -> None:
-    photos = {f"{number}": draw_bottle(900, shift=number) for number in range(6)}
+    photos = {f"{number}": draw_bottle(300, shift=number) for number in range(6)}
     folder = write_set(tmp_path, "box01", photos)
     line = [sys.executable, "-m", "finetune.core.commands", "prepare", "box01", "--workspace", str(tmp_path)]
-    line += ["--jobs", "2", "--config", "embedded", "--set", "data.size=512", "--set", "data.variants=60"]
+    line += ["--jobs", "2", "--config", "embedded", "--set", "data.size=256", "--set", "data.variants=200"]
     heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  (a shell's background jobs ignore it)
     process = subprocess.Popen(line, stderr=subprocess.PIPE, start_new_session=True, text=True, preexec_fn=heard)
     deadline = time.monotonic() + 60

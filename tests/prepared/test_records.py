@@ -77,6 +77,7 @@ def test_what_was_checked_once_is_not_opened_again(shelf: Workspace, tried: list
     assert len(kept) == 5 + 1, "a record a photo, none of the photo's earlier state"
 
 
+@pytest.mark.slow
 def test_check_finds_the_same_alone_by_many_and_from_a_prepared_set(
     shelf: Workspace, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

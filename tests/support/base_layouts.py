@@ -5,15 +5,41 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from made_once import made_once
+
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+UNET = "unet/diffusion_pytorch_model"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5135149760\n"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = "someone/tiny-sdxl"
+Kinds = dict[str, tuple[str, ...]]
+Edit = Callable[[Path], object]
+PLAIN: Kinds = {"": ("plain",)}
+HALF: Kinds = {"": ("fp16",)}
+SHARDS: Kinds = {"": ("plain-shards",)}
+HALF_SHARDS: Kinds = {"": ("fp16-shards",)}
 
 
 def stem(part: str) -> str:
     return "diffusion_pytorch_model" if part in ("unet", "vae") else "model"
+
+
+def material_of(base: Path) -> Path:
+    """What `make_material` writes, made once in a run of the tests."""
+    return made_once("base-layouts", lambda folder: make_material(base, folder))
+
+
+def empty_hub_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """An empty cache of the hub in a folder, and no network."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
+    return folder / "hub"
 
 
 def make_material(base: Path, folder: Path) -> Path:
@@ -71,3 +97,43 @@ def into_hub_cache(folder: Path, cache: Path, model: str) -> Path:
         link.symlink_to(os.path.relpath(blobs / f"{number:064x}", link.parent))
     shutil.rmtree(folder)
     return snapshot
+
+
+def drop(*names: str) -> Edit:
+    def edit(folder: Path) -> None:
+        for name in names:
+            shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+
+    return edit
+
+
+def text(content: str, *names: str) -> Edit:
+    """Put a text in place of files; the linked originals stay as they are."""
+
+    def edit(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_text(content, encoding="utf-8")
+
+    return edit
+
+
+def dead(*names: str) -> Edit:
+    def edit(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to("../../../blobs/gone")
+
+    return edit
+
+
+def renamed(old: str, new: str) -> Edit:
+    return lambda folder: (folder / old).rename(folder / new)
+
+
+def linked(old: str, new: str) -> Edit:
+    return lambda folder: os.link(folder / old, folder / new)
+
+
+def nothing(folder: Path) -> None:
+    """Leave it as it is."""

@@ -7,13 +7,15 @@ fingerprint that `prepare_set` itself compares.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
+from finetune.checks.answer_cache import FILE as ANSWERS
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import PreparedSet
 from finetune.prepare import prepare_set, prepared_fingerprint
@@ -52,6 +54,24 @@ def share_entries(root: Path) -> None:
         shared.mkdir(exist_ok=True)
         (root / ".cache").mkdir(exist_ok=True)
         (root / ".cache" / kind).symlink_to(shared, target_is_directory=True)
+
+
+@contextlib.contextmanager
+def exchange_records(folder: Path) -> Iterator[None]:
+    """Give `check_set` the records of all photos measured in this run of the tests, and take its new ones.
+
+    A record is named by all that reading and cutting out depends on. Answers about photos side by side stay the set's.
+    """
+    shared = Path(os.environ[VARIABLE]) / "checks"
+    shared.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in shared.glob("*.json"):
+        os.link(record, folder / record.name)
+    yield
+    for record in folder.glob("*.json"):
+        if record.name != ANSWERS:
+            with contextlib.suppress(FileExistsError):
+                os.link(record, shared / record.name)
 
 
 def prepare_once(workspace: Workspace, sku: str, data: DataSection) -> PreparedSet:

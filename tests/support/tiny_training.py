@@ -24,7 +24,7 @@ def tiny_config(base: Path, *overrides: str) -> TrainConfig:
         "base": {"model": str(base)},
         "data": {"size": 64, "variants": 4},
         "adapter": {"rank": 4},
-        "train": {"steps": 3, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 1},
+        "train": {"steps": 3, "batch": 2, "learning_rate": 1e-2, "min_8bit_size": 64, "checkpoint_every": 100},
         "objective": {"ring_px": 8},
         "memory": {"check": False},
         "validation": {"every": 0, "choose": "last"},
@@ -38,7 +38,14 @@ def train(workspace: Workspace, config: TrainConfig) -> TrainResult:
 
 
 def killed_and_resumed(workspace: Workspace, config: TrainConfig, away: Path) -> bytes:
-    """The adapter's bytes of a run that is killed after two steps and goes on; what was trained before is moved."""
+    """The adapter's bytes of a run that is killed after two steps and goes on; what was trained before is moved.
+
+    Args:
+        workspace: Where it trains.
+        config: With a checkpoint every step.
+        away: Where to.
+    """
+    assert config.train.checkpoint_every == 1
     workspace.adapters.rename(away / "adapters-before")
     workspace.runs.rename(away / "runs-before")
     with training_dies(after=2):

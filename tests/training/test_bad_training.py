@@ -171,6 +171,7 @@ def adapter(folder: Path, base: Path) -> None:
     )
 
 
+@pytest.mark.tiny
 @pytest.mark.parametrize(
     ("request_name", "said"),
     [

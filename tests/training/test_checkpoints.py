@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint_is_set_aside(
     workspace: Workspace, tiny_base: Path, straight: bytes, capsys: pytest.CaptureFixture[str],
     name: str, spoil: Callable[[Path], None],
 ) -> None:  # fmt: skip
-    config = tiny_config(tiny_base)
+    config = tiny_config(tiny_base, "train.checkpoint_every=1")
     with training_dies(after=2):
         train(workspace, config)
     (state,) = workspace.runs.glob("bottle01/*/state")
@@ -68,7 +68,7 @@ def test_a_file_that_is_missing_and_sums_that_are_no_json(tmp_path: Path) -> Non
 def test_a_run_with_a_damaged_run_json_is_not_resumed(
     workspace: Workspace, tiny_base: Path, straight: bytes, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    config = tiny_config(tiny_base)
+    config = tiny_config(tiny_base, "train.checkpoint_every=1")
     with training_dies(after=1):
         train(workspace, config)
     (info,) = workspace.runs.glob("bottle01/*/run.json")

@@ -98,7 +98,7 @@ def test_it_backs_off_once_and_goes_on_from_the_same_step(
 def test_a_resumed_run_keeps_what_it_backed_off_to(
     workspace: Workspace, tiny_base: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    config = tiny_config(tiny_base, "memory.check=false", "train.checkpoint_every=100")
+    config = tiny_config(tiny_base, "memory.check=false")
     with runs_out(4, 6), pytest.raises(OutOfMemory, match="at step 1 with checkpointing partial"):
         train(workspace, config)
     (state,) = workspace.runs.glob("bottle01/*/state/*")

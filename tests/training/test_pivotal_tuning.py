@@ -186,11 +186,12 @@ def test_resumed_in_either_half_it_is_the_same_to_the_bit(
     for name in ("datasets", ".cache"):
         shutil.copytree(run.workspace.root / name, tmp_path / name)
     workspace = Workspace(tmp_path)
+    config = tiny_config(tiny_base, *PIVOTAL, "train.checkpoint_every=1")
     with training_dies(after=steps):
-        train(workspace, tiny_config(tiny_base, *PIVOTAL))
+        train(workspace, config)
     (state,) = workspace.runs.glob("bottle01/*/state")
     assert max(p.name for p in state.iterdir()) == f"step-{steps:06d}"
-    version = train(workspace, tiny_config(tiny_base, *PIVOTAL)).version
+    version = train(workspace, config).version
     for name in ("embeddings.safetensors", WEIGHTS):
         found, wanted = load_file(version.folder / name), load_file(run.version.folder / name)
         assert found.keys() == wanted.keys()

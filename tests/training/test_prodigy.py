@@ -69,7 +69,7 @@ def test_without_its_package_nothing_loads(tiny_base: Path, monkeypatch: pytest.
 
 def test_a_resumed_run_is_the_same_to_the_bit(workspace: Workspace, tiny_base: Path, tmp_path: Path) -> None:
     pytest.importorskip("prodigyopt")
-    config = tiny_config(tiny_base, *PRODIGY)
+    config = tiny_config(tiny_base, *PRODIGY, "train.checkpoint_every=1")
     straight = train(workspace, config).version.weights.read_bytes()
     lines = losses(workspace)
     (run,) = workspace.runs.glob("bottle01/*")

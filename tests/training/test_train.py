@@ -58,7 +58,7 @@ def test_a_second_call_trains_nothing_and_a_changed_setting_does(workspace: Work
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(workspace: Workspace, tiny_base: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_base)
+    config = tiny_config(tiny_base, "train.checkpoint_every=1")
     straight = train(workspace, config).version.weights.read_bytes()
     straight_losses = losses(workspace)
     assert killed_and_resumed(workspace, config, tmp_path) == straight
@@ -199,7 +199,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
 ) -> None:
     from finetune.training import loop
 
-    config = tiny_config(tiny_base, "train.checkpoint_every=100")
+    config = tiny_config(tiny_base)
     straight = train(workspace, config).version
     bytes_of_straight = straight.weights.read_bytes()
     straight.folder.rename(tmp_path / "straight")
@@ -233,7 +233,8 @@ def test_a_run_that_diverges_stops_at_the_last_good_state(
 ) -> None:
     from finetune.training import loop
 
-    real, calls, config = loop.batch_loss, [], tiny_config(tiny_base, "train.steps=9", "train.keep_checkpoints=3")
+    real, calls = loop.batch_loss, []
+    config = tiny_config(tiny_base, "train.checkpoint_every=1", "train.steps=9", "train.keep_checkpoints=3")
 
     def no_number_at_step_five(*arguments: Any) -> torch.Tensor:
         calls.append(1)
@@ -267,7 +268,7 @@ def test_an_explosion_stops_the_run(workspace: Workspace, tiny_base: Path, monke
         return real(*arguments) * 1.1 ** len(calls)
 
     monkeypatch.setattr(loop, "batch_loss", rising)
-    wild = tiny_config(tiny_base, "train.steps=80")
+    wild = tiny_config(tiny_base, "train.checkpoint_every=1", "train.steps=80")
     with pytest.raises(RunError, match=r"diverged at step \d+: the loss has risen .*; there is no earlier checkpoint"):
         train(workspace, wild)  # a checkpoint every step, so both that are kept are of the rise
     assert list(workspace.runs.glob("bottle01/*/state/*")) == []

@@ -174,7 +174,7 @@ def test_the_frozen_target_is_the_quantised_bases(
 
 
 def test_resumed_it_is_the_same_to_the_bit(tiny_base: Path, workspace: Workspace, tmp_path: Path) -> None:
-    config = tiny_config(tiny_base, *NF4, "memory.gradient_checkpointing=all")
+    config = tiny_config(tiny_base, *NF4, "memory.gradient_checkpointing=all", "train.checkpoint_every=1")
     straight = train(workspace, config).version.weights.read_bytes()
     assert killed_and_resumed(workspace, config, tmp_path) == straight
 

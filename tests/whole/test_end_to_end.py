@@ -6,11 +6,8 @@ Short settings (few examples, few steps): this proves the chain, not the adapter
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +15,19 @@ import pytest
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
 from PIL import Image
-from started_commands import start
+from started_commands import At, start
 
 from finetune import nightly
 from finetune.core.commands import main
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = ("--set", "data.variants=3", "--set", "train.steps=6", "--set", "train.warmup=2", "--set", "train.batch=1")
+SHORT = ("--set", "data.variants=3", "--set", "train.steps=2", "--set", "train.warmup=1", "--set", "train.batch=1")
 
 pytestmark = pytest.mark.e2e
 
 
 def packshot(workspace: Path, *arguments: str, code: int = 0) -> Result:
-    """A command, run to its end in this process; `studio` and the night start theirs as users do."""
+    """A command, run to its end in this process; the night starts its own as users do."""
     done = CliRunner().invoke(main, [*arguments, "--workspace", str(workspace)], env={"NO_COLOR": "1"})
     assert done.exit_code == code, done.output
     assert done.exception is None or isinstance(done.exception, SystemExit), done.output
@@ -43,11 +40,11 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the sample set carton01 (one packshot), trained with short settings by a process of its own."""
     workspace = tmp_path_factory.mktemp("studio")
     shutil.copytree(ROOT / "datasets" / "carton01", workspace / "datasets" / "carton01", ignore=_no_prepared)
-    line = [sys.executable, "-P", "-m", "finetune.core.commands", "train", "carton01", "--config", "embedded", *SHORT]
-    line += ["--workspace", str(workspace)]
-    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    line = ["train", "carton01", "--config", "embedded", *SHORT, "--workspace", str(workspace)]
+    run = start(workspace / "said.txt", *line, NO_COLOR="1")
+    assert run.wait() == 0, run.said()
+    assert "Traceback" not in run.said()
+    (workspace / "said.txt").unlink()
     return workspace
 
 
@@ -120,7 +117,7 @@ def test_adapters_commands(studio: Path) -> None:
     assert "ok: carton01 0001" in packshot(studio, "adapters", "verify", "carton01").stdout
     manifest = json.loads(packshot(studio, "adapters", "show", "carton01").stdout)
     assert manifest["sku"] == "carton01"
-    assert manifest["config"]["train"]["steps"] == 6
+    assert manifest["config"]["train"]["steps"] == 2
 
 
 def test_an_adapter_of_another_base_is_refused(studio: Path, tiny_base: Path) -> None:
@@ -134,7 +131,7 @@ def test_an_adapter_of_another_base_is_refused(studio: Path, tiny_base: Path) ->
 def test_a_night_with_the_real_commands(
     studio: Path, checkout_with_a_small_gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six steps teach nothing, so the gate refuses: the version stays unpublished and the next night does nothing."""
+    """Two steps teach nothing, so the gate refuses: the version stays unpublished and the next night does nothing."""
     monkeypatch.setenv("PYTHONPATH", str(checkout_with_a_small_gate))  # of the processes that the night starts
     monkeypatch.setattr(nightly, "gate_path", lambda: checkout_with_a_small_gate / "configs" / "gate.yaml")
     workspace = tmp_path / "night"
@@ -158,15 +155,13 @@ def test_a_night_with_the_real_commands(
 def test_a_killed_training_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of a run; the same command again resumes from the newest checkpoint."""
     write_set(tmp_path, "bottle01", {"front": draw_bottle()})
-    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=20")
+    settings = ("base.model=" + str(tiny_base), "data.size=64", "data.variants=2", "train.warmup=0", "train.steps=4")
     options = [part for item in (*settings, "train.checkpoint_every=2") for part in ("--set", item)]
     line = ["train", "bottle01", "--config", "embedded", *options]
-    victim = start(tmp_path / "said.txt", *line, "--workspace", str(tmp_path))
-    victim.wait_until(lambda: bool(list(tmp_path.glob("runs/bottle01/*/state/step-*"))))
-    assert victim.process.pid is not None
-    os.kill(victim.process.pid, signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL
+    middle = At("open", r"metrics\.jsonl", number=3)
+    victim = start(tmp_path / "said.txt", *line, "--workspace", str(tmp_path), kill=middle)
+    assert victim.wait() == -signal.SIGKILL, victim.said()
     assert not list(tmp_path.glob("adapters/bottle01/0*"))
     done = packshot(tmp_path, *line, "--json")
-    assert "resuming from step" in done.stderr
+    assert "resuming from step 2" in done.stderr
     assert json.loads(done.stdout)["version"] == "0001"

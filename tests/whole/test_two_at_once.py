@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from drawn_products import write_shop
+from started_commands import Started, start
 
 from finetune.core.adapters import versions
 from finetune.core.products.catalog import Workspace
@@ -25,15 +26,16 @@ validation: {every: 0, choose: last}
 """
 
 
-def packshot(workspace: Path, *line: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-P", "-m", "finetune.core.commands", *line, "--workspace", str(workspace)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def packshot(workspace: Path, *line: str) -> Started:
+    said = workspace / f"said-{len(list(workspace.glob('said-*')))}.txt"
+    said.touch()
+    return start(said, *line, "--workspace", str(workspace))
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, said = process.communicate(timeout=300)
+def ended(process: Started) -> tuple[int, str]:
+    code, said = process.wait(), process.said()
     assert "Traceback" not in said, said
-    return process.returncode, said
+    return code, said
 
 
 def test_two_trainings_make_one_version(tmp_path: Path, tiny_base: Path) -> None:
