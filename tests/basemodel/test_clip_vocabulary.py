@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from finetune.core.basemodel import clip_vocabulary
 from finetune.core.basemodel.resolve import single_file_config
 
@@ -19,6 +21,7 @@ def test_vocabulary_is_the_published_file() -> None:
     assert tokens[:2] + tokens[-3:] == ["!", '"', "jekyll</w>", "<|startoftext|>", "<|endoftext|>"]
 
 
+@pytest.mark.tiny
 def test_sdxl_tokenizers() -> None:
     for channels in (4, 9):
         config = single_file_config(channels, "x")
@@ -31,5 +34,6 @@ def test_sdxl_tokenizers() -> None:
         assert padded == [49406, 333, 6858, 276, 267, 10067, 21259, 49407, 0, 0]
 
 
+@pytest.mark.tiny
 def test_own_vocabulary_goes_first(tiny_base: Path) -> None:
     assert len(clip_vocabulary.load_tokenizer(tiny_base / "tokenizer")) == 191

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from check_drawings import SIZE, Spoil, assert_fires_alone, bottle, fired, inspected, inspected_set, lit, views
+from check_drawings import SIDE, SIZE, Spoil, assert_fires_alone, bottle, fired, inspected, inspected_set, lit, views
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
 from PIL import Image, ImageFilter
@@ -29,6 +29,7 @@ from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 
 
+@pytest.mark.slow
 def test_clean_photos_raise_no_warning(tmp_path: Path) -> None:
     report = inspected(tmp_path, views())
     assert fired(report) == set()
@@ -53,22 +54,23 @@ def small(photos: dict[str, Image.Image]) -> None:
 
 
 def far_off(photos: dict[str, Image.Image]) -> None:
-    scene = Image.new("RGB", (2600, 2600), "white")
-    scene.paste(photos["view1"], (900, 900))
+    scene = Image.new("RGB", (1730, 1730), "white")
+    scene.paste(photos["view1"], (600, 600))
     photos["view1"] = scene
 
 
 def cut(photos: dict[str, Image.Image]) -> None:
-    photos["view1"] = photos["view1"].crop((0, 0, 720, 560))
+    photos["view1"] = photos["view1"].crop((0, 0, SIDE, 370))
 
 
 def doubled(photos: dict[str, Image.Image]) -> None:
-    scene = Image.new("RGB", (1440, 720), "white")
+    scene = Image.new("RGB", (2 * SIDE, SIDE), "white")
     scene.paste(photos["view1"], (0, 0))
-    scene.paste(photos["view2"], (720, 0))
+    scene.paste(photos["view2"], (SIDE, 0))
     photos["view1"] = scene
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "check", "photo", "said"),
     [
@@ -90,7 +92,7 @@ def test_each_check_fires_on_its_spoiled_photo_alone(
 
 def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rough = Image.fromarray(rng.integers(0, 255, (720, 720, 3), dtype=np.uint8)).filter(ImageFilter.GaussianBlur(20))
+    rough = Image.fromarray(rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)).filter(ImageFilter.GaussianBlur(20))
     product = bottle()
     matte = Image.fromarray((np.asarray(product).min(axis=2) < 250).astype(np.uint8) * 255)
     rough.paste(product, (0, 0), matte)
@@ -102,13 +104,14 @@ def test_a_ground_that_is_blurred_is_not_a_blurred_product(tmp_path: Path) -> No
     assert {photo for check, photo in fired(report) if check == "blur"} == {"soft.png"}
 
 
+@pytest.mark.slow
 def test_a_pair_is_one_product_where_the_noun_says_so(tmp_path: Path) -> None:
     photos: dict[str, Image.Image] = views(1)
     photos["view1"] = bottle(1)
     doubled(photos | {"view2": bottle(2)})
-    pair = Image.new("RGB", (1440, 720), "white")
+    pair = Image.new("RGB", (2 * SIDE, SIDE), "white")
     pair.paste(bottle(), (0, 0))
-    pair.paste(bottle(), (720, 0))
+    pair.paste(bottle(), (SIDE, 0))
     assert fired(inspected(tmp_path / "one", {"a": pair})) == {("several products", "a.png")}
     report = inspected(tmp_path / "two", {"a": pair}, class_noun="salt shakers")
     assert fired(report) == set()
@@ -211,6 +214,7 @@ def test_the_command_prints_findings_and_writes_the_page(tmp_path: Path) -> None
     assert sorted(p.name for p in folder.iterdir()) == ["photos", "report.html", "set.yaml"]
 
 
+@pytest.mark.slow
 def test_json_and_another_place_for_the_page(tmp_path: Path) -> None:
     folder = write_set(tmp_path, "x1", {"front": draw_bottle()})
     page = tmp_path / "my page.html"
@@ -250,6 +254,7 @@ def test_a_brand_set_is_checked_for_size_and_copies(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 3
 
 
+@pytest.mark.slow
 def test_prepare_checks_on_the_same_cutouts_and_keeps_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,17 +28,18 @@ def copied(photos: dict[str, Image.Image]) -> None:
 
 
 def halved(photos: dict[str, Image.Image]) -> None:
-    photos["view9"] = photos["view1"].resize((400, 400), Image.Resampling.LANCZOS)
+    photos["view9"] = photos["view1"].resize((370, 370), Image.Resampling.LANCZOS)
 
 
 def on_blue(photos: dict[str, Image.Image]) -> None:
-    photos["view9"] = on_ground(photos["view1"], (150, 175, 205), (900, 800), (120, 30))
+    photos["view9"] = on_ground(photos["view1"], (150, 175, 205), (600, 530), (80, 20))
 
 
 def mixed_in(photos: dict[str, Image.Image]) -> None:
     photos["view9"] = bottle(2, colour=(40, 90, 170))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "check", "photo", "said"),
     [
@@ -56,9 +57,10 @@ def test_each_finding_names_the_strange_photo_alone(
     assert_fires_alone(tmp_path, spoil, check, photo, said)
 
 
+@pytest.mark.slow
 def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
     folder = Path(__file__).resolve().parents[2] / "datasets" / "mug01" / "photos"
-    photos = {path.stem: Image.open(path).convert("RGB") for path in sorted(folder.iterdir())}
+    photos = {path.stem: Image.open(path).convert("RGB").resize((512, 512)) for path in sorted(folder.iterdir())}
     photos["02-handle"] = lit(photos["02-handle"], 1.2, 1.0, 0.8)
     report = inspected(tmp_path, photos)
     (found,) = [f for f in report.findings if f.severity != "note"]
@@ -66,6 +68,7 @@ def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
     assert re.search("lean towards .*yellow", found.what)
 
 
+@pytest.mark.slow
 def test_two_photos_of_two_products(tmp_path: Path) -> None:
     report = inspected(tmp_path, {"a": bottle(), "b": bottle(1, colour=(40, 90, 170))})
     assert fired(report) == {("other product", "b.png")}
@@ -84,6 +87,7 @@ def test_another_side_in_other_colours_is_no_cast_on_an_equally_lit_ground() -> 
     assert not lighting.equally_lit(np.ones(3, np.float32), np.ones((3, 3), np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gains", [(1.6, 1.0, 0.45), (0.5, 0.9, 1.7), (1.25, 0.7, 1.2)])
 def test_a_strong_cast_on_cleaned_ground_is_no_other_product(tmp_path: Path, gains: tuple[float, ...]) -> None:
     """Few saturated colours, and the ground set to white afterwards: nothing but the product shows the cast."""
@@ -94,6 +98,7 @@ def test_a_strong_cast_on_cleaned_ground_is_no_other_product(tmp_path: Path, gai
     assert fired(inspected(tmp_path, photos)) == {("cast", "view1.png")}
 
 
+@pytest.mark.slow
 def test_too_much_light_is_no_other_product_and_no_torn_cutout(tmp_path: Path) -> None:
     photos = views()
     photos["view1"] = lit(photos["view1"], 3, 3, 3)  # the label becomes as white as the ground
@@ -108,10 +113,10 @@ def test_too_much_light_is_no_other_product_and_no_torn_cutout(tmp_path: Path) -
 def test_a_copy_cut_out_otherwise_is_still_a_copy(tmp_path: Path) -> None:
     """By its whole photo: here the copy's mask takes half of the product."""
     photos = views()
-    folder = write_set(tmp_path, "x1", photos | {"view9": photos["view1"].resize((500, 500))})
+    folder = write_set(tmp_path, "x1", photos | {"view9": photos["view1"].resize((400, 400))})
     (folder / "masks").mkdir()
-    half = Image.new("L", (500, 500))
-    half.paste(255, (150, 100, 350, 250))
+    half = Image.new("L", (400, 400))
+    half.paste(255, (120, 80, 280, 200))
     half.save(folder / "masks" / "view9.png")
     report = inspected_set(tmp_path)
     copies = [f for f in report.findings if f.check == "duplicate"]
@@ -158,6 +163,7 @@ def test_few_views_are_a_note(tmp_path: Path) -> None:
     assert not [f for f in inspected(tmp_path / "four", views(4)).findings if f.check == "views"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gains", "check", "said"),
     [
@@ -193,6 +199,7 @@ def test_facts_come_back_from_json_as_they_were(tmp_path: Path) -> None:
     assert again.ground is not None
 
 
+@pytest.mark.slow
 def test_comparisons_are_remembered_and_few_in_large_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = {f"{number:02d}": draw_bottle(120, shift=number) for number in range(11)}
     photos["99"] = draw_bottle(120, colour=(30, 160, 60))

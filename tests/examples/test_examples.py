@@ -108,6 +108,7 @@ def test_the_product_is_whole_and_within_its_scale(photo: Image.Image, cutout: C
         assert example.facts.original_width == pytest.approx(frame, rel=0.2)
 
 
+@pytest.mark.slow
 def test_buckets_follow_the_product_and_keep_it_whole(photo: Image.Image, cutout: Cutout) -> None:
     choice = bucket_sizes(256, aspect=True)
     seen = Counter()
@@ -194,6 +195,7 @@ def test_the_original_keeps_its_own_ground(photo: Image.Image, cutout: Cutout) -
     assert (coloured & example.product).sum() / (coloured | example.product).sum() > 0.95
 
 
+@pytest.mark.slow
 def test_shrinking_first_changes_little(photo: Image.Image) -> None:
     big = draw_photo(1200)
     cutout = cut_out(big)

@@ -84,6 +84,7 @@ def test_moving_half_the_colour_costs_half_the_way() -> None:
     assert palette_distance(mixed, one_colour(*black)) == pytest.approx(whole / 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.integers(1, 6), st.integers(1, 6))
 def test_palette_distance_is_symmetric_and_bounded_by_its_worst_pair(seed: int, rows: int, columns: int) -> None:

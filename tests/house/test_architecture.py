@@ -236,6 +236,7 @@ def _run(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_help_comes_up_without_torch() -> None:
     code = f"""
 import sys
@@ -262,6 +263,7 @@ def test_every_command_has_help_and_common_options() -> None:
         assert "Commands:" in output or ("--workspace" in output and "--debug" in output), name
 
 
+@pytest.mark.slow
 def test_stderr_is_clean_of_the_libraries_chatter(tmp_path: Path) -> None:
     """`doctor` imports torch, diffusers and the hub; nothing of theirs may reach stderr."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRANSFORMERS_", "DIFFUSERS_", "PYTHONW"))}

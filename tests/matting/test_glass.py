@@ -68,6 +68,7 @@ def on_scene(cutout: Cutout, scene: np.ndarray) -> np.ndarray:
     return to_linear(composite_glass(over, alpha, to_srgb8(scene.astype(np.float32)), glass))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(tint=st.tuples(*[st.floats(0.8, 0.97)] * 3), level=st.floats(0.8, 1.0))
 def test_clear_glass_shows_a_new_scene_as_it_would(tint: Tint, level: float) -> None:

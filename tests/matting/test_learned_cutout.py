@@ -132,6 +132,7 @@ def test_what_a_prepared_set_depends_on(tmp_path: Path, no_model: Path) -> None:
     assert model_fingerprint("auto", "u2net", FOLDER) == "missing"
 
 
+@pytest.mark.slow
 def test_a_coarse_outline_is_drawn_to_the_pictures_edges() -> None:
     """A mask as a model of 320 px gives it: after the guided filter the rim's error is under half of what it was."""
     picture, true = in_the_wild(1280), silhouette(1280)

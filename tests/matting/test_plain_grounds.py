@@ -47,6 +47,7 @@ def ground_of(kind: str, level: float, fall: float, tint: tuple[float, float, fl
     return np.clip(level * light[..., None] * np.array(tint), 0, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(["flat", "vignette", "gradient", "sweep"]),
@@ -75,6 +76,7 @@ def test_any_smooth_ground_gives_the_true_matte(
     assert found[round(0.58 * SIDE), round(0.685 * SIDE)] == 0  # through the ring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [3 * SIDE, 2 * WORKING_SIDE], ids=["as it is", "reduced"])
 @pytest.mark.parametrize("colour", [(25, 25, 26), (200, 200, 203), (210, 150, 20)], ids=["black", "grey", "yellow"])
 def test_the_contact_shadow_under_the_foot_is_not_product(side: int, colour: tuple[int, int, int]) -> None:
@@ -90,6 +92,7 @@ def test_the_contact_shadow_under_the_foot_is_not_product(side: int, colour: tup
     assert (shadow[foot] < 0.8).sum() > 40
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_cut_as_sharply_as_a_small_one() -> None:
     """Reduced pictures only say where to look: the outline is solved at full size, thin parts survive."""
     side = 3 * WORKING_SIDE
@@ -103,6 +106,7 @@ def test_a_large_picture_is_cut_as_sharply_as_a_small_one() -> None:
     assert (found[110:390, 930:933] > 0.8).mean() > 0.95
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     colour=st.tuples(*[st.integers(0, 190)] * 3),

@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import datasets
 import psutil
 import pytest
 from drawn_products import draw_bottle, noting, write_set
@@ -66,6 +65,7 @@ def rows_of(workspace: Workspace, sku: str = "box01") -> list[dict[str, object]]
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_an_edited_photo_is_the_only_one_made_again(shelf: Workspace, worked_on: list[str]) -> None:
     prepare_set(shelf, "box01", data=DATA)
     assert len(worked_on) == 5
@@ -83,6 +83,7 @@ def test_an_edited_photo_is_the_only_one_made_again(shelf: Workspace, worked_on:
     assert before["cutouts/3.png"][0] != after["cutouts/3.png"][0]
 
 
+@pytest.mark.slow
 def test_adding_and_removing_a_photo_touches_no_other(shelf: Workspace, worked_on: list[str]) -> None:
     prepare_once(shelf, "box01", DATA)
     before = files_of(shelf)
@@ -100,6 +101,7 @@ def test_adding_and_removing_a_photo_touches_no_other(shelf: Workspace, worked_o
     assert {n: v[0] for n, v in files_of(shelf).items()} == {n: v[0] for n, v in before.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["own words", "noun", "token"])
 def test_changed_words_redo_rows_and_no_picture(shelf: Workspace, worked_on: list[str], change: str) -> None:
     data = DataSection(size=64, variants=3, keep_original=1)
@@ -127,6 +129,7 @@ def test_a_noun_that_lets_no_glass_be_expected_redoes_the_photos(shelf: Workspac
     assert len(worked_on) == 5
 
 
+@pytest.mark.slow
 def test_a_changed_mask_or_setting_redoes_what_depends_on_it(shelf: Workspace, worked_on: list[str]) -> None:
     prepare_once(shelf, "box01", DATA)
     masks = shelf.datasets / "box01" / "masks"
@@ -158,6 +161,8 @@ def test_a_file_missing_from_the_last_set_is_made_again(shelf: Workspace, worked
 def test_any_number_of_processes_gives_the_same_bytes(
     shelf: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    import datasets
+
     prepare_set(shelf, "box01", data=DATA)
     alone = {name: content for name, (content, _) in files_of(shelf).items()}
     monkeypatch.setattr(recipe, "FEW_EXAMPLE_PIXELS", 0)

@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -53,7 +52,10 @@ def rows_of(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_datasets_opens_the_rows_and_nothing_else(tmp_path: Path) -> None:
+    import datasets
+
     workspace = make_set(tmp_path, photos=2)  # the photos are called test-0 and test-1: no split may come of that
     prepared, made = prepare_set(workspace, "box01", data=DATA)
     assert made
@@ -87,6 +89,7 @@ def test_what_prepared_json_names_is_there(tmp_path: Path) -> None:
         assert photo.source == "plain ground"
 
 
+@pytest.mark.slow
 def test_nothing_is_made_again_while_content_and_settings_stay(tmp_path: Path) -> None:
     workspace = make_set(tmp_path)
     first, _ = prepare_set(workspace, "box01", data=DATA)
@@ -129,6 +132,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_one_whole_photo_is_held_out_of_four(tmp_path: Path) -> None:
     prepared, _ = prepare_set(make_set(tmp_path, photos=4), "box01", data=DATA)
     kept = [photo.photo for photo in prepared.photos if photo.split == "validation"]
@@ -190,6 +194,7 @@ def test_a_picture_in_the_wild_alone_says_what_to_do(tmp_path: Path) -> None:
     assert "add a mask in masks/" in caught.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
 def test_a_stop_midway_leaves_the_old_set_and_no_leftovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
@@ -246,6 +251,7 @@ def test_a_brand_set_is_letterboxed_with_its_words(tmp_path: Path) -> None:
     assert prepared.kind == "brand"
 
 
+@pytest.mark.slow
 def test_a_brands_pictures_become_backdrops_and_count_as_content(tmp_path: Path) -> None:
     workspace = make_set(tmp_path, photos=2, text="class_noun: still life\nkind: brand\n", sku="noire")
     make_set(tmp_path, photos=1, text="class_noun: perfume bottle\nbrand: noire\n")

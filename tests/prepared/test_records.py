@@ -59,6 +59,7 @@ def page_of(workspace: Workspace) -> tuple[dict[str, object], bytes]:
 ALL = ["0.png", "1.png", "2.png", "torn.jpg", "wild.png"]
 
 
+@pytest.mark.slow
 def test_what_was_checked_once_is_not_opened_again(shelf: Workspace, tried: list[str]) -> None:
     first = page_of(shelf)
     assert sorted(tried) == ALL
@@ -94,6 +95,7 @@ def test_check_finds_the_same_alone_by_many_and_from_a_prepared_set(
     assert list((shelf.cache / "checks" / "box01").iterdir()) == [shelf.cache / "checks" / "box01" / "remembered.json"]
 
 
+@pytest.mark.slow
 def test_a_label_is_read_once_a_photo(shelf: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, int]] = []
 
@@ -127,6 +129,7 @@ def test_a_photo_that_failed_is_left_alone_until_something_changes(shelf: Worksp
     assert "torn.jpg is not a picture" in page
 
 
+@pytest.mark.slow
 def test_a_model_installed_later_redoes_what_failed_without_it(
     shelf: Workspace, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import datasets
 import pytest
 from drawn_products import draw_bottle, write_set
 
@@ -39,6 +38,8 @@ def rows_of(workspace: Workspace, sku: str) -> list[dict[str, object]]:
 
 
 def test_a_category_shows_its_members_under_its_own_word(shelf: Workspace, tmp_path: Path) -> None:
+    import datasets
+
     prepared, made = prepare_set(shelf, "vases", data=DATA)
     assert made
     assert (prepared.kind, prepared.token, prepared.class_noun) == ("category", "vsct01", "vase")
@@ -76,6 +77,7 @@ def test_what_members_have_prepared_is_taken_over(shelf: Workspace, monkeypatch:
     assert {f"vase01/{row['photo']}": row["split"] for row in rows_of(shelf, "vase01")}.items() <= split.items()
 
 
+@pytest.mark.slow
 def test_members_that_change_or_come_make_it_stale(shelf: Workspace) -> None:
     first, _ = prepare_set(shelf, "vases", data=DATA)
     assert not prepare_set(shelf, "vases", data=DATA)[1]

@@ -73,6 +73,7 @@ def test_each_bad_file_is_named_and_the_good_one_goes_on(tmp_path: Path) -> None
     assert {p.name: p.lstat().st_mtime_ns for p in (folder / "photos").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_without_a_good_photo_the_exit_code_is_one(tmp_path: Path) -> None:
     folder = spoiled_set(tmp_path)
     (folder / "photos" / "good.png").unlink()
@@ -137,6 +138,7 @@ def test_unicode_and_spaces_work_end_to_end(tmp_path: Path) -> None:
     assert run("check", "bottle01", "--workspace", str(tmp_path)).exit_code == 0
 
 
+@pytest.mark.slow
 def test_what_is_odd_about_a_file_is_a_finding(tmp_path: Path) -> None:
     folder = write_set(tmp_path, "bottle01", {"plain": draw_bottle()})
     bottle, other = draw_bottle(), draw_bottle(colour=(40, 90, 160))
@@ -151,6 +153,7 @@ def test_what_is_odd_about_a_file_is_a_finding(tmp_path: Path) -> None:
     assert "pages.tif: the file holds 2 pictures; only the first is used" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_large_photo_is_scaled_down_with_its_mask_and_said(tmp_path: Path) -> None:
     folder = write_set(tmp_path, "bottle01", {"big": draw_bottle(1400)}, max_megapixels=1)
     (folder / "masks").mkdir()

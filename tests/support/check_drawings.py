@@ -17,12 +17,15 @@ from finetune.core.pictures.images import to_linear, to_srgb8
 from finetune.core.products.catalog import Workspace
 
 SIZE = 256
+"""Side of the training examples."""
+SIDE = 480
+"""Side of a photo."""
 GLASS = (190, 90, 40)
 Spoil = Callable[[dict[str, Image.Image]], None]
 
 
-def bottle(turn: int = 0, colour: tuple[int, int, int] = GLASS, side: int = 720) -> Image.Image:
-    """A bottle of about 520 px; `turn` (0 to 4) is the view: the label moves round and the shape changes a little."""
+def bottle(turn: int = 0, colour: tuple[int, int, int] = GLASS, side: int = SIDE) -> Image.Image:
+    """A bottle of about 350 px; `turn` (0 to 4) is the view: the label moves round and the shape changes a little."""
     big = Image.new("RGB", (side * 2, side * 2), "white")
     pen, u = ImageDraw.Draw(big), side * 2 / 100
     wide = 18 - 1.5 * turn

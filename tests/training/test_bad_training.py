@@ -218,6 +218,7 @@ def test_fp16_on_a_cpu_is_refused_before_a_set_is_prepared(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["datasets"]
 
 
+@pytest.mark.slow
 def test_what_changed_since_a_set_was_prepared_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = write_set(tmp_path, "bottle01", {n: draw_bottle(shift=6 * i) for i, n in enumerate(("a", "b", "c"))})
     data = DataSection(size=64, variants=2)

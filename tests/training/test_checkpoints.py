@@ -30,7 +30,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> bytes
 
     root = tmp_path_factory.mktemp("straight")
     write_set(root, "bottle01", {"front": draw_bottle(), "side": draw_bottle(shift=6)})
-    return train(Workspace(root), tiny_config(tiny_base)).version.weights.read_bytes()
+    return train(Workspace(root), tiny_config(tiny_base, "train.checkpoint_every=1")).version.weights.read_bytes()
 
 
 @pytest.mark.parametrize(
