@@ -21,6 +21,7 @@ from finetune.core import console
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.products.catalog import Workspace
 
+gc.disable()  # until all is collected: what is imported stays, and looking for garbage in it takes a tenth of the time
 console.quiet_libraries()
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else torch's compiler starts processes that import torch
 
@@ -126,6 +127,7 @@ def pytest_collection_finish() -> None:
     """The modules that are imported by now live to the end: no later collection of garbage has to look at them."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:

@@ -138,6 +138,7 @@ def test_the_label_is_never_passed_in_silence(tmp_path: Path, monkeypatch: pytes
     assert [(f.severity, f.cure) for f in found] == [("note", "pip install 'packshot[ocr]'")]
 
 
+@pytest.mark.slow
 def test_words_read_are_compared_with_label_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = iter([["NOlRE"], ["EAU DE", "PARFUM"]])
     asked: list[Image.Image] = []

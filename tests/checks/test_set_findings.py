@@ -110,6 +110,7 @@ def test_too_much_light_is_no_other_product_and_no_torn_cutout(tmp_path: Path) -
     assert any(re.search(r"overexposed: \d+% of the product is clipped", f.what) for f in alone.findings)
 
 
+@pytest.mark.slow
 def test_a_copy_cut_out_otherwise_is_still_a_copy(tmp_path: Path) -> None:
     """By its whole photo: here the copy's mask takes half of the product."""
     photos = views()

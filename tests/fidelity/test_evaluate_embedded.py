@@ -22,8 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SCENE = ("--set", "pictures.scenes=[on a plain light grey surface]", "--set", "pictures.seeds=[11, 12]")
 QUICK = (*SCENE, "--set", "pictures.steps=6")
 EXAMPLES = ("--set", "data.variants=3")
-TAUGHT = (*EXAMPLES, "--set", "train.steps=2", "--set", "train.batch=1", "--set", "memory.check=false",
-          "--set", "validation.every=0", "--set", "validation.choose=last")  # fmt: skip
+TAUGHT = (
+    *EXAMPLES, "--set", "train.steps=2", "--set", "train.warmup=0", "--set", "train.batch=1",
+    "--set", "memory.check=false", "--set", "validation.every=0", "--set", "validation.choose=last",
+)  # fmt: skip
 """Short: what is drawn is nobody's product yet."""
 
 

@@ -157,6 +157,7 @@ def test_the_ground_seen_through_a_narrow_slit_is_not_product() -> None:
     assert (found[lid - 3, 190:280] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_deep_shadow_is_not_product_but_a_dark_product_out_of_focus_is() -> None:
     side = 3 * SIDE
     matte = bottle(side)

@@ -121,6 +121,7 @@ def test_changed_words_redo_rows_and_no_picture(shelf: Workspace, worked_on: lis
     assert any({"own words": "window sill", "noun": "flacon", "token": "abc1"}[change] in text for text in texts)
 
 
+@pytest.mark.slow
 def test_a_noun_that_lets_no_glass_be_expected_redoes_the_photos(shelf: Workspace, worked_on: list[str]) -> None:
     prepare_once(shelf, "box01", DATA)
     worked_on.clear()

@@ -37,6 +37,7 @@ def rows_of(workspace: Workspace, sku: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_category_shows_its_members_under_its_own_word(shelf: Workspace, tmp_path: Path) -> None:
     import datasets
 
