@@ -15,12 +15,15 @@ from scipy import ndimage
 from finetune.core.errors import CutoutError, ImageError
 from finetune.core.pictures.images import Array, Floats, over, to_linear
 from finetune.core.pictures.masks import Box, Mask, bounding_box, dilate
-from finetune.matting.ground import HINT, estimate_ground, separate
+from finetune.matting.ground import HINT, estimate_ground
 from finetune.matting.outline import enlarged, refine_outline
+from finetune.matting.rim import without_traces
+from finetune.matting.separation import separate
+from finetune.matting.smoothing import smoothed
 from finetune.matting.unmixing import FAINT, REACH, solve_alpha, unmix_colours
 
 WORKING_SIDE = 680
-"""Side in pixels at which a picture is analysed: it is reduced by the largest whole factor that leaves this much."""
+"""Side in pixels at which a picture is analysed, about: it is reduced by the whole factor that comes nearest."""
 MARGIN = 12
 """Pixels of ground kept around the product while solving."""
 
@@ -70,6 +73,11 @@ class Cutout:
             np.asarray(self.rgba.getchannel("A").resize((self.box.width, self.box.height)), dtype=np.float32) / 255.0
         )
         return alpha
+
+
+def reduction(size: tuple[int, int]) -> int:
+    """Factor by which a picture of `size` (width, height) is reduced for analysis."""
+    return max(1, round(max(size) / WORKING_SIDE))
 
 
 def cut_out(picture: Image.Image, mask: Image.Image | None = None) -> Cutout:
@@ -132,9 +140,11 @@ def _has_silhouette(picture: Image.Image) -> bool:
 
 def _from_plain_ground(picture: Image.Image) -> Cutout:
     """Separate product, shadow and ground on a reduced picture; solve outline and edge colours at full size."""
-    factor = max(1, max(picture.size) // WORKING_SIDE)
-    small = to_linear(np.asarray(picture.reduce(factor) if factor > 1 else picture))
-    parts = separate(small, estimate_ground(small))
+    factor = reduction(picture.size)
+    encoded = np.asarray(picture.reduce(factor) if factor > 1 else picture) / np.float32(255)
+    calm = smoothed(encoded, estimate_ground(encoded).noise)
+    parts = separate(calm, estimate_ground(calm))
+    small = to_linear(encoded)
     inner = bounding_box(parts.product)
     assert inner is not None  # `separate` raises when it finds nothing
     inner = inner.grown(MARGIN, (small.shape[1], small.shape[0]))
@@ -147,6 +157,7 @@ def _from_plain_ground(picture: Image.Image) -> Cutout:
     ground_at = enlarged(behind, factor)
     if factor > 1:
         product, blur = refine_outline(pixels, ground_at, small[where], product, factor)
+    product = without_traces(pixels, ground_at, product)
     alpha = solve_alpha(pixels, ground_at, product, blur)
     unmixed = unmix_colours(pixels, alpha, ground_at)
     shadow = Image.fromarray((parts.shadow * 255 + 0.5).astype(np.uint8))

@@ -22,6 +22,14 @@ SHADOW_CHROMA = 0.08
 """Largest difference between the T of a shadow's channels."""
 SHARP, BLUNT = 1.0, 3.0
 """Scales (px) at which the slope of log T is compared: a product's edge is steep only at the first."""
+BEGINS = 5
+"""Distance (px) over which the darkness is looked up that begins at an edge."""
+SOFT_SHARE = 0.04
+"""Sharpness of a soft edge, as a share of that darkness: a step of one pixel's blur has 0.13."""
+SOFT_LIMITS = (0.002, 0.006)
+"""Least and largest sharpness of a soft edge: beside a dark product the darkness that begins is not the shadow's."""
+NOISES = 6
+"""Times the slope on even ground that noise alone may reach."""
 WALL = 3
 """Distance (px) from the boundary between shadow and ground within which a sharp edge walls it off."""
 NEAR_SHORE = 10.0
@@ -50,7 +58,7 @@ def soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
     darkness = np.log(np.clip(level, 1e-3, None))
     near, far = (ndimage.gaussian_gradient_magnitude(darkness, sigma) for sigma in (SHARP, BLUNT))
     sharpness = np.maximum(near - 1.2 * far, 0)  # zero on a ramp wider than BLUNT, a third of the slope on a step
-    floor = max(0.006, 6 * float(np.median(near[outside][::17]))) if outside.any() else 0.006
+    floor = _softness(darkness, near, outside)
     red, green, blue = transmittance[..., 0], transmittance[..., 1], transmittance[..., 2]
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     soft = unlike & (sharpness < floor) & (chroma < SHADOW_CHROMA) & (level > SHADOW_FLOOR) & (level < 1.02)
@@ -68,6 +76,13 @@ def soft_shadow(unlike: Mask, outside: Mask, transmittance: Floats) -> Mask:
         step = _grown(shadow, 1) & unlike & ~shadow
         shadow |= step & (sharpness > ndimage.maximum_filter(np.where(shadow, sharpness, 0), size=3))
     return np.asarray(ndimage.binary_opening(shadow, iterations=1))
+
+
+def _softness(darkness: Floats, near: Floats, outside: Mask) -> Floats:
+    """Largest sharpness of a soft edge at each pixel, (H, W): in proportion to the darkness that begins there."""
+    depth = ndimage.maximum_filter(-darkness, size=2 * BEGINS + 1)
+    noise = NOISES * float(np.median(near[outside][::17])) if outside.any() else 0.0
+    return np.asarray(np.maximum(np.clip(SOFT_SHARE * depth, *SOFT_LIMITS), noise), dtype=np.float32)
 
 
 def _open_regions(soft: Mask, shore: Mask, walled: Mask) -> Mask:

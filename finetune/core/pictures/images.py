@@ -167,9 +167,13 @@ LINEAR = _decoded(np.arange(256, dtype=np.float32) / 255.0)
 
 def to_srgb8(linear: Floats) -> Array:
     """Linear light, float 0..1 (clipped) -> sRGB uint8, rounded."""
+    return (to_srgb(linear) * 255.0 + 0.5).astype(np.uint8)
+
+
+def to_srgb(linear: Floats) -> Floats:
+    """Linear light, float 0..1 (clipped) -> sRGB, float 0..1."""
     x = np.clip(linear, 0.0, 1.0)
-    encoded = np.where(x <= 0.0031308, x * 12.92, 1.055 * np.power(x, 1 / 2.4) - 0.055)
-    return (encoded * 255.0 + 0.5).astype(np.uint8)
+    return np.asarray(np.where(x <= 0.0031308, x * 12.92, 1.055 * np.power(x, 1 / 2.4) - 0.055))
 
 
 def resize_rgba(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
