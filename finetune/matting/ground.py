@@ -29,6 +29,8 @@ FADE_LIMIT = 0.45
 """Least ratio between the darkest and the brightest light of a plain ground's border."""
 GLOW = 0.02
 """Linear light added to both sides of a ratio of lights: on black, ratios of the light alone mean nothing."""
+YCC = np.array([[0.299, 0.587, 0.114], [-0.0845, -0.1655, 0.25], [0.25, -0.2095, -0.0405]], dtype=np.float32)
+"""sRGB -> lightness and twice colour, of ITU-R BT.601 as JPEG uses it; colour at half its weight."""
 HINT = "photograph the product on a plain ground, or add a mask in masks/ (same stem, white is product)"
 
 
@@ -80,6 +82,18 @@ def border_ring(height: int, width: int) -> Mask:
     ring = np.ones((height, width), dtype=bool)
     ring[thick:-thick, thick:-thick] = False
     return ring
+
+
+def deviation_of(difference: Floats) -> Floats:
+    """Size of a difference of sRGB colours as files keep it, (H, W): lightness, and colour at half its weight.
+
+    JPEG keeps colour at half the resolution and coarser; at full weight its bleeding counts for as much as an outline.
+
+    Args:
+        difference: (H, W, 3), sRGB.
+    """
+    parts = difference @ YCC.T
+    return np.asarray(np.sqrt(np.einsum("...i,...i->...", parts, parts)))
 
 
 def largest(values: Decimals) -> Decimals:

@@ -80,12 +80,13 @@ def reduction(size: tuple[int, int]) -> int:
     return max(1, round(max(size) / WORKING_SIDE))
 
 
-def cut_out(picture: Image.Image, mask: Image.Image | None = None) -> Cutout:
+def cut_out(picture: Image.Image, mask: Image.Image | None = None, *, vessel: bool = False) -> Cutout:
     """Cut the product out.
 
     Args:
         picture: RGB or RGBA, upright sRGB.
         mask: L, 255 = product, of the picture's size; takes precedence over all else.
+        vessel: the product may be clear: what is seen through its body is not taken for an opening.
 
     Raises:
         ImageError: the mask's size is not the picture's.
@@ -98,7 +99,7 @@ def cut_out(picture: Image.Image, mask: Image.Image | None = None) -> Cutout:
         return _finish(
             np.asarray(picture.convert("RGB")), np.asarray(picture.getchannel("A")), "alpha", whole, picture.size
         )
-    return _from_plain_ground(over(picture, "white"))
+    return _from_plain_ground(over(picture, "white"), vessel)
 
 
 def _from_mask(picture: Image.Image, mask: Image.Image) -> Cutout:
@@ -138,12 +139,12 @@ def _has_silhouette(picture: Image.Image) -> bool:
     return float((alpha < 128).mean()) > 0.01
 
 
-def _from_plain_ground(picture: Image.Image) -> Cutout:
+def _from_plain_ground(picture: Image.Image, vessel: bool) -> Cutout:
     """Separate product, shadow and ground on a reduced picture; solve outline and edge colours at full size."""
     factor = reduction(picture.size)
     encoded = np.asarray(picture.reduce(factor) if factor > 1 else picture) / np.float32(255)
     calm = smoothed(encoded, estimate_ground(encoded).noise)
-    parts = separate(calm, estimate_ground(calm))
+    parts = separate(calm, estimate_ground(calm), vessel=vessel)
     small = to_linear(encoded)
     inner = bounding_box(parts.product)
     assert inner is not None  # `separate` raises when it finds nothing

@@ -11,10 +11,15 @@ from scipy import ndimage
 
 from finetune.core.pictures.images import Floats
 from finetune.core.pictures.masks import Mask
-from finetune.matting.ground import connected_with, largest
+from finetune.matting.ground import connected_with, deviation_of
 
 DISC = 2.5
 """Radius (px) of the disc that enters from the border."""
+VESSEL_DISC = 6.0
+"""The same for products that may be clear: their outline is a broken line of refraction."""
+WALL_SHARE, NEAREST_PART = 0.08, 10
+"""Thickness of a solid wall as a share of the product's size (square root of its area), and the percentile of a
+pocket's rim, nearest the outside first, at which it is measured."""
 SAME = 0.009
 """Largest mean difference from the ground, sRGB, of a pocket that is ground."""
 EVEN = 0.009
@@ -29,31 +34,54 @@ SLIT_LIGHT = 0.06
 """Largest deviation of the ground seen in a slit."""
 
 
-def ground_seen_through(unlike: Mask, difference: Floats, border: Mask, noise: float) -> Mask:
-    """Find the pixels that show the ground.
+def ground_seen_through(unlike: Mask, difference: Floats, border: Mask, noise: float, vessel: bool) -> tuple[Mask, Mask]:
+    """Find the pixels that show the ground, and the pockets that look like it at a glance but do not show it.
 
     Args:
         unlike: (H, W), pixels that differ from the ground.
         difference: (H, W, 3), the picture less its ground, sRGB.
         border: (H, W), the ring from which the ground is entered.
         noise: of the ground, sRGB.
+        vessel: the product may be clear, so that the ground is seen through its body as well.
 
     Returns:
-        (H, W).
+        The ground, and those pockets of the product: both (H, W).
     """
     free = ~unlike
-    wide = connected_with(ndimage.distance_transform_edt(np.pad(free, 3, mode="edge"))[3:-3, 3:-3] > DISC, border)
-    outside = free & (ndimage.distance_transform_edt(~wide) <= DISC + 1)
+    disc = VESSEL_DISC if vessel else DISC
+    room = ndimage.distance_transform_edt(np.pad(free, 9, mode="edge"))[9:-9, 9:-9]
+    wide = connected_with(room > disc, border)
+    outside = free & (ndimage.distance_transform_edt(~wide) <= disc + 1)
     outside = connected_with(outside, wide)
-    outside |= _pockets(free & ~outside, difference, noise)
-    return _into_slits(outside, largest(np.abs(difference)))
+    pockets = free & ~outside
+    possible = _behind_thick_walls(pockets, outside, unlike) if vessel else pockets
+    opened, large = _judged(possible, difference, noise)
+    kept = (large & ~opened) | (_judged(pockets & ~possible, difference, noise)[1] if vessel else False)
+    outside |= opened
+    outside = _into_slits(outside, deviation_of(difference))
+    return outside, kept & ~outside
 
 
-def _pockets(enclosed: Mask, difference: Floats, noise: float) -> Mask:
-    """The pockets that look like the ground: as bright and as even as it, and not tiny."""
+def _behind_thick_walls(pockets: Mask, outside: Mask, unlike: Mask) -> Mask:
+    """The pockets that something solid parts from the outside: a handle does, the dark line of clear glass does not."""
+    labels, count = ndimage.label(pockets)
+    if not count:
+        return pockets
+    away = ndimage.distance_transform_edt(~outside)
+    rim = pockets & ~ndimage.binary_erosion(pockets)
+    least = WALL_SHARE * float(np.sqrt((unlike | pockets).sum()))
+    thick = np.zeros(count + 1, dtype=bool)
+    for number, where in enumerate(ndimage.find_objects(labels), 1):
+        here = rim[where] & (labels[where] == number)
+        thick[number] = bool(here.any()) and float(np.percentile(away[where][here], NEAREST_PART)) > least
+    return np.asarray(thick[labels])
+
+
+def _judged(enclosed: Mask, difference: Floats, noise: float) -> tuple[Mask, Mask]:
+    """The pockets that look like the ground, as bright and as even as it, and those large enough to be judged."""
     labels, count = ndimage.label(enclosed)
     if not count:
-        return enclosed
+        return enclosed, enclosed
     inner = np.where(ndimage.binary_erosion(enclosed, iterations=2), labels, 0)
     size = np.bincount(inner.ravel(), minlength=count + 1)
     safe = np.maximum(size, 1)
@@ -66,7 +94,9 @@ def _pockets(enclosed: Mask, difference: Floats, noise: float) -> Mask:
         spread = np.maximum(spread, np.sqrt(np.maximum(square - mean**2, 0)))
     is_open = (off <= max(SAME, 2 * noise)) & (spread <= max(EVEN, 3 * noise)) & (size >= LEAST_POCKET)
     is_open[0] = False
-    return np.asarray(is_open[labels])
+    large = size >= LEAST_POCKET
+    large[0] = False
+    return np.asarray(is_open[labels]), np.asarray(large[labels])
 
 
 def _into_slits(outside: Mask, deviation: Floats) -> Mask:

@@ -12,6 +12,7 @@ import numpy as np
 
 from finetune.core.pictures.images import Array, Floats, to_srgb
 from finetune.core.pictures.masks import Mask
+from finetune.matting.ground import YCC
 from finetune.matting.unmixing import GroundAt, Rows, grown, offsets
 
 DEPTH = 6
@@ -20,10 +21,6 @@ AHEAD = 5
 """Distance (px) within which the product whose edge it is lies ahead."""
 TRACE = 0.12
 """Share of the edge's contrast below which a pixel is a trace."""
-COLOUR = 0.5
-"""Weight of colour beside lightness: files keep colour at half the resolution."""
-YCC = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], dtype=np.float32)
-YCC[1:] *= COLOUR
 
 
 def without_traces(pixels: Array, ground_at: GroundAt, product: Mask) -> Mask:

@@ -16,15 +16,17 @@ from finetune.core.errors import CutoutError
 from finetune.core.pictures.images import Floats, to_linear
 from finetune.core.pictures.masks import Mask, bounding_box
 from finetune.matting.contact_line import without_contact_shadow
-from finetune.matting.ground import GLOW, HINT, Ground, border_ring, connected_with, largest
+from finetune.matting.ground import GLOW, HINT, Ground, border_ring, connected_with, deviation_of
 from finetune.matting.openings import ground_seen_through
 from finetune.matting.outline import edge_blur
 from finetune.matting.soft_shadow import opened, soft_shadow
 
 STRONG_RATIO = 0.12
 """Share of a nearby edge's contrast from which a pixel beside it differs from the ground."""
-RINGING_RATIO = 0.045
-"""The same for the median around the pixel, which JPEG's flickering ringing hardly raises."""
+STRONG_EDGE, ENOUGH = 0.25, 200
+"""Deviation of an edge beside which ringing is measured, and pixels needed for that."""
+RINGINGS, RINGING_LIMITS = 4.0, (0.012, 0.045)
+"""Times the usual ringing from which a local median is none, and the limits of that as a share of the contrast."""
 LEAST, CLEAR = 0.0065, 0.022
 """Deviation from which a pixel differs from the ground at all, and differs clearly; noise raises both."""
 SPECK_SHARE = 2e-5
@@ -55,7 +57,7 @@ class Separation:
     """Blur of the product's outline, standard deviation of a Gaussian in pixels."""
 
 
-def separate(encoded: Floats, ground: Ground) -> Separation:
+def separate(encoded: Floats, ground: Ground, *, vessel: bool = False) -> Separation:
     """Separate product, shadow and ground.
 
     Whatever deviates from the ground by hysteresis is product or shadow. The shadow is what can be reached from the
@@ -65,13 +67,14 @@ def separate(encoded: Floats, ground: Ground) -> Separation:
     Args:
         encoded: (H, W, 3) sRGB 0..1.
         ground: of the same picture.
+        vessel: the product may be clear.
 
     Raises:
         CutoutError: nothing deviates from the ground.
     """
     height, width = encoded.shape[:2]
     difference = encoded - ground.encoded
-    deviation = largest(np.abs(difference))
+    deviation = deviation_of(difference)
     low, high = max(LEAST, 4 * ground.noise), max(CLEAR, 8 * ground.noise)
     unlike = _unlike(deviation, low)
     box = bounding_box(_joined_to(unlike, ndimage.binary_opening(unlike) & (deviation > high)))
@@ -81,9 +84,9 @@ def separate(encoded: Floats, ground: Ground) -> Separation:
     where = np.s_[box.top : box.bottom, box.left : box.right]
     unlike, deviation = unlike[where], deviation[where]
     transmittance = (to_linear(encoded[where]) + GLOW) / (ground.colour[where] + GLOW)
-    outside = ground_seen_through(unlike, difference[where], border_ring(*unlike.shape), ground.noise)
+    outside, pockets = ground_seen_through(unlike, difference[where], border_ring(*unlike.shape), ground.noise, vessel)
     shadow = soft_shadow(unlike, outside, transmittance)
-    part = unlike & ~shadow
+    part = (unlike | pockets) & ~shadow
     part = connected_with(part, part & (deviation > high))
     part = _without_specks(_filled(part, outside | shadow))
     if not part.any():
@@ -110,12 +113,17 @@ def _joined_to(mask: Mask, seed: Mask) -> Mask:
 def _unlike(deviation: Floats, low: float) -> Mask:
     """Pixels that differ from the ground, except for JPEG's ringing within 8 px of an edge.
 
-    Ringing is weak compared with its edge and flickers from pixel to pixel, so its local median is weaker still.
+    Ringing is weak compared with its edge and flickers from pixel to pixel, so its local median is weaker still. How
+    weak depends on the file: it is measured where it is most often seen, beside this picture's own strong edges.
     """
     edge = ndimage.maximum_filter(deviation, size=17)
     coarse = Image.fromarray(np.round(np.clip(deviation * 2000, 0, 255)).astype(np.uint8))
     calm = np.asarray(coarse.filter(ImageFilter.MedianFilter(5)), dtype=np.float32) / 2000
-    return np.asarray((deviation > low) & ((deviation > STRONG_RATIO * edge) | (calm > RINGING_RATIO * edge)))
+    beside = (edge > STRONG_EDGE) & (ndimage.maximum_filter(deviation, size=5) < STRONG_RATIO * edge)
+    ringing = RINGING_LIMITS[1]
+    if beside.sum() >= ENOUGH:
+        ringing = float(np.clip(RINGINGS * np.median(calm[beside] / edge[beside]), *RINGING_LIMITS))
+    return np.asarray((deviation > low) & ((deviation > STRONG_RATIO * edge) | (calm > ringing * edge)))
 
 
 def _without_slivers(product: Mask, deviation: Floats) -> Mask:
