@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from finetune.core.errors import CutoutError
 from finetune.core.pictures.images import Floats, to_linear
-from finetune.core.pictures.masks import Mask
+from finetune.core.pictures.masks import Box, Mask
 
 Decimals = TypeVar("Decimals", NDArray[np.float32], NDArray[np.float64])
 RING_SHARE = 0.015
@@ -47,6 +47,10 @@ class Ground:
     def colour(self) -> Floats:
         """(H, W, 3) linear light of `encoded`."""
         return to_linear(self.encoded)
+
+    def inside(self, box: Box) -> Ground:
+        """The ground of a part of the picture."""
+        return Ground(self.encoded[box.top : box.bottom, box.left : box.right], self.noise)
 
 
 def estimate_ground(encoded: Floats) -> Ground:
