@@ -21,7 +21,7 @@ from finetune.core.errors import CutoutError
 from finetune.core.pictures.images import Floats, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask, bounding_box
 from finetune.matting.ground import estimate_ground
-from finetune.matting.matte import Cutout, reduction
+from finetune.matting.matte import WORKING_SIDE, Cutout
 
 GlassMode = Literal["auto", "yes", "no"]
 GLASS_NOUNS = re.compile(
@@ -98,7 +98,7 @@ def with_glass(cutout: Cutout, picture: Image.Image, mode: GlassMode, class_noun
     """
     if mode == "no" or (mode == "auto" and cutout.source != "plain ground"):
         return cutout
-    factor = reduction(picture.size)
+    factor = max(1, max(picture.size) // WORKING_SIDE)  # whole factor that leaves at least this: lines are thin
     encoded = np.asarray(picture.convert("RGB").reduce(factor)) / np.float32(255)
     light, ground = to_linear(encoded), np.maximum(estimate_ground(encoded).colour, 1e-3)
     cover = Image.new("L", picture.size)

@@ -16,7 +16,7 @@ from finetune.core.errors import CutoutError, ImageError
 from finetune.core.pictures.images import Array, Floats, over, to_linear
 from finetune.core.pictures.masks import Box, Mask, bounding_box, dilate
 from finetune.matting.ground import HINT, estimate_ground
-from finetune.matting.outline import enlarged, refine_outline
+from finetune.matting.outline import enlarged, outline_blur, refine_outline
 from finetune.matting.rim import without_traces
 from finetune.matting.separation import separate
 from finetune.matting.smoothing import smoothed
@@ -150,16 +150,16 @@ def _from_plain_ground(picture: Image.Image, vessel: bool) -> Cutout:
     assert inner is not None  # `separate` raises when it finds nothing
     inner = inner.grown(MARGIN, (small.shape[1], small.shape[0]))
     where = np.s_[inner.top : inner.bottom, inner.left : inner.right]
-    product, blur = parts.product[where], parts.blur
+    product = parts.product[where]
     behind = _spread(small[where], ~dilate(product, REACH) | parts.contact[where])
     box = Box(*(edge * factor for edge in inner))
     box = box._replace(right=min(box.right, picture.width), bottom=min(box.bottom, picture.height))
     pixels = np.asarray(picture.crop(box))
     ground_at = enlarged(behind, factor)
     if factor > 1:
-        product, blur = refine_outline(pixels, ground_at, small[where], product, factor)
-    product = without_traces(pixels, ground_at, product)
-    alpha = solve_alpha(pixels, ground_at, product, blur)
+        product = refine_outline(pixels, ground_at, small[where], product, factor)
+    product = without_traces(pixels, ground_at, product, factor)
+    alpha = solve_alpha(pixels, ground_at, product, outline_blur(pixels, ground_at, product))
     unmixed = unmix_colours(pixels, alpha, ground_at)
     shadow = Image.fromarray((parts.shadow * 255 + 0.5).astype(np.uint8))
     return replace(_finish(unmixed, alpha, "plain ground", box, picture.size), shadow=shadow)

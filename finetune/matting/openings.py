@@ -7,6 +7,7 @@ in a faint outline. What the disc cannot reach is a pocket, and a pocket is grou
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from finetune.core.pictures.images import Floats
@@ -24,6 +25,13 @@ SAME = 0.009
 """Largest mean difference from the ground, sRGB, of a pocket that is ground."""
 EVEN = 0.009
 """Largest standard deviation of the difference inside such a pocket."""
+STEP, FURTHER = 3, 6
+"""Distances (px) from a pocket at which the product has begun, and over which it is compared with."""
+ABRUPT = 0.4
+"""Share of the contrast further on that has been reached by then."""
+ABRUPT_SHARE, ABRUPT_SHARE_SMALL, SMALL = 0.8, 0.9, 150
+"""Share of a pocket's surroundings that must have reached it, and that of a pocket of fewer pixels than the last:
+eyelets and rivets have small highlights."""
 LEAST_POCKET = 12
 """Pixels inside its rim from which a pocket can be judged by itself."""
 SLIT = 3
@@ -93,10 +101,23 @@ def _judged(enclosed: Mask, difference: Floats, noise: float) -> tuple[Mask, Mas
         off = np.maximum(off, np.abs(mean))
         spread = np.maximum(spread, np.sqrt(np.maximum(square - mean**2, 0)))
     is_open = (off <= max(SAME, 2 * noise)) & (spread <= max(EVEN, 3 * noise)) & (size >= LEAST_POCKET)
+    is_open &= _steep(labels, count, deviation_of(difference))
     is_open[0] = False
     large = size >= LEAST_POCKET
     large[0] = False
     return np.asarray(is_open[labels]), np.asarray(large[labels])
+
+
+def _steep(labels: NDArray[np.int32], count: int, deviation: Floats) -> NDArray[np.bool_]:
+    """Per pocket, whether the product begins abruptly around it; a highlight on metal fades into its surroundings."""
+    beyond = ndimage.maximum_filter(labels, size=2 * STEP + 1)
+    ring = (beyond > 0) & (ndimage.maximum_filter(labels, size=2 * STEP - 1) == 0)
+    abrupt = deviation > ABRUPT * ndimage.maximum_filter(deviation, size=2 * FURTHER + 1)
+    total = np.bincount(beyond[ring], minlength=count + 1)
+    sharp = np.bincount(beyond[ring & abrupt], minlength=count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    asked = np.where(areas < SMALL, ABRUPT_SHARE_SMALL, ABRUPT_SHARE)
+    return np.asarray(sharp >= asked * np.maximum(total, 1))
 
 
 def _into_slits(outside: Mask, deviation: Floats) -> Mask:

@@ -16,7 +16,7 @@ from finetune.core.errors import CutoutError
 from finetune.core.pictures.images import Floats, to_linear
 from finetune.core.pictures.masks import Mask, bounding_box
 from finetune.matting.contact_line import without_contact_shadow
-from finetune.matting.ground import GLOW, HINT, Ground, border_ring, connected_with, deviation_of
+from finetune.matting.ground import GLOW, HINT, Ground, border_ring, connected_with, deviation_of, largest
 from finetune.matting.openings import ground_seen_through
 from finetune.matting.outline import edge_blur
 from finetune.matting.soft_shadow import opened, soft_shadow
@@ -31,6 +31,8 @@ LEAST, CLEAR = 0.0065, 0.022
 """Deviation from which a pixel differs from the ground at all, and differs clearly; noise raises both."""
 SPECK_SHARE = 2e-5
 """Share of the picture under which a part of the product is dust."""
+ISLAND_RATIO, LARGE_ISLAND = 0.5, 0.25
+"""Share of the body's deviation from which an island belongs to the product, and of its area from which any does."""
 SLIVER_RATIO = 0.3
 """Share of the deviation of the product nearby under which a thin part is a sliver."""
 SLIVER_REACH = 3
@@ -53,8 +55,6 @@ class Separation:
     """(H, W) in 0..1: factor on the ground's brightness outside the product."""
     contact: Mask
     """(H, W): the contact shadow at the product's foot."""
-    blur: float
-    """Blur of the product's outline, standard deviation of a Gaussian in pixels."""
 
 
 def separate(encoded: Floats, ground: Ground, *, vessel: bool = False) -> Separation:
@@ -91,14 +91,15 @@ def separate(encoded: Floats, ground: Ground, *, vessel: bool = False) -> Separa
     part = _without_specks(_filled(part, outside | shadow))
     if not part.any():
         raise CutoutError("no product stands out from the ground", HINT)
-    blur = edge_blur(part, lambda rows, columns: deviation[rows, columns])
+    missing = largest(np.abs(transmittance - 1))  # light, not file values: a blur mixes light
+    blur = edge_blur(part, lambda rows, columns: missing[rows, columns])
     freed = _without_slivers(without_contact_shadow(part, transmittance, blur), deviation)
-    freed = _without_specks(freed)
+    freed = _without_faint_islands(_without_specks(freed), deviation)
     product, contact = np.zeros((height, width), dtype=bool), np.zeros((height, width), dtype=bool)
     product[where], contact[where] = freed, part & ~freed
     level = np.ones((height, width), dtype=np.float32)
     level[where] = np.clip(transmittance @ np.full(3, 1 / 3, dtype=np.float32), 0, 1)
-    return Separation(product, np.where(product, 1, level).astype(np.float32), contact, blur)
+    return Separation(product, np.where(product, 1, level).astype(np.float32), contact)
 
 
 def _joined_to(mask: Mask, seed: Mask) -> Mask:
@@ -152,6 +153,19 @@ def _filled(product: Mask, ground: Mask) -> Mask:
     is_open[labels[ground]] = True
     is_open[0] = False
     return np.asarray(product | (enclosed & ~is_open[labels]))
+
+
+def _without_faint_islands(product: Mask, deviation: Floats) -> Mask:
+    """The product without islands that differ from the ground far less than its body: crumbs of shadow, dirt, noise."""
+    labels, count = ndimage.label(product, structure=np.ones((3, 3)))
+    if count < 2:
+        return product
+    number = np.arange(1, count + 1)
+    areas = ndimage.sum_labels(product, labels, number)
+    strength = np.array([np.percentile(deviation[labels == n], 90) for n in number])
+    body = strength[np.argmax(areas)]
+    keep = np.append(False, (strength >= ISLAND_RATIO * body) | (areas > LARGE_ISLAND * areas.max()))
+    return np.asarray(keep[labels])
 
 
 def _without_specks(product: Mask) -> Mask:

@@ -20,6 +20,8 @@ DEEP_FLOOR = 0.08
 """Darkest share in a deeper shadow that a soft one passes into gently."""
 GENTLE = 0.06
 """Slope of the logarithm of that share per pixel up to which this is gentle: a dark product falls off more steeply."""
+STEEPEST = 0.12
+"""The same in any soft shadow: the rim of a dark product out of focus falls off more steeply."""
 OFF_COLOUR = 0.008
 """Largest distance of a shadow's colour from that of the darkened ground (`ground.YCC`); noise is added."""
 SHARP, BLUNT = 1.0, 3.0
@@ -36,13 +38,19 @@ WALL, WALL_RATIO = 3, 1.5
 """Distance (px) from a border within which a sharp edge walls it off, and how much sharper than soft that edge is."""
 NEAR_SHORE = 10.0
 """Distance (px) up to which boundary pixels decide whether a soft region is open to the ground."""
+LIGHT_SHADOW, OPEN_TO_WALLED = 0.7, (1.5, 5.0)
+"""Mean share of light over which a shadow is light, and how much longer than its walled boundary the open one must be,
+for light shadows and for dark ones."""
 OPENING_RADII = (8, 4, 2, 1)
 """Opening radii (px) that separate shadow regions, applied widest first."""
+CRUMB_SHARPNESS, CRUMB_AREA, CRUMB_RIM = 2.0, 0.002, 0.3
+"""A leftover of a shadow: how much sharper than soft it may be inside, its largest area as a share of the picture, and
+the least share of its rim that lies at the shadow or the ground."""
 COLOURED = 0.03
 """Distance from grey over which a ground is coloured, as `finetune.matting.ground.YCC` has it."""
 LEAST_OPENING, RIM = 20, 3
 """Pixels of an opening, at least, and distance (px) from any edge at which the ground beside it is read."""
-SHADED, IN_SHADE, AS_LIGHT = 0.93, 0.08, 0.012
+SHADED, IN_SHADE, AS_LIGHT = 0.93, 0.06, 0.012
 """Share of light under which the ground beside it is in shadow, and how far an opening's may be from it, then and
 otherwise."""
 ASCENT = 6
@@ -68,11 +76,13 @@ def soft_shadow(unlike: Mask, outside: Mask, encoded: Floats, ground: Ground, ve
     sharpness = np.maximum(near - 1.2 * far, 0)  # zero on a ramp wider than BLUNT, a third of the slope on a step
     floor = _softness(darkness, near, outside)
     possible = unlike & of_ground & (level > SHADOW_FLOOR) & (level < 1.02)
-    soft = possible & (sharpness < floor)
+    soft = possible & (sharpness < floor) & (far < STEEPEST)
     walled = ndimage.maximum_filter(sharpness, size=2 * WALL + 1) > WALL_RATIO * floor
     shadow = np.zeros(soft.shape, dtype=bool)
     for radius in OPENING_RADII:
-        shadow |= _open_regions(opened(soft & ~shadow, radius), outside | shadow, walled)
+        shadow |= _open_regions(opened(soft & ~shadow, radius), outside | shadow, walled, level)
+    if shadow.any():
+        shadow |= _crumbs(possible & ~shadow & (sharpness < CRUMB_SHARPNESS * floor), outside | shadow)
     coloured = _is_coloured(ground)
     if coloured or not vessel:
         shadow |= _shaded_openings(opened(soft & ~shadow, 1), outside | shadow, level, coloured)
@@ -102,8 +112,11 @@ def _softness(darkness: Floats, near: Floats, outside: Mask) -> Floats:
     return np.asarray(np.maximum(np.clip(SOFT_SHARE * depth, *SOFT_LIMITS), noise), dtype=np.float32)
 
 
-def _open_regions(soft: Mask, land: Mask, sharp: Mask) -> Mask:
-    """The regions of `soft` that pass into the land openly: most of their boundary with it has no sharp edge."""
+def _open_regions(soft: Mask, land: Mask, sharp: Mask, level: Floats) -> Mask:
+    """The regions of `soft` that pass into the land openly: most of their boundary with it has no sharp edge.
+
+    Dark regions must pass more openly: the polished foot of a product looks like its shadow, but is seldom as light.
+    """
     labels, count = ndimage.label(soft)
     if not count:
         return soft
@@ -113,9 +126,24 @@ def _open_regions(soft: Mask, land: Mask, sharp: Mask) -> Mask:
     owner = labels[rows[near], columns[near]]
     total = np.bincount(owner, minlength=count + 1)
     behind_wall = np.bincount(owner[sharp[near]], minlength=count + 1)
-    passes = total - behind_wall > np.maximum(3, 1.5 * behind_wall)
+    light = np.bincount(labels.ravel(), level.ravel(), count + 1) / np.maximum(np.bincount(labels.ravel()), 1)
+    asked = np.where(light > LIGHT_SHADOW, *OPEN_TO_WALLED)
+    passes = total - behind_wall > np.maximum(3, asked * behind_wall)
     passes[0] = False
     return np.asarray(passes[labels])
+
+
+def _crumbs(left: Mask, land: Mask) -> Mask:
+    """The small leftovers of a shadow between what was found of it and the ground: a good part of their rim is land."""
+    labels, count = ndimage.label(left)
+    if not count:
+        return left
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    rim = np.bincount(labels[left & ~_shrunk(left)], minlength=count + 1)
+    open_rim = np.bincount(labels[left & _grown(land, 1)], minlength=count + 1)
+    crumb = (areas < CRUMB_AREA * left.size) & (open_rim > CRUMB_RIM * np.maximum(rim, 1))
+    crumb[0] = False
+    return np.asarray(crumb[labels])
 
 
 def _is_coloured(ground: Ground) -> bool:
@@ -142,7 +170,7 @@ def _shaded_openings(soft: Mask, land: Mask, level: Floats, coloured: bool) -> M
             continue
         shade = float(np.median(level[rows[where][here], columns[where][here]]))
         off = abs(float(np.median(level[where][here])) - shade)
-        found[number] = coloured or off < (IN_SHADE if shade < SHADED else AS_LIGHT)
+        found[number] = coloured or (shade > LIGHT_SHADOW and off < (IN_SHADE if shade < SHADED else AS_LIGHT))
     return np.asarray(found[labels])
 
 
