@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError, ImageError
-from finetune.core.pictures.images import Array, Floats, over, to_linear
+from finetune.core.pictures.images import Array, Floats, over, to_float, to_linear
 from finetune.core.pictures.masks import Box, Mask, bounding_box, dilate
 from finetune.matting.ground import HINT, estimate_ground
 from finetune.matting.outline import enlarged, outline_blur, refine_outline
@@ -142,7 +142,7 @@ def _has_silhouette(picture: Image.Image) -> bool:
 def _from_plain_ground(picture: Image.Image, vessel: bool) -> Cutout:
     """Separate product, shadow and ground on a reduced picture; solve outline and edge colours at full size."""
     factor = reduction(picture.size)
-    encoded = np.asarray(picture.reduce(factor) if factor > 1 else picture) / np.float32(255)
+    encoded = to_float(np.asarray(picture.reduce(factor) if factor > 1 else picture))
     calm = smoothed(encoded, estimate_ground(encoded).noise)
     parts = separate(calm, estimate_ground(calm), vessel=vessel)
     small = to_linear(encoded)

@@ -42,7 +42,9 @@ SLIT_LIGHT = 0.06
 """Largest deviation of the ground seen in a slit."""
 
 
-def ground_seen_through(unlike: Mask, difference: Floats, border: Mask, noise: float, vessel: bool) -> tuple[Mask, Mask]:
+def ground_seen_through(
+    unlike: Mask, difference: Floats, border: Mask, noise: float, vessel: bool
+) -> tuple[Mask, Mask]:
     """Find the pixels that show the ground, and the pockets that look like it at a glance but do not show it.
 
     Args:

@@ -155,8 +155,8 @@ def _is_coloured(ground: Ground) -> bool:
 def _shaded_openings(soft: Mask, land: Mask, level: Floats, coloured: bool) -> Mask:
     """The enclosed regions through which the ground is seen in the product's own shade.
 
-    On a coloured ground its darkened colour is proof enough. On white or grey, a grey label looks the same: the region must be
-    as dark as the ground on the other side of the product, which must lie in a shadow as well.
+    On a coloured ground its darkened colour is proof enough. On white or grey, a grey label looks the same: the region
+    must be as dark as the ground on the other side of the product.
     """
     labels, count = ndimage.label(soft & ~_grown(land, 2))
     solid = ndimage.minimum_filter(land.astype(np.uint8), size=2 * RIM + 1) > 0

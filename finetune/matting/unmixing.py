@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from finetune.core.pictures.images import Array, Floats, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask
 
-CORE_DEPTH = (1.5, 4.0)
+CORE_DEPTH = (1.5, 8.0)
 """Limits of the depth (px) inside the outline at which alpha becomes exactly 1."""
 BLUR_DEPTH = 2.2
 """That depth, between its limits, in units of the edge's blur."""

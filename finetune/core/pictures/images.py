@@ -150,6 +150,11 @@ def _averaged(strip: Array, size: tuple[int, int], box: tuple[float, float, floa
     return np.dstack([to_srgb8(np.stack(colour, axis=-1)), (cover * 255 + 0.5).astype(np.uint8)])
 
 
+def to_float(pixels: Array) -> Floats:
+    """uint8 -> the same values as float32 in 0..1."""
+    return np.asarray(pixels / np.float32(255), dtype=np.float32)
+
+
 def to_linear(values: Array | Floats) -> Floats:
     """sRGB (uint8, or float 0..1) -> linear light, float32 in 0..1."""
     if isinstance(values, np.ndarray) and values.dtype == np.uint8:
