@@ -38,7 +38,7 @@ WALL, WALL_RATIO = 3, 1.5
 """Distance (px) from a border within which a sharp edge walls it off, and how much sharper than soft that edge is."""
 NEAR_SHORE = 10.0
 """Distance (px) up to which boundary pixels decide whether a soft region is open to the ground."""
-LIGHT_SHADOW, OPEN_TO_WALLED = 0.7, (1.5, 5.0)
+LIGHT_SHADOW, OPEN_TO_WALLED = 0.55, (1.5, 5.0)
 """Mean share of light over which a shadow is light, and how much longer than its walled boundary the open one must be,
 for light shadows and for dark ones."""
 OPENING_RADII = (8, 4, 2, 1)
@@ -50,7 +50,7 @@ COLOURED = 0.03
 """Distance from grey over which a ground is coloured, as `finetune.matting.ground.YCC` has it."""
 LEAST_OPENING, RIM = 20, 3
 """Pixels of an opening, at least, and distance (px) from any edge at which the ground beside it is read."""
-SHADED, IN_SHADE, AS_LIGHT = 0.93, 0.06, 0.012
+SHADED, IN_SHADE, AS_LIGHT = 0.93, 0.08, 0.012
 """Share of light under which the ground beside it is in shadow, and how far an opening's may be from it, then and
 otherwise."""
 ASCENT = 6
