@@ -23,15 +23,16 @@ WALL_SHARE, NEAREST_PART = 0.08, 10
 pocket's rim, nearest the outside first, at which it is measured."""
 SAME = 0.009
 """Largest mean difference from the ground, sRGB, of a pocket that is ground."""
-EVEN = 0.009
+EVEN = 0.012
 """Largest standard deviation of the difference inside such a pocket."""
 STEP, FURTHER = 3, 6
 """Distances (px) from a pocket at which the product has begun, and over which it is compared with."""
+RINGING, RINGING_REACH = 0.12, 4
+"""Share of the contrast, and distance (px), up to which the traces of an edge reach into a pocket."""
 ABRUPT = 0.4
 """Share of the contrast further on that has been reached by then."""
-ABRUPT_SHARE, ABRUPT_SHARE_SMALL, SMALL = 0.8, 0.9, 150
-"""Share of a pocket's surroundings that must have reached it, and that of a pocket of fewer pixels than the last:
-eyelets and rivets have small highlights."""
+ABRUPT_SHARE = 0.88
+"""Share of a pocket's surroundings that must have reached it."""
 LEAST_POCKET = 12
 """Pixels inside its rim from which a pocket can be judged by itself."""
 SLIT = 3
@@ -112,14 +113,16 @@ def _judged(enclosed: Mask, difference: Floats, noise: float) -> tuple[Mask, Mas
 
 def _steep(labels: NDArray[np.int32], count: int, deviation: Floats) -> NDArray[np.bool_]:
     """Per pocket, whether the product begins abruptly around it; a highlight on metal fades into its surroundings."""
+    contrast = ndimage.maximum_filter(deviation, size=2 * FURTHER + 1)
+    ringing = (deviation < RINGING * contrast) & (labels == 0)
+    for _ in range(RINGING_REACH):  # traces of the edge belong to the pocket's side of it
+        labels = np.where(ringing, ndimage.maximum_filter(labels, size=3), labels)
     beyond = ndimage.maximum_filter(labels, size=2 * STEP + 1)
     ring = (beyond > 0) & (ndimage.maximum_filter(labels, size=2 * STEP - 1) == 0)
-    abrupt = deviation > ABRUPT * ndimage.maximum_filter(deviation, size=2 * FURTHER + 1)
+    abrupt = deviation > ABRUPT * contrast
     total = np.bincount(beyond[ring], minlength=count + 1)
     sharp = np.bincount(beyond[ring & abrupt], minlength=count + 1)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    asked = np.where(areas < SMALL, ABRUPT_SHARE_SMALL, ABRUPT_SHARE)
-    return np.asarray(sharp >= asked * np.maximum(total, 1))
+    return np.asarray(sharp >= ABRUPT_SHARE * np.maximum(total, 1))
 
 
 def _into_slits(outside: Mask, deviation: Floats) -> Mask:
