@@ -1,9 +1,10 @@
 """Cutting packshots out: accuracy against true masks, and cost at 2048 px, beside rembg with u2netp.
 
-    python -m benchmarks.cutout --world DIR [--model-dir DIR]
+    python -m benchmarks.cutout --world DIR [--renders DIR] [--model-dir DIR] [--only TABLE]
 
-DIR/packshots/<product>/ holds view_k.png and view_k_mask.png; --model-dir holds u2netp.onnx. Without rembg or its
-model the peer's columns are missing. The last line of each table has the bars.
+DIR/packshots/<product>/ holds view_k.png and view_k_mask.png, as does --renders DIR/<product>/ (made by
+`python -m tools.product_world packshots`); --model-dir holds u2netp.onnx. Without rembg or its model the peer's columns
+are missing. The last line of each table has the bars.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.cutout.cost import Cost, measure_cost
+from benchmarks.cutout.degraded import print_table, rows
 from benchmarks.cutout.measures import Accuracy, accuracy
 from benchmarks.cutout.peer import open_peer
 from benchmarks.cutout.transmittance import measure_transmission
@@ -141,13 +143,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--world", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model-dir", type=Path, metavar="DIR", help="holds u2netp.onnx; default rembg's own folder")
     parser.add_argument("--runs", type=int, default=3, help="of which the fastest counts (default 3)")
+    parser.add_argument("--renders", type=Path, metavar="DIR", help="more products for the delivered pictures")
+    parser.add_argument("--views", type=int, default=6, help="of each delivered product, at most (default 6)")
+    parser.add_argument("--only", choices=("accuracy", "delivered", "glass", "cost"), help="print one table alone")
     options = parser.parse_args(arguments)
     products = sorted(p for p in (options.world / "packshots").iterdir() if p.is_dir())
     peer = open_peer(options.model_dir)
-    met = table_of_accuracy(products, peer)
-    met &= table_of_glass()
-    met &= table_of_cost(products, peer is not None, options.model_dir, options.runs)
-    print("\nevery bar met" if met else "\nNOT every bar met")
+    folders = [options.world / "packshots", *([options.renders] if options.renders else [])]
+    tables: dict[str, Callable[[], bool]] = {
+        "accuracy": lambda: table_of_accuracy(products, peer),
+        "delivered": lambda: print_table(list(rows(folders, options.views))),
+        "glass": table_of_glass,
+        "cost": lambda: table_of_cost(products, peer is not None, options.model_dir, options.runs),
+    }
+    results = [table() for name, table in tables.items() if options.only in (None, name)]
+    print("\nevery bar met" if all(results) else "\nNOT every bar met")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError
-from finetune.core.pictures.images import Floats, to_linear, to_srgb8
+from finetune.core.pictures.images import Floats, to_float, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask, bounding_box
 from finetune.matting.ground import estimate_ground
 from finetune.matting.matte import WORKING_SIDE, Cutout
@@ -98,10 +98,9 @@ def with_glass(cutout: Cutout, picture: Image.Image, mode: GlassMode, class_noun
     """
     if mode == "no" or (mode == "auto" and cutout.source != "plain ground"):
         return cutout
-    factor = max(1, max(picture.size) // WORKING_SIDE)
-    photo = picture.convert("RGB")
-    light = to_linear(np.asarray(photo.reduce(factor)))
-    ground = estimate_ground(light).colour
+    factor = max(1, max(picture.size) // WORKING_SIDE)  # whole factor that leaves at least this: lines are thin
+    encoded = to_float(np.asarray(picture.convert("RGB").reduce(factor)))
+    light, ground = to_linear(encoded), np.maximum(estimate_ground(encoded).colour, 1e-3)
     cover = Image.new("L", picture.size)
     cover.paste(cutout.rgba.getchannel("A").resize((cutout.box.width, cutout.box.height)), cutout.box[:2])
     solid = np.asarray(cover.reduce(factor)) > 127

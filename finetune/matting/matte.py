@@ -13,14 +13,17 @@ from PIL import Image
 from scipy import ndimage
 
 from finetune.core.errors import CutoutError, ImageError
-from finetune.core.pictures.images import Array, Floats, over, to_linear
+from finetune.core.pictures.images import Array, Floats, over, to_float, to_linear
 from finetune.core.pictures.masks import Box, Mask, bounding_box, dilate
-from finetune.matting.ground import HINT, estimate_ground, separate
-from finetune.matting.outline import enlarged, refine_outline
+from finetune.matting.ground import HINT, estimate_ground
+from finetune.matting.outline import enlarged, outline_blur, refine_outline
+from finetune.matting.rim import without_traces
+from finetune.matting.separation import separate
+from finetune.matting.smoothing import smoothed
 from finetune.matting.unmixing import FAINT, REACH, solve_alpha, unmix_colours
 
 WORKING_SIDE = 680
-"""Side in pixels at which a picture is analysed: it is reduced by the largest whole factor that leaves this much."""
+"""Side in pixels at which a picture is analysed, about: it is reduced by the whole factor that comes nearest."""
 MARGIN = 12
 """Pixels of ground kept around the product while solving."""
 
@@ -72,12 +75,18 @@ class Cutout:
         return alpha
 
 
-def cut_out(picture: Image.Image, mask: Image.Image | None = None) -> Cutout:
+def reduction(size: tuple[int, int]) -> int:
+    """Factor by which a picture of `size` (width, height) is reduced for analysis."""
+    return max(1, round(max(size) / WORKING_SIDE))
+
+
+def cut_out(picture: Image.Image, mask: Image.Image | None = None, *, vessel: bool = False) -> Cutout:
     """Cut the product out.
 
     Args:
         picture: RGB or RGBA, upright sRGB.
         mask: L, 255 = product, of the picture's size; takes precedence over all else.
+        vessel: the product may be clear: what is seen through its body is not taken for an opening.
 
     Raises:
         ImageError: the mask's size is not the picture's.
@@ -90,7 +99,7 @@ def cut_out(picture: Image.Image, mask: Image.Image | None = None) -> Cutout:
         return _finish(
             np.asarray(picture.convert("RGB")), np.asarray(picture.getchannel("A")), "alpha", whole, picture.size
         )
-    return _from_plain_ground(over(picture, "white"))
+    return _from_plain_ground(over(picture, "white"), vessel)
 
 
 def _from_mask(picture: Image.Image, mask: Image.Image) -> Cutout:
@@ -130,24 +139,27 @@ def _has_silhouette(picture: Image.Image) -> bool:
     return float((alpha < 128).mean()) > 0.01
 
 
-def _from_plain_ground(picture: Image.Image) -> Cutout:
+def _from_plain_ground(picture: Image.Image, vessel: bool) -> Cutout:
     """Separate product, shadow and ground on a reduced picture; solve outline and edge colours at full size."""
-    factor = max(1, max(picture.size) // WORKING_SIDE)
-    small = to_linear(np.asarray(picture.reduce(factor) if factor > 1 else picture))
-    parts = separate(small, estimate_ground(small))
+    factor = reduction(picture.size)
+    encoded = to_float(np.asarray(picture.reduce(factor) if factor > 1 else picture))
+    calm = smoothed(encoded, estimate_ground(encoded).noise)
+    parts = separate(calm, estimate_ground(calm), vessel=vessel)
+    small = to_linear(encoded)
     inner = bounding_box(parts.product)
     assert inner is not None  # `separate` raises when it finds nothing
     inner = inner.grown(MARGIN, (small.shape[1], small.shape[0]))
     where = np.s_[inner.top : inner.bottom, inner.left : inner.right]
-    product, blur = parts.product[where], parts.blur
+    product = parts.product[where]
     behind = _spread(small[where], ~dilate(product, REACH) | parts.contact[where])
     box = Box(*(edge * factor for edge in inner))
     box = box._replace(right=min(box.right, picture.width), bottom=min(box.bottom, picture.height))
     pixels = np.asarray(picture.crop(box))
     ground_at = enlarged(behind, factor)
     if factor > 1:
-        product, blur = refine_outline(pixels, ground_at, small[where], product, factor)
-    alpha = solve_alpha(pixels, ground_at, product, blur)
+        product = refine_outline(pixels, ground_at, small[where], product, factor)
+    product = without_traces(pixels, ground_at, product, factor)
+    alpha = solve_alpha(pixels, ground_at, product, outline_blur(pixels, ground_at, product))
     unmixed = unmix_colours(pixels, alpha, ground_at)
     shadow = Image.fromarray((parts.shadow * 255 + 0.5).astype(np.uint8))
     return replace(_finish(unmixed, alpha, "plain ground", box, picture.size), shadow=shadow)

@@ -20,7 +20,7 @@ LEAST_DEVIATION = 0.014
 """Deviation from the ground, as a share of its light, below which a pixel contains no product."""
 SAMPLES = 600
 """Places along the outline where its blur is measured."""
-PATCH = 6
+PATCH = 8
 """Radius (px) of the patch examined at each."""
 UNCLEAR_BLUR = 0.6
 """Blur (px) assumed if it cannot be measured anywhere along the outline."""
@@ -46,8 +46,8 @@ def enlarged(small: Floats, factor: int) -> GroundAt:
     return at
 
 
-def refine_outline(pixels: Array, ground_at: GroundAt, small: Floats, product: Mask, factor: int) -> tuple[Mask, float]:
-    """Find all pixels the product touches, at full size, and the outline's blur.
+def refine_outline(pixels: Array, ground_at: GroundAt, small: Floats, product: Mask, factor: int) -> Mask:
+    """Find all pixels the product touches, at full size.
 
     Args:
         pixels: (H, W, 3) uint8 at full size.
@@ -57,7 +57,7 @@ def refine_outline(pixels: Array, ground_at: GroundAt, small: Floats, product: M
         factor: pixels per cell of the reduced picture along each axis.
 
     Returns:
-        (H, W) bool, and the blur as a standard deviation in pixels.
+        (H, W) bool.
     """
     height, width = pixels.shape[:2]
     full = _repeated(product, factor)[:height, :width]
@@ -71,13 +71,24 @@ def refine_outline(pixels: Array, ground_at: GroundAt, small: Floats, product: M
     deviates = np.abs(light / np.maximum(ground, 1e-3) - 1).max(axis=-1) > LEAST_DEVIATION
     soft = enlarged(product[..., None].astype(np.float32), factor)(rows, columns)[:, 0] > 0.5
     full[rows, columns] = np.where(contrast > CLEAR_CONTRAST, (share > TOUCHED) & deviates, soft)
+    return full
+
+
+def outline_blur(pixels: Array, ground_at: GroundAt, product: Mask) -> float:
+    """Blur of the product's outline in the full picture, see `edge_blur`.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        ground_at: the ground's colour at given rows and columns of it.
+        product: (H, W).
+    """
 
     def deviation_at(at_rows: Rows, at_columns: Rows) -> Floats:
         middle = ground_at(at_rows[:, PATCH, PATCH], at_columns[:, PATCH, PATCH])
         light = to_linear(pixels[at_rows, at_columns]) / np.maximum(middle, 1e-3)[:, None, None]
         return np.asarray(np.abs(light - 1).max(axis=-1))
 
-    return full, edge_blur(full, deviation_at)
+    return edge_blur(product, deviation_at)
 
 
 def _front(small: Floats, product: Mask) -> Floats:
@@ -118,8 +129,8 @@ def edge_blur(product: Mask, deviation_at: Callable[[Rows, Rows], Floats]) -> fl
         *np.broadcast_arrays(rows[chosen][:, None, None] + reach[:, None], columns[chosen][:, None, None] + reach)
     )
     slopes = [ndimage.gaussian_filter(deviation, (0, 1, 1), order=order) for order in ((0, 1, 0), (0, 0, 1))]
-    step = np.ptp(_middle(deviation, 3), axis=(1, 2))
-    slope = _middle(np.hypot(*slopes), 2).max(axis=(1, 2))
+    step = np.ptp(_middle(deviation, 6), axis=(1, 2))
+    slope = _middle(np.hypot(*slopes), 4).max(axis=(1, 2))
     clear = (step > 0.1) & (slope > 1e-4)
     if not clear.any():
         return UNCLEAR_BLUR

@@ -13,7 +13,7 @@ from finetune.core.pictures.decoded import Remark
 from finetune.core.pictures.images import Reading, read_mask, read_picture
 from finetune.core.products.catalog import SetConfig
 from finetune.core.products.set_files import Photo, UnusablePhoto
-from finetune.matting.glass_detection import with_glass
+from finetune.matting.glass_detection import GLASS_NOUNS, with_glass
 from finetune.matting.matte import Cutout
 from finetune.matting.sources import cut_by
 
@@ -44,7 +44,8 @@ def cut_photo(photo: Photo, config: SetConfig) -> CutPhoto:
     found = read_picture(photo.path, max_pixels=limit)
     mask = _mask_of(photo, found, limit) if config.cutout in ("auto", "mask") else None
     folder = photo.path.parent.parent
-    cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder)
+    vessel = config.glass == "yes" or (config.glass == "auto" and GLASS_NOUNS.search(config.class_noun) is not None)
+    cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder, vessel=vessel)
     cutout = with_glass(cutout, found.picture, config.glass, config.class_noun)
     return CutPhoto(photo, found.picture, cutout, (*found.remarks, *remarks))
 

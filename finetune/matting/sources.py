@@ -25,7 +25,7 @@ LEARNED = "learned model"
 
 
 def cut_by(
-    source: str, picture: Image.Image, mask: Image.Image | None, model: str, folder: Path
+    source: str, picture: Image.Image, mask: Image.Image | None, model: str, folder: Path, *, vessel: bool = False
 ) -> tuple[Cutout, tuple[Remark, ...]]:
     """Cut the product out by the source that set.yaml asks for.
 
@@ -35,6 +35,7 @@ def cut_by(
         mask: L, 255 = product, of the picture's size; None without one.
         model: name or path of the learned model, see `find_model`; empty for the best on disk.
         folder: of the set, which the model's path is relative to.
+        vessel: the product may be clear, see `cut_out`.
 
     Returns:
         The cutout, and remarks on how it was made.
@@ -56,20 +57,20 @@ def cut_by(
             raise CutoutError("the alpha channel shows no silhouette", "set `cutout: auto`, or add a mask in masks/")
         return found, ()
     if source == "plain":
-        return cut_out(over(picture, "white")), ()
+        return cut_out(over(picture, "white"), vessel=vessel), ()
     if source == "learned":
         return _learned(picture, find_model(model, folder))
-    return _first_possible(picture, mask, model, folder)
+    return _first_possible(picture, mask, model, folder, vessel)
 
 
 def _first_possible(
-    picture: Image.Image, mask: Image.Image | None, model: str, folder: Path
+    picture: Image.Image, mask: Image.Image | None, model: str, folder: Path, vessel: bool
 ) -> tuple[Cutout, tuple[Remark, ...]]:
     empty = picture.mode == "RGBA" and int(np.asarray(picture.getchannel("A")).max()) < 128
     if mask is not None or empty:  # `cut_out` rejects a fully transparent photo; a model would invent a product
         return cut_out(picture, mask), ()
     try:
-        return cut_out(picture), ()
+        return cut_out(picture, vessel=vessel), ()
     except CutoutError as error:
         not_plain = error
     try:

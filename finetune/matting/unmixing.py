@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from finetune.core.pictures.images import Array, Floats, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask
 
-CORE_DEPTH = (1.5, 4.0)
+CORE_DEPTH = (1.5, 8.0)
 """Limits of the depth (px) inside the outline at which alpha becomes exactly 1."""
 BLUR_DEPTH = 2.2
 """That depth, between its limits, in units of the edge's blur."""
@@ -101,13 +101,13 @@ def grown(mask: Mask, radius: float) -> Mask:
     """A (H, W) mask grown by `radius` pixels (Euclidean), quick for small radii; outside the array all is False."""
     result = mask.copy()
     height, width = mask.shape
-    for dy, dx, _ in _offsets(radius):
+    for dy, dx, _ in offsets(radius):
         to = np.s_[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
         result[to] |= mask[max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)]
     return result
 
 
-def _offsets(radius: float) -> list[tuple[int, int, float]]:
+def offsets(radius: float) -> list[tuple[int, int, float]]:
     """(dy, dx, distance) of every pixel within `radius`, nearest first, without the centre."""
     reach = range(-int(radius), int(radius) + 1)
     pairs = ((dy, dx, float(np.hypot(dy, dx))) for dy in reach for dx in reach if dy or dx)
@@ -131,7 +131,7 @@ def colour_near(pixels: Array, known: Mask, rows: Rows, columns: Rows, limit: fl
     at_row, at_column = rows.copy(), columns.copy()
     found = known[rows, columns]
     left = np.flatnonzero(~found)
-    for dy, dx, _ in _offsets(limit):
+    for dy, dx, _ in offsets(limit):
         if not len(left):
             break
         row, column = rows[left] + dy, columns[left] + dx

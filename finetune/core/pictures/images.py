@@ -150,6 +150,11 @@ def _averaged(strip: Array, size: tuple[int, int], box: tuple[float, float, floa
     return np.dstack([to_srgb8(np.stack(colour, axis=-1)), (cover * 255 + 0.5).astype(np.uint8)])
 
 
+def to_float(pixels: Array) -> Floats:
+    """uint8 -> the same values as float32 in 0..1."""
+    return np.asarray(pixels / np.float32(255), dtype=np.float32)
+
+
 def to_linear(values: Array | Floats) -> Floats:
     """sRGB (uint8, or float 0..1) -> linear light, float32 in 0..1."""
     if isinstance(values, np.ndarray) and values.dtype == np.uint8:
@@ -167,9 +172,13 @@ LINEAR = _decoded(np.arange(256, dtype=np.float32) / 255.0)
 
 def to_srgb8(linear: Floats) -> Array:
     """Linear light, float 0..1 (clipped) -> sRGB uint8, rounded."""
+    return (to_srgb(linear) * 255.0 + 0.5).astype(np.uint8)
+
+
+def to_srgb(linear: Floats) -> Floats:
+    """Linear light, float 0..1 (clipped) -> sRGB, float 0..1."""
     x = np.clip(linear, 0.0, 1.0)
-    encoded = np.where(x <= 0.0031308, x * 12.92, 1.055 * np.power(x, 1 / 2.4) - 0.055)
-    return (encoded * 255.0 + 0.5).astype(np.uint8)
+    return np.asarray(np.where(x <= 0.0031308, x * 12.92, 1.055 * np.power(x, 1 / 2.4) - 0.055))
 
 
 def resize_rgba(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
