@@ -23,14 +23,15 @@ GIB = 2**30
 SDXL_BASES = ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", "stabilityai/stable-diffusion-xl-base-1.0")
 
 
-def examine(workspace: Workspace, base: str = "") -> dict[str, Any]:
+def examine(workspace: Workspace, base: str = "", vae: str = "") -> dict[str, Any]:
     """Device, versions, bases on disk, product sets, and what else on this machine could get in the way.
 
     Args:
         workspace: whose product sets are listed.
         base: a reference to a base that is looked at part by part; empty for none.
+        vae: a separate VAE for that base, as `base.vae` takes it; empty for its own.
     """
-    asked = {f"base {base}": inspect_base(base)} if base else {}
+    asked = {f"base {base}": inspect_base(base, vae)} if base else {}
     return asked | {
         "device": _device(),
         "versions": environment(),
@@ -89,11 +90,12 @@ def _bases() -> dict[str, str]:
     return found
 
 
-def inspect_base(reference: str) -> dict[str, str]:
+def inspect_base(reference: str, vae: str = "") -> dict[str, str]:
     """Every part of a base: its files, their size and numbers, or what is missing. Never asks the network.
 
     Args:
         reference: A reference to a base, as `base.model` takes it.
+        vae: A separate VAE, as `base.vae` takes it.
     """
     place = locate_base(reference)
     if place is None:
@@ -105,9 +107,11 @@ def inspect_base(reference: str) -> dict[str, str]:
     elif place.is_file():
         found["checkpoint"] = _files([place])
     try:
-        base = resolve_base(str(place) if reference != EMBEDDED else EMBEDDED)
+        base = resolve_base(str(place) if reference != EMBEDDED else EMBEDDED, vae=vae)
     except PackshotError as error:
         return found | {"verdict": f"cannot be used: {error.message}", "hint": error.hint}
+    if base.vae:
+        found["vae"] = f"{_files(list(base.vae.files))}, in place of the base's own ({vae})"
     return found | {"verdict": f"complete: {_facts(base)}"}
 
 

@@ -29,7 +29,7 @@ from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.load import load_pipeline
-from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
 from finetune.core.storage.durable import atomic_write
@@ -95,7 +95,7 @@ def export_adapter(
     """
     adapter, targets = check_export(version, layout, output, force=force)
     trained = adapter.manifest["base"]
-    base = resolve_base(trained["model"], trained["revision"])
+    base = resolve_recorded(trained)
     adapter_file.check_fits(adapter.manifest, base)
     tokens = token_embeddings.read_embeddings(adapter.path, adapter.manifest)
     if targets.tokens:

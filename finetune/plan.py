@@ -117,7 +117,7 @@ def base_folder(config: TrainConfig) -> tuple[Path, str]:
         except Exception:  # whatever the reason: it is not there
             folder = single_file_config(9 if "inpaint" in model.lower() else 4, model)
             return folder, "SDXL's public configuration (the base is not on disk)"
-    base = resolve_base(model, config.base.revision)
+    base = resolve_base(model, config.base.revision, config.base.vae)
     return base.config, base.name
 
 

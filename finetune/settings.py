@@ -23,6 +23,9 @@ class BaseSection(Strict):
     """`embedded`, a hub id, a folder in diffusers' layout, or a single-file `.safetensors` checkpoint."""
     revision: str = ""
     """Hub revision (commit or branch); empty for the default branch."""
+    vae: str = ""
+    """A VAE in place of the base's own, such as sdxl-vae-fp16-fix: a folder in diffusers' layout or a `.safetensors`
+    file; empty for the base's own. An adapter then fits this base with this VAE."""
 
 
 class DataSection(Strict):

@@ -73,7 +73,7 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         BaseModelError: the base is not on disk, no SDXL model, or its schedule can't be trained.
         ConfigError: the config asks for something that this base or this machine can't do.
     """
-    base = resolve_base(config.base.model, config.base.revision)
+    base = resolve_base(config.base.model, config.base.revision, config.base.vae)
     check_schedule(base)
     kinds = {k for k, share in config.data.mask_shares.items() if share}
     if base.channels == 4 and kinds != {"full"}:

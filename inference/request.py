@@ -18,7 +18,7 @@ from PIL import Image
 from finetune.core import fingerprint
 from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.versions import AdapterVersion, find_version
-from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
 from finetune.core.compositing.placement import Placed
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, did_you_mean
@@ -199,10 +199,8 @@ def read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Imag
 
 
 def _resolve(version: AdapterVersion | None, base: str | None) -> ResolvedBase:
-    """The base that is named, else the one the adapter was trained on."""
-    if version is None:
-        return resolve_base(base or EMBEDDED)
-    trained = version.manifest.get("base", {})
-    resolved = resolve_base(base) if base else resolve_base(trained.get("model", EMBEDDED), trained.get("revision", ""))
-    check_fits(version.manifest, resolved)
+    """The base that is named, else the one the adapter was trained on; with the VAE it was trained with."""
+    resolved = resolve_recorded(version.manifest.get("base", {}) if version else {}, base or "")
+    if version:
+        check_fits(version.manifest, resolved)
     return resolved

@@ -18,7 +18,7 @@ from finetune.core.adapters import versions
 from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.token_embeddings import read_embeddings
-from finetune.core.basemodel.resolve import resolve_base
+from finetune.core.basemodel.resolve import resolve_recorded
 from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
@@ -98,7 +98,7 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
         raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not for '{sku}'")
     if len(modules) != manifest["modules"]:
         raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}")
-    base = resolve_base(manifest["base"]["model"], manifest["base"]["revision"])
+    base = resolve_recorded(manifest["base"])
     check_fits(manifest, base)
     beside = f", {len(tokens[1]['clip_l'])} tokens for '{tokens[0]}'" if tokens else ""
     click.echo(f"ok: {sku} {found.number}, {len(modules)} modules{beside}, fits {base.name}")

@@ -153,8 +153,9 @@ def train(
 @click.option(
     "--base", "base", default="", metavar="REF", help="Look at a base part by part: a folder, file or hub id."
 )
+@click.option("--vae", default="", metavar="REF", help="With --base: a separate VAE (base.vae), a folder or file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(base: str, as_json: bool, workspace: Path) -> None:
+def doctor(base: str, vae: str, as_json: bool, workspace: Path) -> None:
     """Show what this machine can do: device, memory, versions, bases found offline, product sets.
 
     \b
@@ -163,7 +164,9 @@ def doctor(base: str, as_json: bool, workspace: Path) -> None:
     """
     from finetune.doctor import examine
 
-    findings = examine(Workspace(workspace), base)
+    if vae and not base:
+        raise click.UsageError("--vae needs --base.")
+    findings = examine(Workspace(workspace), base, vae)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
         return
