@@ -12,9 +12,10 @@ from typing import Any
 from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, resolve_base, single_file_config
 from finetune.core.config import validate
 from finetune.core.console import say
+from finetune.core.tracing.device_fit import Device, this_device
 from finetune.memory import fit
 from finetune.memory.budget import Setup, unet_config
-from finetune.memory.fit import Device, Fit
+from finetune.memory.fit import Fit
 from finetune.memory.phases import STEP, Phases, Pictures, encoding_peak, trace_phases
 from finetune.settings import TrainConfig
 
@@ -71,7 +72,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
 
     wanted = config.objective.prior_pictures if config.objective.prior_weight else 0
     draw_class = bool(missing_pictures(cache / "class", base, class_noun, wanted))
-    device = fit.this_device()
+    device = this_device()
     encoding_peak(base.config, config.data.size, device, cache)
     asked = fit.estimate(setup_of(config, unet_config(base.config), device, base.config), device, cache)
     if not asked.fits:
@@ -131,7 +132,7 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device, folder: 
         folder: of the base's configuration files; read where text encoders stay in memory.
     """
     from finetune.core.device import pick_dtype
-    from finetune.memory.encoding import text_encoders
+    from finetune.core.painting.cost import text_encoders
 
     m, t, a = config.memory, config.train, config.adapter
     if device.cuda:

@@ -23,7 +23,7 @@ from finetune.adapters.publish import (
 from finetune.core.adapters import versions
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.config import dump_yaml, with_recorded_names
-from finetune.core.console import say, warn
+from finetune.core.console import pace, say, warn
 from finetune.core.errors import ConfigError
 from finetune.core.fingerprint import of_file
 from finetune.core.products.catalog import Workspace
@@ -163,14 +163,14 @@ def _train(
     manifest = adapter_manifest(prepared, base, recorded, fingerprint=wanted, weights=weights, parent=parent)
     manifest = with_tokens(manifest, prepared.token, trained.tokens)
     seconds, rate = trained.seconds, trained.steps_per_second
-    summary = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
+    summary = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": float(f"{rate:.3g}")}
     summary |= {"choice": choice.as_dict()}
 
     def publish() -> versions.AdapterVersion:
         version = write_version(
             workspace, prepared.sku, trained.weights, session.adapted.peft_config, manifest, summary, trained.tokens
         )
-        close_run(run, f"adapter {version.number}, {seconds:.0f} s, {rate:.2f} steps/s")
+        close_run(run, f"adapter {version.number}, {seconds:.0f} s, {pace(rate)}")
         return version
 
     version = distributed.main_only(publish)

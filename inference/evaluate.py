@@ -38,6 +38,7 @@ from finetune.core.fidelity.insert_pictures import (
 )
 from finetune.core.fidelity.measures import MEASURES_FORMAT, Score
 from finetune.core.painting.inpainter import Sampling, load_inpainter
+from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import InsertBox
 from finetune.core.pictures.contact_sheet import contact_sheet
 from finetune.core.pictures.images import open_picture, write_png
@@ -246,6 +247,8 @@ def _load_renderer(evaluation: Evaluation, device: str) -> InsertRenderer:
         ConfigError: A prompt is longer than the base can read.
     """
     _check_finite(evaluation.version.weights)
+    base, adapter = evaluation.base, evaluation.version.adapter
+    check_drawing("evaluating", base, adapter, cache=evaluation.workspace.cache, device=device)
     inpainter = load_inpainter(evaluation.base, evaluation.version.adapter, device=device)
     inpainter.check_prompts(p for r in evaluation.requests() for p in (r.scene_prompt, r.insert_prompt))
     pictures = evaluation.config.pictures

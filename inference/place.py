@@ -20,6 +20,7 @@ from finetune.core.console import say, warn
 from finetune.core.environment import version_of
 from finetune.core.errors import ConfigError, CutoutError, PackshotError, RunError
 from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
+from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import (
     Finish,
     InsertBox,
@@ -31,7 +32,7 @@ from finetune.core.painting.pictures import (
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
-from finetune.core.storage.durable import atomic_folder
+from finetune.core.storage.durable import atomic_folder, sweep
 from inference import delivery, manifest, report
 from inference.request import (
     PICTURES,
@@ -47,6 +48,8 @@ from inference.settings import PlaceConfig
 RUN_FILE = "run.json"
 MASKS = {"preserve": "background", "insert": "box"}
 """Which of the masks that adapters are trained with each mode paints."""
+FINISHING = 120
+"""Bytes per pixel of the delivered picture while product, shadow and grain are put over the scene (measured)."""
 SOFT_ABOVE = 1.05
 """Enlargement of the cutout from which the product looks soft."""
 
@@ -138,11 +141,21 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         OutOfMemory: The device has too little memory.
     """
     folder = request.folder
+    sweep(folder.parent)
     if (done := _complete(folder)) is not None:
         say(f"{request.sku}: the scenes in {folder} are up to date")
         return done
     _tell(request)
     painting, version = request.painting, request.subject.version
+    check_drawing(
+        "placing",
+        request.subject.base,
+        version.adapter if version else None,
+        cache=request.workspace.cache,
+        precision=painting.precision,
+        device=device,
+        finishing=FINISHING * request.placed.size**2,
+    )
     inpainter = load_inpainter(
         request.subject.base,
         version.adapter if version else None,

@@ -23,7 +23,7 @@ from finetune.core.commands import common_options
 from finetune.core.console import say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
-from finetune.export import DTYPES, LAYOUTS, check_export, export_adapter
+from finetune.export import DTYPES, LAYOUTS, check_export, check_memory, export_adapter
 
 
 @click.group()
@@ -140,6 +140,7 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, work
     path = output or Path(default_name(sku, found.number, layout))
     dtype, force = options["dtype"], options["force"]
     check_export(found, layout, path, force=force)  # before torch is imported
+    check_memory(found, Workspace(workspace).cache, options["device"])
     done = export_adapter(found, layout, path, device=options["device"], numbers=dtype, force=force)
     say(
         f"{sku} {found.number}: {done.modules} modules in {layout}'s layout, {dtype}, "

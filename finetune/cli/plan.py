@@ -46,6 +46,7 @@ def plan(
       packshot plan perfume01 --gpu 12GB
     """
     from finetune.cli.options import resolve_config
+    from finetune.core.tracing.device_fit import this_device
     from finetune.memory import fit
     from finetune.memory.budget import preset_for
     from finetune.plan import effective_batch, plan_training
@@ -53,7 +54,7 @@ def plan(
     place = Workspace(workspace)
     if sku:
         load_set(place, sku)
-    device = fit.named_device(gpu) if gpu else fit.this_device()
+    device = fit.named_device(gpu) if gpu else this_device()
     if config_name is None and gpu:
         config_name, why = preset_for(device.memory / 2**30)
         say(why)
@@ -90,7 +91,7 @@ def facts(found: TrainingPlan, command: list[str]) -> dict[str, Any]:
 
 def table(found: TrainingPlan, command: list[str]) -> str:
     """The plan for a person: memory at a step's peak by component, whether it fits, and the command to run."""
-    from finetune.memory.fit import SPARE
+    from finetune.core.tracing.device_fit import SPARE
     from finetune.memory.phases import STEP
 
     asked, best, phases = found.asked, found.fastest, found.phases

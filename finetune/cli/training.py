@@ -13,7 +13,7 @@ import click
 from finetune.cli.options import resolve_config, wait_option
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
-from finetune.core.console import is_main_process, say, span
+from finetune.core.console import is_main_process, pace, say, span
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.storage.locks import exclusive, sku_lock
 from finetune.core.yaml_files import read_yaml
@@ -134,14 +134,14 @@ def train(
     if result.made:
         say(
             f"trained {sku} version {version.number} in {span(result.seconds)} "
-            f"({result.steps_per_second:.2f} steps/s, peak memory {result.peak_mib:,.0f} MiB)"
+            f"({pace(result.steps_per_second)}, peak memory {result.peak_mib:,.0f} MiB)"
         )
         say(f"curves, candidates, settings: {workspace_path(result.report, place) if result.report else '-'}")
         say(f'next: packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"')
     else:
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
     facts = {"sku": sku, "version": version.number, "made": result.made, "folder": path}
-    measured = {"steps_per_second": round(result.steps_per_second, 3), "peak_mib": round(result.peak_mib)}
+    measured = {"steps_per_second": float(f"{result.steps_per_second:.3g}"), "peak_mib": round(result.peak_mib)}
     facts |= measured if result.made else dict.fromkeys(measured)
     facts["report"] = workspace_path(result.report, place) if result.report else None
     if is_main_process():

@@ -22,6 +22,8 @@ NOISY_LOGGERS = (
     "PIL",
     "matplotlib",
 )
+SLOW = 0.01
+"""Steps a second under which a pace is told in seconds a step."""
 _EARLIER_WARNINGS: set[str] = set()
 
 
@@ -50,6 +52,24 @@ def span(seconds: float) -> str:
         return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def pace(steps_per_second: float) -> str:
+    """How fast steps are: `0.85 steps/s`, or `240 s a step` where a figure in steps a second would read as zero."""
+    if 0 < steps_per_second < SLOW:
+        return f"{1 / steps_per_second:.0f} s a step"
+    return f"{steps_per_second:.2f} steps/s"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 photo`, `2 photos`.
+
+    Args:
+        number: How many.
+        noun: What, one of it.
+        plural: What, several of it; by default the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def quiet_libraries() -> None:

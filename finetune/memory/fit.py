@@ -6,49 +6,18 @@ are loaded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import RootModel
-
-from finetune.core import fingerprint
-from finetune.core.console import warn
-from finetune.core.device import computes_bf16, free_gpu_memory
-from finetune.core.environment import environment
-from finetune.core.errors import ConfigError, OutOfMemory, RunError
-from finetune.core.json_files import read_json
-from finetune.core.machine_memory import machine_memory
-from finetune.core.storage.durable import write_text
+from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.tracing.device_fit import SPARE, Device, cached
 from finetune.memory.budget import CONTEXT, Budget, Setup, preset_for, trace_budget
 
 RESERVED = 0.35
 """GiB of a card's nominal memory that its driver keeps: 12 GB cards report about 11.65 GiB."""
-SPARE = 0.04
-"""Share of the device left free: the allocator's fragments and cuDNN's workspace, which no trace sees. Past the end of
-its memory a card on Windows spills into RAM and crawls instead of failing."""
 SDXL_CROSS_ATTENTION = 2048
 """Width of SDXL's text embeddings: presets are made for that UNet, not for a small one of its kind."""
-LIBRARIES = ("torch", "diffusers", "peft", "accelerate", "bitsandbytes")
-
-
-class Traced(RootModel[dict[str, int]]):
-    """A traced result in the cache: bytes by name."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """The device a run must fit on."""
-
-    name: str
-    memory: int
-    """Bytes a run may use: free memory of a GPU or of the machine, or of a card that is not here."""
-    cuda: bool
-    context: int
-    """Bytes of the process itself there."""
-    bf16: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,23 +48,6 @@ class Fit:
         ]
 
 
-def this_device() -> Device:
-    """This machine's GPU with its free memory; without a GPU, the CPU with the machine's free memory."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        # the context of this very process is taken off already
-        return Device(name, free_gpu_memory(), cuda=True, context=0, bf16=computes_bf16())
-    import diffusers  # noqa: F401  the process as it will be
-
-    here = psutil.Process().memory_info().rss
-    memory = machine_memory()
-    name = f"CPU, limited to {memory.total / 2**30:.1f} GiB by its cgroup" if memory.limited else "CPU"
-    return Device(name, memory.available + here, cuda=False, context=here)
-
-
 def named_device(text: str) -> Device:
     """A card that is not here, by its nominal size: `12GB`, `8`, `24 GiB`.
 
@@ -116,20 +68,6 @@ def estimate(setup: Setup, device: Device, cache: Path) -> Fit:
     """The memory a setup needs on a device, from the cache or traced."""
     budget = cached(cache, [1, asdict(setup)], lambda: asdict(trace_budget(setup, context=0)))
     return Fit(setup, replace(Budget(**budget), context=device.context), device)
-
-
-def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> dict[str, int]:
-    """A result from the cache by this key and the libraries' versions, or computed now and kept."""
-    versions = environment(LIBRARIES)
-    file = cache / "plans" / f"{fingerprint.of_value([*key, {name: versions[name] for name in LIBRARIES}])}.json"
-    if file.is_file():
-        try:
-            return read_json(file, Traced, RunError).root
-        except RunError as error:
-            warn(f"{error.message}; tracing again")
-    made = make()
-    write_text(file, json.dumps(made))
-    return made
 
 
 def smaller(setup: Setup) -> Iterator[Setup]:
