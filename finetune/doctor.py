@@ -86,7 +86,7 @@ def _bases() -> dict[str, str]:
     found = {"embedded": _describe("embedded")}
     for model in SDXL_BASES:
         place = locate_base(model)
-        found[model] = _describe(str(place)) if place else "not on disk"
+        found[model] = _describe(str(place)) if place else f"not on disk; download it: {command(model)}"
     return found
 
 
@@ -112,7 +112,7 @@ def inspect_base(reference: str, vae: str = "") -> dict[str, str]:
         return found | {"verdict": f"cannot be used: {error.message}", "hint": error.hint}
     if base.vae:
         found["vae"] = f"{_files(list(base.vae.files))}, in place of the base's own ({vae})"
-    return found | {"verdict": f"complete: {_facts(base)}"}
+    return found | {"verdict": f"can be used: {base.name}, {_facts(base)}"}
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -147,8 +147,8 @@ def _describe(model: str) -> str:
     try:
         base = resolve_base(model)
     except PackshotError as error:
-        return error.message
-    return _facts(base)
+        return f"cannot be used: {error.message}"
+    return f"can be used: {_facts(base)}"
 
 
 def _facts(base: ResolvedBase) -> str:

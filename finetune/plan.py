@@ -11,8 +11,8 @@ from typing import Any
 
 from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, resolve_base, single_file_config
 from finetune.core.config import validate
-from finetune.core.console import say
-from finetune.core.tracing.device_fit import Device, this_device
+from finetune.core.console import amount, count, say, span
+from finetune.core.tracing.device_fit import Device
 from finetune.memory import fit
 from finetune.memory.budget import Setup, unet_config
 from finetune.memory.fit import Fit
@@ -49,8 +49,11 @@ def plan_training(config: TrainConfig, device: Device, cache: Path) -> TrainingP
         OutOfMemory: encoding does not fit the device.
     """
     folder, source = base_folder(config)
-    say(f"base: {source}; tracing a training step and drawing (seconds on a free machine, cached for the next call)")
-    asked = fit.estimate(setup_of(config, unet_config(folder), device, folder), device, cache)
+    setup = setup_of(config, unet_config(folder), device, folder)
+    steps, seconds = fit.still_to_trace(setup, device, cache)
+    todo = f"tracing up to {count(steps, 'step')} takes about {span(max(seconds, 1))} of one core, and is kept"
+    say(f"base: {source}; {todo if steps else 'its steps were traced before'}")
+    asked = fit.estimate(setup, device, cache)
     phases = trace_phases(asked, pictures_of(config), folder, cache)
     return TrainingPlan(source, asked, phases, fit.fastest(asked.setup, device, cache))
 
@@ -72,7 +75,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
 
     wanted = config.objective.prior_pictures if config.objective.prior_weight else 0
     draw_class = bool(missing_pictures(cache / "class", base, class_noun, wanted))
-    device = this_device()
+    device = fit.training_device()
     encoding_peak(base.config, config.data.size, device, cache)
     asked = fit.estimate(setup_of(config, unet_config(base.config), device, base.config), device, cache)
     if not asked.fits:
@@ -83,7 +86,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
     total = asked.budget.total
     peak = max(total, phases.drawing.total if phases.drawing and phases.drawing.spare >= 0 else 0)
     what = STEP if peak == total else "drawing"
-    say(f"  memory: {peak / 2**30:.1f} GiB planned ({what}) of {device.memory / 2**30:.1f} GiB ({device.name})")
+    say(f"  memory: {amount(peak)} planned ({what}) of {amount(device.memory)} ({device.name})")
 
 
 def pictures_of(config: TrainConfig, *, draw_class: bool = True) -> Pictures:

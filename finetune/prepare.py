@@ -120,6 +120,15 @@ def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSe
     return sources.fingerprint(sources.unusable)
 
 
+def changes_since_prepared(workspace: Workspace, product: ProductSet) -> str:
+    """What changed in a set since it was prepared, in words; empty for nothing, and where it is not prepared."""
+    try:
+        ready = read_prepared(product.prepared_dir)
+    except CatalogError:
+        return ""
+    return ready.changes(product, _hashes(workspace, product.sku, trust=True).of_file) if ready else ""
+
+
 def _plain(data: DataSection) -> DataSettings:
     shares = dict(data.mask_shares)
     examples = ExampleSettings(data.size, data.buckets, data.variants, data.keep_original, shares, data.seed)

@@ -151,7 +151,7 @@ def evaluate_adapter(
     else:
         say(f"{sku}: the report of adapter {evaluation.version.number} is up to date")
         report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, config)
-    report |= {"gate_file": gate_file}
+    report |= {"gate_file": gate_file, "trained_on": evaluation.version.manifest.get("sku", "")}
     _write_json(report, path)
     return report, path
 

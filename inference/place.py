@@ -32,6 +32,7 @@ from finetune.core.painting.pictures import (
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
+from finetune.core.progress import Progress
 from finetune.core.storage.durable import atomic_folder, sweep
 from inference import delivery, manifest, report
 from inference.request import (
@@ -48,7 +49,7 @@ from inference.settings import PlaceConfig
 RUN_FILE = "run.json"
 MASKS = {"preserve": "background", "insert": "box"}
 """Which of the masks that adapters are trained with each mode paints."""
-FINISHING = 120
+FINISHING = 86
 """Bytes per pixel of the delivered picture while product, shadow and grain are put over the scene (measured)."""
 SOFT_ABOVE = 1.05
 """Enlargement of the cutout from which the product looks soft."""
@@ -166,7 +167,9 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     inpainter.check_prompts([*request.prompts.values(), painting.sampling.negative])
     try:
         with atomic_folder(folder, replace=True) as part:  # the folder may hold an incomplete or damaged run
-            manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
+            with Progress("painting", len(request.prompts) * painting.candidates * painting.sampling.steps_run) as bar:
+                inpainter.after_step = bar.advance
+                manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
             _finish(request, manifests, part)
     except OSError as error:
         if (done := _complete(folder)) is not None:  # another process made the same scenes meanwhile

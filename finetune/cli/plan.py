@@ -46,7 +46,6 @@ def plan(
       packshot plan perfume01 --gpu 12GB
     """
     from finetune.cli.options import resolve_config
-    from finetune.core.tracing.device_fit import this_device
     from finetune.memory import fit
     from finetune.memory.budget import preset_for
     from finetune.plan import effective_batch, plan_training
@@ -54,7 +53,7 @@ def plan(
     place = Workspace(workspace)
     if sku:
         load_set(place, sku)
-    device = fit.named_device(gpu) if gpu else this_device()
+    device = fit.named_device(gpu) if gpu else fit.training_device()
     if config_name is None and gpu:
         config_name, why = preset_for(device.memory / 2**30)
         say(why)
@@ -111,7 +110,8 @@ def table(found: TrainingPlan, command: list[str]) -> str:
         f"{s.dtype}, fused attention (SDPA), checkpointing {s.checkpoint}, batch {s.batch} x accumulation "
         f"{s.accumulation}, {s.size} px, rank {s.rank} on {s.targets}, {s.optimizer}"
     )
-    spare = asked.spare / 2**20
+    drawn = phases.drawing.spare if phases.drawing and phases.drawing.spare >= 0 else asked.spare
+    spare = min(asked.spare, drawn) / 2**20  # drawing that does not fit is skipped, with a warning
     kept = f"with {SPARE:.0%} of the memory left free"
     lines.append(
         f"fits, {spare:,.0f} MiB to spare {kept}" if asked.fits else f"does not fit: {-spare:,.0f} MiB too much, {kept}"

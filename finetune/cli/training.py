@@ -99,11 +99,18 @@ def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[
 @click.command()
 @click.argument("sku")
 @config_options
+@click.option("--force", is_flag=True, help="Train again even if the adapter is up to date.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @wait_option
 @common_options
 def train(
-    sku: str, config_name: str | None, overrides: tuple[str, ...], as_json: bool, wait: bool, workspace: Path
+    sku: str,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+    wait: bool,
+    workspace: Path,
 ) -> None:
     """Train an adapter for SKU. Prepares the set first if its content changed, and resumes by itself after a crash.
 
@@ -113,7 +120,7 @@ def train(
       torchrun --nproc-per-node 2 --no-python packshot train perfume01    (two GPUs)
     """
     from finetune.prepare import prepare_set
-    from finetune.train import check_request, find_training_parent, train_adapter, workspace_path
+    from finetune.train import check_request, find_training_parent, ineffective_settings, train_adapter, workspace_path
     from finetune.training import distributed
 
     config = resolve_config(config_name, overrides)
@@ -128,7 +135,7 @@ def train(
 
         distributed.main_only(hold)
         prepared, _ = distributed.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
-        result = train_adapter(place, prepared, config, base=base, now=datetime.now())
+        result = train_adapter(place, prepared, config, base=base, now=datetime.now(), force=force)
     version = result.version
     path = workspace_path(version.folder, place)
     if result.made:
@@ -140,6 +147,9 @@ def train(
         say(f'next: packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"')
     else:
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
+        if unused := ineffective_settings(version, config):
+            names = ", ".join(unused)
+            say(f"{names}: no effect on an adapter that is up to date; --force trains it again")
     facts = {"sku": sku, "version": version.number, "made": result.made, "folder": path}
     measured = {"steps_per_second": float(f"{result.steps_per_second:.3g}"), "peak_mib": round(result.peak_mib)}
     facts |= measured if result.made else dict.fromkeys(measured)

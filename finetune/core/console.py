@@ -72,6 +72,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def amount(size: float) -> str:
+    """Bytes of memory in words: `604 MiB`, `12.3 GiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.0f} MiB"
+
+
 def quiet_libraries() -> None:
     """Silence the libraries' chatter, and what they report home, before they are imported.
 

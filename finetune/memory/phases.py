@@ -122,6 +122,7 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     Raises:
         OutOfMemory: it does not fit the device.
     """
+    from finetune.core.painting.cost import CPU_LIBRARIES
     from finetune.memory.encoding import caching_peak
 
     parts = architecture_of(folder, *ENCODERS)
@@ -130,7 +131,7 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
         [1, "encoding", parts, size, device.cuda],
         lambda: {"peak": caching_peak(folder, size, cuda=device.cuda)},
     )
-    need = int(kept["peak"]) + device.context
+    need = int(kept["peak"]) + device.context + (0 if device.cuda else CPU_LIBRARIES)
     if need > device.memory * (1 - SPARE):
         raise OutOfMemory(
             f"encoding pictures of {size} px needs {need / 2**30:.1f} GiB of the {device.memory / 2**30:.1f} GiB of "
@@ -170,5 +171,5 @@ def _drawing_fit(what: str, setup: Setup, stays: int, device: Device, folder: Pa
         **cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     )
     offloaded = device.cuda and needs_cpu_offload(cost.weights, size, device.memory - device.context)
-    total = stays + cost.peak(offloaded=offloaded) + device.context
+    total = stays + (cost.peak(offloaded=offloaded) if device.cuda else cost.process_peak) + device.context
     return DrawingFit(what, total, offloaded, int(device.memory * (1 - SPARE)) - total)

@@ -18,6 +18,11 @@ from finetune.core.tracing.storages import DeviceFunctions, StorageWatch
 
 CUBLAS = 2 * 8_519_680
 """cuBLAS's workspace (torch's default `:4096:2:16:8`), once for the forward and once for the backward thread."""
+CPU_LIBRARIES = 70 << 20
+"""What oneDNN, OpenMP and picture libraries take for themselves once they work (measured, docs/memory.md)."""
+KEPT_WHILE_DRAWING = 2.25
+"""Anonymous memory of a process on a CPU for each byte that drawing is traced to use: oneDNN copies the inputs and the
+results of convolutions, and what is freed in small pieces stays with the allocator (measured, docs/memory.md)."""
 GUIDED = 2
 """Pictures in the UNet's batch: with the prompt and without (classifier-free guidance)."""
 TOKENS = 77
@@ -63,6 +68,12 @@ class DrawingCost:
         ]
         most = max((weights if offloaded else self.weights) + use for weights, use in stages)
         return most + self.pictures + self.libraries
+
+    @property
+    def process_peak(self) -> int:
+        """What a process on a CPU takes for it: the parts, and what libraries and allocator keep beside them."""
+        use = max(self.encoding, self.predicting, self.decoding)
+        return self.weights + self.pictures + int(KEPT_WHILE_DRAWING * use) + CPU_LIBRARIES
 
 
 def trace_drawing(

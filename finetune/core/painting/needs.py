@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say
+from finetune.core.console import amount, say
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import OutOfMemory
 from finetune.core.tracing.device_fit import SPARE, Device, architecture_of, cached, this_device
@@ -55,12 +55,12 @@ def check_drawing(
     where = pick_device(device)
     if where.startswith("cuda"):
         return 0
-    from finetune.core.painting.cost import DrawingCost
+    from finetune.core.painting.cost import CPU_LIBRARIES, DrawingCost
 
     machine, dtype = this_device("cpu"), pick_dtype(precision, where)
     key = [1, "drawing alone", architecture_of(base.config, *PARTS), str(dtype), base.size]
     cost = DrawingCost(**cached(cache, key, lambda: _traced(base, dtype)))
-    need = max(cost.peak(offloaded=False), cost.weights + finishing) + _weights_of(adapter) + machine.context
+    need = max(cost.process_peak, cost.weights + CPU_LIBRARIES + finishing) + _weights_of(adapter) + machine.context
     _hold(what, need, machine)
     return need
 
@@ -81,24 +81,26 @@ def check_predicting(what: str, base: ResolvedBase, adapter: Adapter, *, cache: 
     where = pick_device(device)
     if where.startswith("cuda"):
         return 0
+    from finetune.core.painting.cost import CPU_LIBRARIES, KEPT_WHILE_DRAWING
+
     machine, dtype = this_device("cpu"), pick_dtype("auto", where)
     key = [1, "predicting", architecture_of(base.config, "unet"), str(dtype), base.size]
     kept = cached(cache, key, lambda: _traced_unet(base, dtype))
     # the tensors that are written, those in the UNet, and those that are read back
-    need = kept["unet"] + kept["predicting"] + 3 * _weights_of(adapter) + machine.context
+    need = kept["unet"] + int(KEPT_WHILE_DRAWING * kept["predicting"]) + 3 * _weights_of(adapter)
+    need += CPU_LIBRARIES + machine.context
     _hold(what, need, machine)
     return need
 
 
 def _hold(what: str, need: int, machine: Device) -> None:
     """Say a need beside what there is, and refuse what does not fit."""
-    need_gib, have_gib = need / 2**30, machine.memory / 2**30
     if need > machine.memory * (1 - SPARE):
         raise OutOfMemory(
-            f"{what} needs {need_gib:.1f} GiB of the {have_gib:.1f} GiB of {machine.name} ({SPARE:.0%} stay free)",
-            f"close other programs, or use a GPU or a machine with {need_gib / (1 - SPARE):.1f} GiB free",
+            f"{what} needs {amount(need)} of the {amount(machine.memory)} of {machine.name} ({SPARE:.0%} stay free)",
+            f"close other programs, or use a GPU or a machine with {amount(need / (1 - SPARE))} free",
         )
-    say(f"  memory: {need_gib:.1f} GiB planned of {have_gib:.1f} GiB ({machine.name})")
+    say(f"  memory: {amount(need)} planned of {amount(machine.memory)} ({machine.name})")
 
 
 def _traced(base: ResolvedBase, dtype: torch.dtype) -> dict[str, int]:
