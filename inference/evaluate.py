@@ -25,7 +25,7 @@ from finetune.core import fingerprint
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import placement_box, put_on_canvas
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.environment import tool
 from finetune.core.errors import AdapterError, RunError
 from finetune.core.fidelity import gate, references, scoring
@@ -195,7 +195,7 @@ def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
     renderer = _load_renderer(evaluation, device)
     requests = evaluation.requests()
     warn_of_another_product(prepared.sku, version)
-    say(f"{prepared.sku}: adapter {version.number} draws {len(requests)} pictures on '{evaluation.base.name}'")
+    say(f"{prepared.sku}: adapter {version.number} draws {count(len(requests), 'picture')} on '{evaluation.base.name}'")
     scored = [scoring.score_pair(pair, views, frame) for pair in renderer.render(requests)]
     values = scoring.values_of(scored) | {"core_difference": _core_difference(evaluation, scored)}
     models = METHODS | {"embedder": "not available: the gate names no vision model"}

@@ -90,8 +90,7 @@ def resolve_request(
         PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
             frame, or what `find_subject` raises.
     """
-    if not prompt.strip():
-        raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
+    check_prompt(prompt)
     subject = find_subject(workspace, sku, adapter, base=base)
     prepared, version = subject.prepared, subject.version
     chosen = choose_photo(prepared, photo)
@@ -113,6 +112,16 @@ def resolve_request(
             f"put a mask of the product into masks/, then run: packshot prepare {sku}",
         )
     return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, _painting(config))
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that says nothing.
+
+    Raises:
+        ConfigError: It is empty.
+    """
+    if not prompt.strip():
+        raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
 
 
 def _painting(config: PlaceConfig) -> Painting:

@@ -20,7 +20,7 @@ from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.token_embeddings import read_embeddings
 from finetune.core.basemodel.resolve import resolve_recorded
 from finetune.core.commands import common_options
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
 from finetune.export import DTYPES, LAYOUTS, check_export, check_memory, export_adapter
@@ -100,8 +100,8 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
         raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}")
     base = resolve_recorded(manifest["base"])
     check_fits(manifest, base)
-    beside = f", {len(tokens[1]['clip_l'])} tokens for '{tokens[0]}'" if tokens else ""
-    click.echo(f"ok: {sku} {found.number}, {len(modules)} modules{beside}, fits {base.name}")
+    beside = f", {count(len(tokens[1]['clip_l']), 'token')} for '{tokens[0]}'" if tokens else ""
+    click.echo(f"ok: {sku} {found.number}, {count(len(modules), 'module')}{beside}, fits {base.name}")
 
 
 @adapters.command()
@@ -143,7 +143,7 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, work
     check_memory(found, Workspace(workspace).cache, options["device"])
     done = export_adapter(found, layout, path, device=options["device"], numbers=dtype, force=force)
     say(
-        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout, {dtype}, "
+        f"{sku} {found.number}: {count(done.modules, 'module')} in {layout}'s layout, {dtype}, "
         f"{_megabytes(done.path.stat().st_size)}; in diffusers, predictions differ by at most "
         f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )

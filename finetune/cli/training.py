@@ -13,7 +13,7 @@ import click
 from finetune.cli.options import resolve_config, wait_option
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
-from finetune.core.console import is_main_process, pace, say, span
+from finetune.core.console import count, is_main_process, pace, say, span
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.storage.locks import exclusive, sku_lock
 from finetune.core.yaml_files import read_yaml
@@ -78,7 +78,8 @@ def prepare(
         with exclusive(sku_lock(place.cache, name), f"preparing {name}", wait=wait):
             prepared, made = prepare_set(place, name, data=config.data, force=force, jobs=jobs)
         say(
-            f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
+            f"prepared {name}: {count(len(prepared.photos), 'photo')}, {count(prepared.examples, 'example')} of "
+            f"{prepared.size} px"
             if made
             else f"{name} is already prepared (nothing has changed{_unusable(len(prepared.unusable))})"
         )
@@ -86,8 +87,8 @@ def prepare(
         click.echo(json.dumps(result) if as_json else str(prepared.folder))
 
 
-def _unusable(count: int) -> str:
-    return f"; {count} photo{'s' if count > 1 else ''} cannot be used, see report.html" if count else ""
+def _unusable(number: int) -> str:
+    return f"; {count(number, 'photo')} cannot be used, see report.html" if number else ""
 
 
 def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[str]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -169,6 +170,24 @@ class _WorkspaceEverywhere(dict[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         """The workspace, for a command's name the map itself, else the default."""
         return super().get(key, self if key in SUBCOMMANDS else default)
+
+
+def run_quietly(name: str, arguments: list[str]) -> None:
+    """Run another command in this process; its messages go to stderr as ever, its data is dropped.
+
+    So one side has the other do something without importing it.
+
+    Args:
+        name: Of the command.
+        arguments: Its command line.
+
+    Raises:
+        PackshotError: The command's own error.
+    """
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    with redirect_stdout(io.StringIO()):
+        command.main(arguments, prog_name=f"packshot {name}", standalone_mode=False)
 
 
 def common_options(function: Function) -> Function:

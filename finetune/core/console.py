@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 
 NOISY_LOGGERS = (
     "diffusers",
@@ -75,6 +76,12 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def amount(size: float) -> str:
     """Bytes of memory in words: `604 MiB`, `12.3 GiB`."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.0f} MiB"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in one line: at most so many of them, the others counted."""
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def quiet_libraries() -> None:

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.machine_memory import machine_memory
 from finetune.core.products.set_files import UnusablePhoto
 from finetune.dataset.photo_task import MeasureTask
@@ -102,8 +102,7 @@ def work_through(
 
 def _announce(verb: str, photos: int, unchanged: int, processes: int) -> None:
     rest = f", {unchanged} unchanged" if unchanged else ""
-    plural = "es" if processes > 1 else ""
-    say(f"{verb} {photos} photo{'s' if photos > 1 else ''}{rest}, {processes} process{plural}")
+    say(f"{verb} {count(photos, 'photo')}{rest}, {count(processes, 'process', 'processes')}")
 
 
 def _with_progress(

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.errors import RunError
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.progress import Progress
@@ -105,7 +105,7 @@ def split_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, split: st
     covered = sum(float(row.product.mean()) for row in rows) / len(rows)
     framed = f" in frames of {shapes} shapes" if shapes > 1 else ""
     named = "training" if split == "train" else split
-    say(f"  {len(rows)} {named} examples{framed}, product covers {covered:.0%} of a picture on average")
+    say(f"  {count(len(rows), f'{named} example')}{framed}, product covers {covered:.0%} of a picture on average")
     if base.channels == 9 and split == "train":
         say(f"  {mask_line([row.mask_kind for row in rows])}")
     return rows
@@ -130,7 +130,7 @@ def _class_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, wanted: 
     noun = prepared.class_noun
     with Progress(f"the base draws pictures of '{noun}'") as bar:
         rows = class_rows(cache / "class", base, noun, wanted, device=device, progress=bar.reached)
-    say(f"  {len(rows)} class pictures for prior preservation, weight {wanted.weight:g}")
+    say(f"  {count(len(rows), 'class picture')} for prior preservation, weight {wanted.weight:g}")
     return rows
 
 

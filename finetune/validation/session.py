@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.errors import PackshotError
 from finetune.core.fidelity import gate
 from finetune.core.progress import Progress
@@ -154,7 +154,7 @@ def _choose_by_pictures(
     session: Session, found: Sequence[Candidate], load: Callable[[int], None], *, last: int, cache: Path
 ) -> Choice:
     v, tokens = session.config.validation, session.tokens.put_into if session.tokens else None
-    say(f"  drawing {v.pictures} pictures with each of {len(found)} candidates")
+    say(f"  drawing {count(v.pictures, 'picture')} with each of {len(found)} candidates")
     bars = gate.load_gate(v.gate or None)
     drawn = Progress("judging candidates", v.pictures * len(found))
     with live_inpainter(session.base, session.trainee.bare_unet, session.trainee.dtype, tokens) as painter, drawn:

@@ -19,7 +19,7 @@ from finetune.core.adapters import foreign, token_embeddings
 from finetune.core.adapters.foreign import Adapter, ForeignAdapter
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.core.pictures.masks import Mask
@@ -273,8 +273,8 @@ def load_inpainter(
         foreign.check_foreign(adapter, base)
         if adapter.text_encoder:
             warn(
-                f"{adapter.text_encoder} text encoder layers in {adapter.path.name} are ignored: Packshot adapts the "
-                "UNet alone, so pictures may differ from those of other programs"
+                f"Packshot ignores {count(adapter.text_encoder, 'text encoder layer')} in {adapter.path.name}: it "
+                "adapts the UNet alone, so pictures may differ from those of other programs"
             )
     # a file that Packshot exported for other programs carries its tokens too
     embeddings = token_embeddings.read_embeddings(adapter.path, adapter.manifest) if adapter is not None else None
