@@ -11,7 +11,7 @@ from finetune.core.basemodel.architecture import FIRST_LAYERS
 from finetune.core.basemodel.base_files import fault_of, read_header
 from finetune.core.basemodel.folder_layout import required_files
 from finetune.core.basemodel.hub_cache import command, completing
-from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, locate_base, resolve_base
+from finetune.core.basemodel.resolve import HUB_ID, ResolvedBase, locate_base, resolve_base
 from finetune.core.basemodel.weight_files import find_weights
 from finetune.core.device import computes_bf16
 from finetune.core.environment import environment
@@ -86,7 +86,7 @@ def _bases() -> dict[str, str]:
     found = {"embedded": _describe("embedded")}
     for model in SDXL_BASES:
         place = locate_base(model)
-        found[model] = _describe(str(place)) if place else f"not on disk; download it: {command(model)}"
+        found[model] = _describe(model) if place else f"not on disk; download it: {command(model)}"
     return found
 
 
@@ -107,7 +107,7 @@ def inspect_base(reference: str, vae: str = "") -> dict[str, str]:
     elif place.is_file():
         found["checkpoint"] = _files([place])
     try:
-        base = resolve_base(str(place) if reference != EMBEDDED else EMBEDDED, vae=vae)
+        base = resolve_base(reference, vae=vae, offline=True)
     except PackshotError as error:
         return found | {"verdict": f"cannot be used: {error.message}", "hint": error.hint}
     if base.vae:
@@ -145,7 +145,7 @@ def _files(files: list[Path]) -> str:
 
 def _describe(model: str) -> str:
     try:
-        base = resolve_base(model)
+        base = resolve_base(model, offline=True)
     except PackshotError as error:
         return f"cannot be used: {error.message}"
     return f"can be used: {_facts(base)}"

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, resolve_base, single_file_config
+from finetune.core.basemodel.resolve import (
+    HUB_ID,
+    ResolvedBase,
+    locate_base,
+    resolve_base,
+    single_file_config,
+)
 from finetune.core.config import validate
 from finetune.core.console import amount, count, say, span
 from finetune.core.tracing.device_fit import Device
@@ -113,15 +119,10 @@ def base_folder(config: TrainConfig) -> tuple[Path, str]:
         BaseModelError: the base is a folder or file that is no SDXL model.
     """
     model = config.base.model
-    if model != EMBEDDED and not Path(model).expanduser().exists() and HUB_ID.fullmatch(model):
-        from huggingface_hub import snapshot_download
-
-        try:
-            snapshot_download(model, revision=config.base.revision or None, local_files_only=True)
-        except Exception:  # whatever the reason: it is not there
-            folder = single_file_config(9 if "inpaint" in model.lower() else 4, model)
-            return folder, "SDXL's public configuration (the base is not on disk)"
-    base = resolve_base(model, config.base.revision, config.base.vae)
+    if HUB_ID.fullmatch(model) and locate_base(model, config.base.revision) is None:
+        folder = single_file_config(9 if "inpaint" in model.lower() else 4, model)
+        return folder, "SDXL's public configuration (the base is not on disk)"
+    base = resolve_base(model, config.base.revision, config.base.vae, offline=True)
     return base.config, base.name
 
 

@@ -23,6 +23,7 @@ from finetune.core.commands import common_options
 from finetune.core.console import count, say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.completion import complete_sku, complete_version
 from finetune.export import DTYPES, LAYOUTS, check_export, check_memory, export_adapter
 
 
@@ -32,7 +33,7 @@ def adapters() -> None:
 
 
 @adapters.command("list")
-@click.argument("sku", required=False)
+@click.argument("sku", required=False, shell_complete=complete_sku)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @common_options
 def list_(sku: str | None, as_json: bool, workspace: Path) -> None:
@@ -70,8 +71,8 @@ def _verdict(version: versions.AdapterVersion) -> str:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version", required=False)
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", required=False, shell_complete=complete_version)
 @common_options
 def show(sku: str, version: str | None, workspace: Path) -> None:
     """Print the manifest of an adapter version: everything needed to make it again."""
@@ -80,8 +81,8 @@ def show(sku: str, version: str | None, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version", required=False)
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", required=False, shell_complete=complete_version)
 @common_options
 def verify(sku: str, version: str | None, workspace: Path) -> None:
     """Check that an adapter is complete, belongs to SKU, and fits the base its manifest names."""
@@ -105,8 +106,10 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.option("--version", metavar="N", help="Version.  [default: published, else newest]")
+@click.argument("sku", shell_complete=complete_sku)
+@click.option(
+    "--version", shell_complete=complete_version, metavar="N", help="Version.  [default: published, else newest]"
+)
 @click.option(
     "--format",
     "layout",
@@ -166,8 +169,8 @@ def _say_tokens(path: Path, word: str, layout: str) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version")
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", shell_complete=complete_version)
 @common_options
 def promote(sku: str, version: str, workspace: Path) -> None:
     """Publish VERSION: `place` uses it from now on."""
@@ -177,7 +180,7 @@ def promote(sku: str, version: str, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @common_options
 def rollback(sku: str, workspace: Path) -> None:
     """Publish the version that was published before the current one."""
@@ -187,8 +190,8 @@ def rollback(sku: str, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version")
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", shell_complete=complete_version)
 @click.option("--dry-run", is_flag=True, help="Print what would be removed.")
 @common_options
 def delete(sku: str, version: str, dry_run: bool, workspace: Path) -> None:
@@ -197,7 +200,7 @@ def delete(sku: str, version: str, dry_run: bool, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @click.option(
     "--keep",
     type=click.IntRange(min=1),

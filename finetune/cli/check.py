@@ -11,10 +11,11 @@ from finetune.core.commands import common_options, config_options
 from finetune.core.console import count, say
 from finetune.core.errors import CatalogError
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.completion import complete_sku
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @config_options
 @click.option(
     "--report",

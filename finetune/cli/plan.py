@@ -11,13 +11,14 @@ import click
 from finetune.core.commands import common_options, config_options
 from finetune.core.console import say
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.completion import complete_sku
 
 if TYPE_CHECKING:
     from finetune.plan import TrainingPlan
 
 
 @click.command()
-@click.argument("sku", required=False)
+@click.argument("sku", required=False, shell_complete=complete_sku)
 @config_options
 @click.option("--gpu", metavar="SIZE", help="Plan for a GPU that is not here, for example 12GB.")
 @click.option(

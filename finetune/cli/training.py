@@ -15,6 +15,7 @@ from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
 from finetune.core.console import count, is_main_process, pace, say, span
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.completion import complete_sku
 from finetune.core.storage.locks import exclusive, sku_lock
 from finetune.core.yaml_files import read_yaml
 
@@ -25,7 +26,7 @@ FROM_HELP = (
 
 
 @click.command()
-@click.argument("sku", default="")
+@click.argument("sku", default="", shell_complete=complete_sku)
 @config_options
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="FOLDER", help=FROM_HELP)
 @click.option(
@@ -98,7 +99,7 @@ def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @config_options
 @click.option("--force", is_flag=True, help="Train again even if the adapter is up to date.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -202,11 +202,23 @@ def common_options(function: Function) -> Function:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")(function)
 
 
+def _complete_preset(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the presets that a command takes, for the shell's TAB."""
+    from finetune.core.config import presets_dir
+
+    folder = presets_dir() / ("scenes" if ctx.info_name == "place" else "train")
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete))
+
+
 def config_options(function: Function) -> Function:
     """Options of commands that read a training configuration: --config and --set."""
-    function = click.option("--config", "config_name", metavar="FILE", help="A YAML file or the name of a preset.")(
-        function
-    )
+    function = click.option(
+        "--config",
+        "config_name",
+        metavar="FILE",
+        shell_complete=_complete_preset,
+        help="A YAML file or the name of a preset.",
+    )(function)
     return click.option(
         "--set",
         "overrides",

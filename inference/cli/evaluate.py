@@ -12,12 +12,16 @@ from finetune.core.commands import common_options
 from finetune.core.config import gate_path
 from finetune.core.console import say
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.completion import complete_sku, complete_version
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @click.option(
-    "--adapter", metavar="VERSION|PATH", help="Adapter version, folder or file.  [default: published, else newest]"
+    "--adapter",
+    shell_complete=complete_version,
+    metavar="VERSION|PATH",
+    help="Adapter version, folder or file.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
 @click.option("--gate", "gate_file", metavar="FILE", help="Scenes and bars.  [default: configs/gate.yaml]")

@@ -13,6 +13,7 @@ from finetune.core.config import apply_overrides, find_config, validate
 from finetune.core.console import count, say, warn
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.completion import complete_adapter, complete_sku
 from finetune.core.yaml_files import read_yaml
 from inference.settings import PlaceConfig
 
@@ -62,7 +63,7 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @click.option("--prompt", required=True, metavar="TEXT", help='Where the product stands: "on a white marble vanity".')
 @click.option(
     "--mode",
@@ -72,6 +73,7 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 @click.option("--photo", metavar="STEM", help="Photo whose cutout is placed.  [default: the set's first]")
 @click.option(
     "--adapter",
+    shell_complete=complete_adapter,
     metavar="VERSION|FILE",
     help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published, else newest]",
 )

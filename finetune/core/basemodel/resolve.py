@@ -80,18 +80,19 @@ class ResolvedBase:
         return recorded | ({"vae": self.vae.reference} if self.vae else {})
 
 
-def resolve_base(model: str, revision: str = "", vae: str = "") -> ResolvedBase:
+def resolve_base(model: str, revision: str = "", vae: str = "", *, offline: bool = False) -> ResolvedBase:
     """Find a base on disk, or fetch a hub id where the network allows.
 
     Args:
         model: A reference to a base.
         revision: Of a hub model.
         vae: A folder or file whose VAE takes the place of the base's; empty for the base's own.
+        offline: Whether to look on this disk alone.
 
     Raises:
         BaseModelError: not there, incomplete, or no SDXL model.
     """
-    base = _resolve_alone(model, revision)
+    base = _resolve_alone(model, revision, offline)
     if not vae:
         return base
     separate = resolve_vae(vae, base.config / "vae")
@@ -116,7 +117,7 @@ def resolve_recorded(summary: dict[str, Any], model: str = "", vae: str = "") ->
     return resolve_base(str(summary.get("model", EMBEDDED)), str(summary.get("revision", "")), vae)
 
 
-def _resolve_alone(model: str, revision: str) -> ResolvedBase:
+def _resolve_alone(model: str, revision: str, offline: bool) -> ResolvedBase:
     if model == EMBEDDED:
         return _from_folder(EMBEDDED, "", Path(__file__).resolve().parents[2] / "embedded")
     path = Path(model).expanduser()
@@ -128,6 +129,8 @@ def _resolve_alone(model: str, revision: str) -> ResolvedBase:
         raise faulty(path, DEAD_LINK, model, hub_cache.completing(path.absolute(), ""))
     if path.suffix in (".safetensors", ".ckpt") or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
         raise BaseModelError(f"no base at '{model}'", "give a folder, a .safetensors file, a hub id, or `embedded`")
+    if offline and (cached := hub_cache.cached_snapshot(model, revision)):
+        return _from_folder(model, revision, cached)
     return _from_hub(model, revision)
 
 
