@@ -146,7 +146,7 @@ def train(
             f"({pace(result.steps_per_second)}, peak memory {result.peak_mib:,.0f} MiB)"
         )
         say(f"curves, candidates, settings: {workspace_path(result.report, place) if result.report else '-'}")
-        say(f'next: packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"')
+        say(f"next: {_next_step(sku, prepared.kind, path)}")
     else:
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
         if unused := ineffective_settings(version, config):
@@ -158,6 +158,15 @@ def train(
     facts["report"] = workspace_path(result.report, place) if result.report else None
     if is_main_process():
         click.echo(json.dumps(facts) if as_json else path)
+
+
+def _next_step(sku: str, kind: str, path: str) -> str:
+    """What an adapter is for: a product's is judged and placed, a category's is a start, a brand's a style."""
+    if kind == "category":
+        return f"packshot train SKU --set adapter.init_from={sku} (adapters of its members start from this one)"
+    if kind == "brand":
+        return f'packshot place SKU --adapter {path} --prompt "on a light oak table" (a product, in the style of {sku})'
+    return f'packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"'
 
 
 @click.command()

@@ -121,9 +121,9 @@ def why_stale(manifest: dict[str, Any], prepared: str, base: str, settings: dict
         At most 5 differences, the others counted; `UNNAMED` where none can be named.
     """
     told = [photos] if photos else []
-    if manifest.get("prepared") != prepared:
+    if manifest.get("prepared", prepared) != prepared:
         told += data_changes(manifest.get("config", {}), settings) or ([] if told else ["the photos changed"])
-    if manifest.get("base", {}).get("fingerprint") != base:
+    if manifest.get("base", {}).get("fingerprint", base) != base:
         told.append("the base changed")
     told += changed_settings(manifest.get("config", {}), settings)
     more = [f"{len(told) - MOST} more"] if len(told) > MOST else []

@@ -48,7 +48,7 @@ def test_more_than_five_are_counted() -> None:
     assert why_stale(manifest, "p", "c", plain(), photos="") == "the base changed"
     assert why_stale(manifest, "q", "b", plain(data={"variants": 30}), photos="") == "data.variants 24 -> 30"
     assert why_stale(manifest, "q", "b", plain(), photos="photos/a.png changed") == "photos/a.png changed"
-    assert why_stale({}, "q", "b", plain(), photos="") == "the photos changed, the base changed"
+    assert why_stale({}, "q", "b", plain(), photos="") == "photos, settings or base changed"
 
 
 def test_a_warmup_that_is_too_long_is_cut_told_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
