@@ -15,7 +15,7 @@ from PIL import Image
 from finetune.checks.answer_cache import FILE as ANSWERS
 from finetune.checks.answer_cache import AnswerCache, read_answers
 from finetune.checks.examination import CheckedPhoto, CheckReport, examine, write_check_report
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.errors import CatalogError, ConfigError
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.storage.file_hashes import FileHashes
@@ -70,8 +70,9 @@ def check_set(
     answers.write(folder / ANSWERS)
     write_check_report(path, found, photos)
     say(
-        f"checked {sku}: {found.usable} of {found.photos} photos can be used, {found.count('error')} errors, "
-        f"{found.count('warning')} warnings, {found.count('note')} notes"
+        f"checked {sku}: {found.usable} of {count(found.photos, 'photo')} can be used, "
+        f"{count(found.count('error'), 'error')}, {count(found.count('warning'), 'warning')}, "
+        f"{count(found.count('note'), 'note')}"
     )
     return found, path
 

@@ -11,7 +11,7 @@ from finetune.core.basemodel.architecture import FIRST_LAYERS
 from finetune.core.basemodel.base_files import fault_of, read_header
 from finetune.core.basemodel.folder_layout import required_files
 from finetune.core.basemodel.hub_cache import command, completing
-from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, locate_base, resolve_base
+from finetune.core.basemodel.resolve import HUB_ID, ResolvedBase, locate_base, resolve_base
 from finetune.core.basemodel.weight_files import find_weights
 from finetune.core.device import computes_bf16
 from finetune.core.environment import environment
@@ -23,14 +23,15 @@ GIB = 2**30
 SDXL_BASES = ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", "stabilityai/stable-diffusion-xl-base-1.0")
 
 
-def examine(workspace: Workspace, base: str = "") -> dict[str, Any]:
+def examine(workspace: Workspace, base: str = "", vae: str = "") -> dict[str, Any]:
     """Device, versions, bases on disk, product sets, and what else on this machine could get in the way.
 
     Args:
         workspace: whose product sets are listed.
         base: a reference to a base that is looked at part by part; empty for none.
+        vae: a separate VAE for that base, as `base.vae` takes it; empty for its own.
     """
-    asked = {f"base {base}": inspect_base(base)} if base else {}
+    asked = {f"base {base}": inspect_base(base, vae)} if base else {}
     return asked | {
         "device": _device(),
         "versions": environment(),
@@ -85,15 +86,16 @@ def _bases() -> dict[str, str]:
     found = {"embedded": _describe("embedded")}
     for model in SDXL_BASES:
         place = locate_base(model)
-        found[model] = _describe(str(place)) if place else "not on disk"
+        found[model] = _describe(model) if place else f"not on disk; download it: {command(model)}"
     return found
 
 
-def inspect_base(reference: str) -> dict[str, str]:
+def inspect_base(reference: str, vae: str = "") -> dict[str, str]:
     """Every part of a base: its files, their size and numbers, or what is missing. Never asks the network.
 
     Args:
         reference: A reference to a base, as `base.model` takes it.
+        vae: A separate VAE, as `base.vae` takes it.
     """
     place = locate_base(reference)
     if place is None:
@@ -105,10 +107,12 @@ def inspect_base(reference: str) -> dict[str, str]:
     elif place.is_file():
         found["checkpoint"] = _files([place])
     try:
-        base = resolve_base(str(place) if reference != EMBEDDED else EMBEDDED)
+        base = resolve_base(reference, vae=vae, offline=True)
     except PackshotError as error:
         return found | {"verdict": f"cannot be used: {error.message}", "hint": error.hint}
-    return found | {"verdict": f"complete: {_facts(base)}"}
+    if base.vae:
+        found["vae"] = f"{_files(list(base.vae.files))}, in place of the base's own ({vae})"
+    return found | {"verdict": f"can be used: {base.name}, {_facts(base)}"}
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -141,10 +145,10 @@ def _files(files: list[Path]) -> str:
 
 def _describe(model: str) -> str:
     try:
-        base = resolve_base(model)
+        base = resolve_base(model, offline=True)
     except PackshotError as error:
-        return error.message
-    return _facts(base)
+        return f"cannot be used: {error.message}"
+    return f"can be used: {_facts(base)}"
 
 
 def _facts(base: ResolvedBase) -> str:

@@ -29,9 +29,10 @@ from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.load import load_pipeline
-from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
+from finetune.core.painting.needs import check_predicting
 from finetune.core.storage.durable import atomic_write
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def export_adapter(
     """
     adapter, targets = check_export(version, layout, output, force=force)
     trained = adapter.manifest["base"]
-    base = resolve_base(trained["model"], trained["revision"])
+    base = resolve_recorded(trained)
     adapter_file.check_fits(adapter.manifest, base)
     tokens = token_embeddings.read_embeddings(adapter.path, adapter.manifest)
     if targets.tokens:
@@ -153,6 +154,24 @@ def check_export(
         raise AdapterError("the export would replace the version itself", "give another --output")
     check_places(targets, force=force)
     return adapter, targets
+
+
+def check_memory(version: AdapterVersion, cache: Path, device: str = "auto") -> None:
+    """Say what checking an export needs on a CPU, and refuse what cannot fit.
+
+    Args:
+        version: A version that Packshot trained, looked at by `check_export`.
+        cache: The workspace's cache folder.
+        device: Where the export is checked.
+
+    Raises:
+        AdapterMismatch: The base on disk is not the one it was trained on.
+        OutOfMemory: The machine has too little memory.
+    """
+    adapter = version.adapter
+    base = resolve_recorded(adapter.manifest["base"])
+    adapter_file.check_fits(adapter.manifest, base)
+    check_predicting("checking the export", base, adapter, cache=cache, device=device)
 
 
 def tolerance(stored: str, computed: str) -> float:

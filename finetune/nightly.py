@@ -31,6 +31,7 @@ from finetune.core.console import say
 from finetune.core.errors import PackshotError
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.prepared import read_prepared
+from finetune.core.progress import Progress
 from finetune.core.storage.durable import write_text
 from finetune.core.storage.locks import exclusive
 from finetune.core.yaml_files import read_yaml
@@ -118,8 +119,8 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[NightStep]:
     Raises:
         PackshotError: The config or the base is wrong, which would fail every SKU alike.
     """
-    from finetune.prepare import prepared_fingerprint
-    from finetune.train import check_request, find_training_parent, training_fingerprint
+    from finetune.prepare import changes_since_prepared, prepared_fingerprint
+    from finetune.train import check_request, find_training_parent, training_fingerprint, why_stale
 
     _, train_config = training_config(config)
     base = check_request(train_config)
@@ -137,14 +138,22 @@ def plan_night(workspace: Workspace, config: NightlyConfig) -> list[NightStep]:
             parent = find_training_parent(workspace, sku, train_config, base, hash_of=hash_of)
             content = prepared_fingerprint(workspace, product, train_config.data)
             wanted = partial(training_fingerprint, content, base, train_config)
-            plan.append(_plan_sku(workspace, sku, wanted, parent, follow=config.follow_init_from))
+            photos = changes_since_prepared(workspace, product)
+            why = partial(why_stale, content=content, base=base, config=train_config, photos=photos)
+            plan.append(_plan_sku(workspace, sku, wanted, parent, why=why, follow=config.follow_init_from))
         except PackshotError as error:
             plan.append(NightStep(sku, "fail", f"cannot be trained: {error.message}"))
     return plan
 
 
 def _plan_sku(
-    workspace: Workspace, sku: str, wanted: Callable[[str], str], parent: Parent | None, *, follow: bool
+    workspace: Workspace,
+    sku: str,
+    wanted: Callable[[str], str],
+    parent: Parent | None,
+    *,
+    why: Callable[[dict[str, Any]], str],
+    follow: bool,
 ) -> NightStep:
     """What one SKU needs.
 
@@ -153,6 +162,7 @@ def _plan_sku(
         sku: Its name.
         wanted: Fingerprint its adapter would have now, as a function of the parent adapter's fingerprint.
         parent: The adapter it would start from; None for none.
+        why: Says what changed since the version with a manifest.
         follow: See `NightlyConfig.follow_init_from`.
     """
     known = versions.list_versions(workspace, sku)
@@ -165,7 +175,8 @@ def _plan_sku(
             return NightStep(sku, "train", f"its parent adapter changed to '{parent.name}' {parent.version}")
         match = earlier
     if match is None:
-        return NightStep(sku, "train", "photos, settings or base changed" if known else "no adapter has been trained")
+        stale = f"since version {known[-1].number}: {why(known[-1].manifest)}" if known else ""
+        return NightStep(sku, "train", stale or "no adapter has been trained")
     number, report = match.number, match.folder / "fidelity.json"
     if match.published:
         return NightStep(sku, "nothing", f"version {number} is published and up to date", number)
@@ -203,17 +214,19 @@ def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> 
         folder.mkdir(parents=True, exist_ok=True)
         problems = _prepare_all(workspace, config, plan, folder)
         report = NightReport(folder / "report.md", [])
-        for entry in plan:
-            say(f"{entry.sku}: {entry.why}")
-            began = time.perf_counter()
-            problem = problems.get(entry.sku)
-            log = folder / f"{entry.sku}.log"
-            result = Result(entry.sku, "failed", problem) if problem else _do(workspace, config, entry, log, now)
-            result = replace(result, seconds=round(time.perf_counter() - began, 1))
-            report.results.append(result)
-            if result.outcome != "up to date":
-                say(f"{entry.sku}: {result.outcome} ({result.why})")
-            _write_report(report, now, total=len(plan))
+        with Progress("the night", len(plan)) as bar:
+            for entry in plan:
+                say(f"{entry.sku}: {entry.why}")
+                began = time.perf_counter()
+                problem = problems.get(entry.sku)
+                log = folder / f"{entry.sku}.log"
+                result = Result(entry.sku, "failed", problem) if problem else _do(workspace, config, entry, log, now)
+                result = replace(result, seconds=round(time.perf_counter() - began, 1))
+                report.results.append(result)
+                if result.outcome != "up to date":
+                    say(f"{entry.sku}: {result.outcome} ({result.why})")
+                _write_report(report, now, total=len(plan))
+                bar.advance()
         return report
 
 
@@ -321,10 +334,7 @@ def _why(code: int, problem: Path, log: Path) -> str:
 
 def _write_report(report: NightReport, now: datetime, *, total: int) -> None:
     """Write report.md and report.json anew after each SKU, so that a killed night still leaves what it did."""
-    rows = [
-        f"| {r.sku} | {r.outcome} | {r.version or ''} | {r.seconds:.0f} | {r.why.replace('|', '/')} |"
-        for r in report.results
-    ]
+    cells = ((r.sku, r.outcome, r.version or "", f"{r.seconds:.0f}", r.why.replace("|", "/")) for r in report.results)
     lines = [
         f"# Night of {now:%Y-%m-%d %H:%M}",
         "",
@@ -333,7 +343,7 @@ def _write_report(report: NightReport, now: datetime, *, total: int) -> None:
         "",
         "| SKU | outcome | version | seconds | why |",
         "|---|---|---|---|---|",
-        *rows,
+        *(f"| {' | '.join(row)} |" for row in cells),
         "",
     ]
     write_text(report.path, "\n".join(lines))

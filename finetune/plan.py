@@ -9,12 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, resolve_base, single_file_config
+from finetune.core.basemodel.resolve import (
+    HUB_ID,
+    ResolvedBase,
+    locate_base,
+    resolve_base,
+    single_file_config,
+)
 from finetune.core.config import validate
-from finetune.core.console import say
+from finetune.core.console import amount, count, say, span
+from finetune.core.tracing.device_fit import Device
 from finetune.memory import fit
 from finetune.memory.budget import Setup, unet_config
-from finetune.memory.fit import Device, Fit
+from finetune.memory.fit import Fit
 from finetune.memory.phases import STEP, Phases, Pictures, encoding_peak, trace_phases
 from finetune.settings import TrainConfig
 
@@ -48,8 +55,11 @@ def plan_training(config: TrainConfig, device: Device, cache: Path) -> TrainingP
         OutOfMemory: encoding does not fit the device.
     """
     folder, source = base_folder(config)
-    say(f"base: {source}; tracing a training step and drawing (seconds on a free machine, cached for the next call)")
-    asked = fit.estimate(setup_of(config, unet_config(folder), device, folder), device, cache)
+    setup = setup_of(config, unet_config(folder), device, folder)
+    steps, seconds = fit.still_to_trace(setup, device, cache)
+    todo = f"tracing up to {count(steps, 'step')} takes about {span(max(seconds, 1))} of one core, and is kept"
+    say(f"base: {source}; {todo if steps else 'its steps were traced before'}")
+    asked = fit.estimate(setup, device, cache)
     phases = trace_phases(asked, pictures_of(config), folder, cache)
     return TrainingPlan(source, asked, phases, fit.fastest(asked.setup, device, cache))
 
@@ -71,7 +81,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
 
     wanted = config.objective.prior_pictures if config.objective.prior_weight else 0
     draw_class = bool(missing_pictures(cache / "class", base, class_noun, wanted))
-    device = fit.this_device()
+    device = fit.training_device()
     encoding_peak(base.config, config.data.size, device, cache)
     asked = fit.estimate(setup_of(config, unet_config(base.config), device, base.config), device, cache)
     if not asked.fits:
@@ -82,7 +92,7 @@ def check_memory(config: TrainConfig, base: ResolvedBase, cache: Path, class_nou
     total = asked.budget.total
     peak = max(total, phases.drawing.total if phases.drawing and phases.drawing.spare >= 0 else 0)
     what = STEP if peak == total else "drawing"
-    say(f"  memory: {peak / 2**30:.1f} GiB planned ({what}) of {device.memory / 2**30:.1f} GiB ({device.name})")
+    say(f"  memory: {amount(peak)} planned ({what}) of {amount(device.memory)} ({device.name})")
 
 
 def pictures_of(config: TrainConfig, *, draw_class: bool = True) -> Pictures:
@@ -109,15 +119,10 @@ def base_folder(config: TrainConfig) -> tuple[Path, str]:
         BaseModelError: the base is a folder or file that is no SDXL model.
     """
     model = config.base.model
-    if model != EMBEDDED and not Path(model).expanduser().exists() and HUB_ID.fullmatch(model):
-        from huggingface_hub import snapshot_download
-
-        try:
-            snapshot_download(model, revision=config.base.revision or None, local_files_only=True)
-        except Exception:  # whatever the reason: it is not there
-            folder = single_file_config(9 if "inpaint" in model.lower() else 4, model)
-            return folder, "SDXL's public configuration (the base is not on disk)"
-    base = resolve_base(model, config.base.revision)
+    if HUB_ID.fullmatch(model) and locate_base(model, config.base.revision) is None:
+        folder = single_file_config(9 if "inpaint" in model.lower() else 4, model)
+        return folder, "SDXL's public configuration (the base is not on disk)"
+    base = resolve_base(model, config.base.revision, config.base.vae, offline=True)
     return base.config, base.name
 
 
@@ -131,7 +136,7 @@ def setup_of(config: TrainConfig, unet: dict[str, Any], device: Device, folder: 
         folder: of the base's configuration files; read where text encoders stay in memory.
     """
     from finetune.core.device import pick_dtype
-    from finetune.memory.encoding import text_encoders
+    from finetune.core.painting.cost import text_encoders
 
     m, t, a = config.memory, config.train, config.adapter
     if device.cuda:

@@ -18,12 +18,12 @@ from finetune.checks.answer_cache import FILE as ANSWERS
 from finetune.checks.answer_cache import AnswerCache, read_answers
 from finetune.checks.examination import CheckedPhoto, examine, write_check_report
 from finetune.core import fingerprint
-from finetune.core.console import say
+from finetune.core.console import count, listed, say, warn
 from finetune.core.errors import CatalogError
 from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
-from finetune.core.products.set_files import UnusablePhoto
+from finetune.core.products.set_files import UnusablePhoto, stray_captions
 from finetune.core.storage.durable import atomic_folder
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.dataset.files import overview, take_over, write_rows
@@ -81,11 +81,12 @@ def prepare_set(
         return ready, False
     if ready is not None and (changes := ready.changes(product, hashes.of_file)):
         say(f"{sku} has changed since it was prepared: {changes}")
+    _name_uncaptioned(product)
     with atomic_folder(product.prepared_dir, replace=True) as folder:
         _make_folders(folder, sources)
         done, failed = _photos(folder, sources, reuse=not force, jobs=jobs)
-        listed = [photo for member in sources.members for photo in member.unusable]
-        unusable = [*listed, *(photo for _, photo in failed)]
+        unlisted = [photo for member in sources.members for photo in member.unusable]
+        unusable = [*unlisted, *(photo for _, photo in failed)]
         warn_of_unusable(sku, len(done), unusable)
         answers = AnswerCache() if force else read_answers(product.prepared_dir / ANSWERS)
         photos = [_checked(folder, item) for item in done]
@@ -97,6 +98,16 @@ def prepare_set(
         failures = {source.photo: source.task.measure.failure_key for source, _ in failed}
         _describe(folder, sources, settings, done, failures, scenes)
     return require_prepared(product.prepared_dir, sku), True
+
+
+def _name_uncaptioned(product: ProductSet) -> None:
+    """Name the photos that Packshot describes itself where others have a caption, and captions without a photo."""
+    without = [photo.path.name for photo in product.photos if not photo.caption]
+    if without and len(without) < len(product.photos):
+        say(f"without a caption of their own, described by Packshot: {listed(without)}")
+    stems = {photo.stem for photo in product.photos} | {photo.path.stem for photo in product.unusable}
+    if stray := stray_captions(product.folder, stems):
+        warn(f"{listed(stray)} in photos/: no photo has this name, so the caption is not used")
 
 
 def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSection) -> str:
@@ -118,6 +129,15 @@ def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSe
     sources = gather(workspace, product, _plain(data), hashes, unusable=ready.unusable if ready else {})
     hashes.save()
     return sources.fingerprint(sources.unusable)
+
+
+def changes_since_prepared(workspace: Workspace, product: ProductSet) -> str:
+    """What changed in a set since it was prepared, in words; empty for nothing, and where it is not prepared."""
+    try:
+        ready = read_prepared(product.prepared_dir)
+    except CatalogError:
+        return ""
+    return ready.changes(product, _hashes(workspace, product.sku, trust=True).of_file) if ready else ""
 
 
 def _plain(data: DataSection) -> DataSettings:
@@ -208,7 +228,7 @@ def _scenes(
     found = {key: known[key] for key in keys if key in known}
     todo = [(key, item.source.task.measure) for key, item in zip(keys, asked, strict=True) if key not in found]
     if todo:
-        say(f"describing the surroundings on {len(todo)} photo{'s' if len(todo) > 1 else ''}")
+        say(f"describing the surroundings on {count(len(todo), 'photo')}")
         model = Captioner(captioner)
         for key, task in todo:
             picture = read_picture(task.photo.path, max_pixels=int(task.config.max_megapixels * 1e6)).picture

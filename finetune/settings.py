@@ -5,14 +5,17 @@ Only recipes, the command line and `training.session` see these objects (tested)
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from finetune.core.config import Strict
+from finetune.core.console import warn
 
 LARGEST_SEED = 2**63 - 1
 """The largest seed of torch's generators."""
+WARMUP_SHARE = 10
+"""A warm-up that is too long becomes one step in so many."""
 MASK_KINDS = ("background", "product", "box", "full")
 
 
@@ -23,6 +26,9 @@ class BaseSection(Strict):
     """`embedded`, a hub id, a folder in diffusers' layout, or a single-file `.safetensors` checkpoint."""
     revision: str = ""
     """Hub revision (commit or branch); empty for the default branch."""
+    vae: str = ""
+    """A VAE in place of the base's own, such as sdxl-vae-fp16-fix: a folder in diffusers' layout or a `.safetensors`
+    file; empty for the base's own. An adapter then fits this base with this VAE."""
 
 
 class DataSection(Strict):
@@ -132,7 +138,7 @@ class TrainSection(Strict):
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """Learning-rate schedule after the warm-up."""
     warmup: int = Field(default=0, ge=0)
-    """Warm-up steps."""
+    """Warm-up steps. At or above `train.steps` they are cut to a tenth of those, which is reported and counts."""
     optimizer: Literal["adamw8bit", "adamw", "prodigy"] = "adamw8bit"
     """bitsandbytes AdamW8bit, torch's AdamW, or Prodigy (arXiv 2306.06101, extra `optimizers`)."""
     min_8bit_size: int = Field(default=4096, ge=1)
@@ -190,7 +196,7 @@ class ValidationSection(Strict):
 
     every: int = Field(default=50, ge=0)
     """Optimizer steps between validations, each of which keeps the adapter of its step as a candidate; the last step is
-    always one. 0 turns all of this off."""
+    always one. 0 turns all of this off: `choose` is then `last`, `patience` 0."""
     examples: int = Field(default=8, ge=1, le=1000)
     """Held-out examples whose loss is taken, spread over all of them."""
     timesteps: int = Field(default=4, ge=1, le=64)
@@ -241,10 +247,6 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
-        if self.train.warmup >= self.train.steps:
-            raise ValueError(
-                f"train.warmup ({self.train.warmup}) must be under train.steps ({self.train.steps}); lower it too"
-            )
         if self.train.optimizer == "prodigy" and self.train.learning_rate < 0.1:
             raise ValueError(
                 f"prodigy scales its own step size by train.learning_rate ({self.train.learning_rate:g}); set it to 1"
@@ -261,10 +263,18 @@ class TrainConfig(Strict):
             raise ValueError(
                 "adapter.dora learns the magnitudes of the base's weights, which memory.quantize changes; use one"
             )
-        if not self.validation.every and (self.validation.choose != "last" or self.validation.patience):
-            raise ValueError(
-                "validation.every=0 validates nothing; set validation.choose=last and validation.patience=0 too"
-            )
         if self.preview.every and not self.preview.scenes:
             raise ValueError("preview.every needs at least one of preview.scenes; add one, or set preview.every=0")
-        return self
+        return self._in_force()
+
+    def _in_force(self) -> TrainConfig:
+        """The configuration that holds: a warm-up under the steps, nothing to choose where nothing is validated."""
+        changes: dict[str, Any] = {}
+        t, v = self.train, self.validation
+        if t.warmup >= t.steps:
+            cut = t.steps // WARMUP_SHARE
+            warn(f"train.warmup ({t.warmup}) is not under train.steps ({t.steps}): {cut} warm-up steps are taken")
+            changes["train"] = t.model_copy(update={"warmup": cut})
+        if not v.every and (v.choose != "last" or v.patience):
+            changes["validation"] = v.model_copy(update={"choose": "last", "patience": 0})
+        return self.model_copy(update=changes) if changes else self

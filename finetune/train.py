@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from finetune.adapters.init_from import Parent, Shape, find_parent
 from finetune.adapters.publish import (
@@ -23,7 +24,7 @@ from finetune.adapters.publish import (
 from finetune.core.adapters import versions
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.config import dump_yaml, with_recorded_names
-from finetune.core.console import say, warn
+from finetune.core.console import pace, say, warn
 from finetune.core.errors import ConfigError
 from finetune.core.fingerprint import of_file
 from finetune.core.products.catalog import Workspace
@@ -73,7 +74,7 @@ def check_request(config: TrainConfig) -> ResolvedBase:
         BaseModelError: the base is not on disk, no SDXL model, or its schedule can't be trained.
         ConfigError: the config asks for something that this base or this machine can't do.
     """
-    base = resolve_base(config.base.model, config.base.revision)
+    base = resolve_base(config.base.model, config.base.revision, config.base.vae)
     check_schedule(base)
     kinds = {k for k, share in config.data.mask_shares.items() if share}
     if base.channels == 4 and kinds != {"full"}:
@@ -115,8 +116,40 @@ def find_training_parent(
     return find_parent(workspace, sku, a.init_from, base, shape, tokens=a.token_embeddings, hash_of=hash_of or of_file)
 
 
+def why_stale(
+    manifest: dict[str, Any], content: str, base: ResolvedBase, config: TrainConfig, *, photos: str = ""
+) -> str:
+    """Why an adapter is not the one that training would make now.
+
+    Args:
+        manifest: the adapter's.
+        content: fingerprint the prepared set has now.
+        base: the base now.
+        config: every setting.
+        photos: what changed in the product set since it was prepared; empty for nothing.
+    """
+    from finetune.training import fingerprint
+
+    settings = with_recorded_names(config.model_dump(mode="json"))
+    return fingerprint.why_stale(manifest, content, base.fingerprint, settings, photos=photos)
+
+
+def ineffective_settings(version: versions.AdapterVersion, config: TrainConfig) -> list[str]:
+    """Settings that differ from those of an up-to-date version and change no weight: `preview.every=50`."""
+    from finetune.training import fingerprint
+
+    settings = with_recorded_names(config.model_dump(mode="json"))
+    return fingerprint.ineffective_settings(version.manifest.get("config", {}), settings)
+
+
 def train_adapter(
-    workspace: Workspace, prepared: PreparedSet, config: TrainConfig, *, base: ResolvedBase, now: datetime
+    workspace: Workspace,
+    prepared: PreparedSet,
+    config: TrainConfig,
+    *,
+    base: ResolvedBase,
+    now: datetime,
+    force: bool = False,
 ) -> TrainResult:
     """Train, or find, the adapter of a prepared set.
 
@@ -126,14 +159,21 @@ def train_adapter(
         config: every setting.
         base: from `check_request`.
         now: names a new run.
+        force: train again where a version is up to date.
     """
     parent = find_training_parent(workspace, prepared.sku, config, base)
     wanted = training_fingerprint(prepared.fingerprint, base, config, parent.fingerprint if parent else "")
-    for version in distributed.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku)))):
-        if version.manifest.get("fingerprint") == wanted:
+    known = distributed.main_only(lambda: list(reversed(versions.list_versions(workspace, prepared.sku))))
+    for version in known:
+        if version.manifest.get("fingerprint") == wanted and not force:
             return TrainResult(version, made=False, report=find_report(workspace.runs / prepared.sku, wanted))
     distributed.main_only(lambda: check_place(workspace, prepared.sku))
-    say(f"training {prepared.sku} on {base.name}")
+    since = ""
+    if known and known[0].manifest.get("fingerprint") != wanted:
+        since = (
+            f" (since version {known[0].number}: {why_stale(known[0].manifest, prepared.fingerprint, base, config)})"
+        )
+    say(f"training {prepared.sku} on {base.name}{since}")
     if config.memory.check:
         distributed.main_first(lambda: check_memory(config, base, workspace.cache, prepared.class_noun))
     run = distributed.main_only(
@@ -163,14 +203,14 @@ def _train(
     manifest = adapter_manifest(prepared, base, recorded, fingerprint=wanted, weights=weights, parent=parent)
     manifest = with_tokens(manifest, prepared.token, trained.tokens)
     seconds, rate = trained.seconds, trained.steps_per_second
-    summary = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": round(rate, 3)}
+    summary = {"run": run.path.name, "seconds": round(seconds, 1), "steps_per_second": float(f"{rate:.3g}")}
     summary |= {"choice": choice.as_dict()}
 
     def publish() -> versions.AdapterVersion:
         version = write_version(
             workspace, prepared.sku, trained.weights, session.adapted.peft_config, manifest, summary, trained.tokens
         )
-        close_run(run, f"adapter {version.number}, {seconds:.0f} s, {rate:.2f} steps/s")
+        close_run(run, f"adapter {version.number}, {seconds:.0f} s, {pace(rate)}")
         return version
 
     version = distributed.main_only(publish)

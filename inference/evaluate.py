@@ -25,7 +25,7 @@ from finetune.core import fingerprint
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import placement_box, put_on_canvas
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.environment import tool
 from finetune.core.errors import AdapterError, RunError
 from finetune.core.fidelity import gate, references, scoring
@@ -38,6 +38,7 @@ from finetune.core.fidelity.insert_pictures import (
 )
 from finetune.core.fidelity.measures import MEASURES_FORMAT, Score
 from finetune.core.painting.inpainter import Sampling, load_inpainter
+from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import InsertBox
 from finetune.core.pictures.contact_sheet import contact_sheet
 from finetune.core.pictures.images import open_picture, write_png
@@ -153,7 +154,7 @@ def evaluate_adapter(
     else:
         say(f"{asked.sku}: the report of adapter {evaluation.version.number} is up to date")
         report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, config)
-    report |= {"gate_file": gate_file}
+    report |= {"gate_file": gate_file, "trained_on": evaluation.version.manifest.get("sku", "")}
     _write_json(report, path)
     return report, path
 
@@ -196,7 +197,7 @@ def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
     renderer = _load_renderer(evaluation, device)
     requests = evaluation.requests()
     warn_of_another_product(prepared.sku, version)
-    say(f"{prepared.sku}: adapter {version.number} draws {len(requests)} pictures on '{evaluation.base.name}'")
+    say(f"{prepared.sku}: adapter {version.number} draws {count(len(requests), 'picture')} on '{evaluation.base.name}'")
     scored = [scoring.score_pair(pair, views, frame) for pair in renderer.render(requests)]
     values = scoring.values_of(scored) | {"core_difference": _core_difference(evaluation, scored)}
     models = METHODS | {"embedder": "not available: the gate names no vision model"}
@@ -248,6 +249,8 @@ def _load_renderer(evaluation: Evaluation, device: str) -> InsertRenderer:
         ConfigError: A prompt is longer than the base can read.
     """
     _check_finite(evaluation.version.weights)
+    base, adapter = evaluation.base, evaluation.version.adapter
+    check_drawing("evaluating", base, adapter, cache=evaluation.workspace.cache, device=device)
     inpainter = load_inpainter(evaluation.base, evaluation.version.adapter, device=device)
     inpainter.check_prompts(p for r in evaluation.requests() for p in (r.scene_prompt, r.insert_prompt))
     pictures = evaluation.config.pictures

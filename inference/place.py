@@ -20,6 +20,7 @@ from finetune.core.console import say, warn
 from finetune.core.environment import version_of
 from finetune.core.errors import ConfigError, CutoutError, PackshotError, RunError
 from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
+from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import (
     Finish,
     InsertBox,
@@ -31,7 +32,8 @@ from finetune.core.painting.pictures import (
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
-from finetune.core.storage.durable import atomic_folder
+from finetune.core.progress import Progress
+from finetune.core.storage.durable import atomic_folder, sweep
 from inference import delivery, manifest, report
 from inference.request import (
     PICTURES,
@@ -47,6 +49,8 @@ from inference.settings import PlaceConfig
 RUN_FILE = "run.json"
 MASKS = {"preserve": "background", "insert": "box"}
 """Which of the masks that adapters are trained with each mode paints."""
+FINISHING = 86
+"""Bytes per pixel of the delivered picture while product, shadow and grain are put over the scene (measured)."""
 SOFT_ABOVE = 1.05
 """Enlargement of the cutout from which the product looks soft."""
 
@@ -86,8 +90,7 @@ def resolve_request(
         PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
             frame, or what `find_subject` raises.
     """
-    if not prompt.strip():
-        raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
+    check_prompt(prompt)
     subject = find_subject(workspace, sku, adapter, base=base)
     prepared, version = subject.prepared, subject.version
     chosen = choose_photo(prepared, photo)
@@ -109,6 +112,16 @@ def resolve_request(
             f"put a mask of the product into masks/, then run: packshot prepare {sku}",
         )
     return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, _painting(config))
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that says nothing.
+
+    Raises:
+        ConfigError: It is empty.
+    """
+    if not prompt.strip():
+        raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
 
 
 def _painting(config: PlaceConfig) -> Painting:
@@ -138,11 +151,21 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         OutOfMemory: The device has too little memory.
     """
     folder = request.folder
+    sweep(folder.parent)
     if (done := _complete(folder)) is not None:
         say(f"{request.sku}: the scenes in {folder} are up to date")
         return done
     _tell(request)
     painting, version = request.painting, request.subject.version
+    check_drawing(
+        "placing",
+        request.subject.base,
+        version.adapter if version else None,
+        cache=request.workspace.cache,
+        precision=painting.precision,
+        device=device,
+        finishing=FINISHING * request.placed.size**2,
+    )
     inpainter = load_inpainter(
         request.subject.base,
         version.adapter if version else None,
@@ -153,7 +176,9 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     inpainter.check_prompts([*request.prompts.values(), painting.sampling.negative])
     try:
         with atomic_folder(folder, replace=True) as part:  # the folder may hold an incomplete or damaged run
-            manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
+            with Progress("painting", len(request.prompts) * painting.candidates * painting.sampling.steps_run) as bar:
+                inpainter.after_step = bar.advance
+                manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
             _finish(request, manifests, part)
     except OSError as error:
         if (done := _complete(folder)) is not None:  # another process made the same scenes meanwhile

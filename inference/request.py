@@ -18,7 +18,7 @@ from PIL import Image
 from finetune.core import fingerprint
 from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.versions import AdapterVersion, find_version
-from finetune.core.basemodel.resolve import EMBEDDED, ResolvedBase, resolve_base
+from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
 from finetune.core.compositing.placement import Placed
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, did_you_mean
@@ -26,7 +26,7 @@ from finetune.core.painting.inpainter import Sampling
 from finetune.core.painting.pictures import Finish
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
-from finetune.core.products.prepared import PreparedPhoto, PreparedSet, require_prepared
+from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
 
 PICTURES = 3
@@ -60,11 +60,7 @@ def find_subject(workspace: Workspace, sku: str, adapter: str | None = None, *, 
         PackshotError: Of the fitting kind: unknown SKU, version or base, a set that is no product or not prepared, a
             damaged adapter, an adapter of another base.
     """
-    product = load_set(workspace, sku)
-    if product.config.kind != "sku":
-        raise CatalogError(
-            f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) can be placed or evaluated"
-        )
+    product = _find_product(workspace, sku)
     prepared = require_prepared(product.prepared_dir, sku)
     if not prepared.photos:
         raise CatalogError(f"the prepared set of '{sku}' is empty", f"run: packshot prepare {sku}")
@@ -74,6 +70,27 @@ def find_subject(workspace: Workspace, sku: str, adapter: str | None = None, *, 
     hashes.save(forget=False)
     version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
     return Subject(product, prepared, version, _resolve(version, base))
+
+
+def needs_preparing(workspace: Workspace, sku: str, adapter: str | None = None, *, base: str | None = None) -> bool:
+    """Whether a product has to be prepared first; adapter and base are looked at before, for it takes long.
+
+    Arguments and errors as for `find_subject`.
+    """
+    product = _find_product(workspace, sku)
+    if read_prepared(product.prepared_dir) is not None:
+        return False
+    _resolve(None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter), base)
+    return True
+
+
+def _find_product(workspace: Workspace, sku: str) -> ProductSet:
+    product = load_set(workspace, sku)
+    if product.config.kind != "sku":
+        raise CatalogError(
+            f"'{sku}' is a {product.config.kind} set", "only a product (kind: sku) can be placed or evaluated"
+        )
+    return product
 
 
 def warn_of_another_product(sku: str, version: AdapterVersion) -> None:
@@ -199,10 +216,8 @@ def read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Imag
 
 
 def _resolve(version: AdapterVersion | None, base: str | None) -> ResolvedBase:
-    """The base that is named, else the one the adapter was trained on."""
-    if version is None:
-        return resolve_base(base or EMBEDDED)
-    trained = version.manifest.get("base", {})
-    resolved = resolve_base(base) if base else resolve_base(trained.get("model", EMBEDDED), trained.get("revision", ""))
-    check_fits(version.manifest, resolved)
+    """The base that is named, else the one the adapter was trained on; with the VAE it was trained with."""
+    resolved = resolve_recorded(version.manifest.get("base", {}) if version else {}, base or "")
+    if version:
+        check_fits(version.manifest, resolved)
     return resolved

@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune import plan
 from finetune.core.config import apply_overrides, find_config, validate
+from finetune.core.tracing.device_fit import Device
 from finetune.core.yaml_files import read_yaml
 from finetune.memory import fit
 from finetune.memory.budget import Setup, unet_config
@@ -76,6 +77,6 @@ def _preset(name: str, *, cuda: bool, tiny: bool) -> tuple[TrainConfig, Setup]:
     overrides = ["data.size=64", "adapter.rank=4", "train.accumulation=2"] if tiny else []
     config = validate(TrainConfig, apply_overrides(read_yaml(path), overrides), path.name)
     card = fit.named_device("24GB")
-    where = card if cuda else fit.Device("CPU", card.memory, cuda=False, context=0)
+    where = card if cuda else Device("CPU", card.memory, cuda=False, context=0)
     shape = unet_config(plan.base_folder(config)[0]) | (TINY if tiny else {})
     return config, plan.setup_of(config, shape, where)

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from finetune.core.basemodel.resolve import single_file_config
 from finetune.core.console import quiet_libraries
+from finetune.core.tracing.storages import StorageWatch
 from finetune.memory import step_trace
 from finetune.training.loop import predict
 from finetune.unet import checkpointing
@@ -32,7 +33,7 @@ def attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int
 def measure(unet: Any, size: int) -> list[tuple[str, bool, float, float]]:
     """For every group of one flag: (name, recomputed by partial, MiB kept, TFLOP of its forward pass)."""
     counter = FlopCounterMode(display=False, custom_mapping={ATTENTION: attention_flops})
-    watches: list[step_trace.StorageWatch] = []
+    watches: list[StorageWatch] = []
     kept: dict[str, int] = {}
     flops: dict[str, int] = {}
     starts: dict[int, tuple[int, int]] = {}
@@ -61,9 +62,7 @@ def measure(unet: Any, size: int) -> list[tuple[str, bool, float, float]]:
     with step_trace.run_without_data(unet, dtype=torch.bfloat16, checkpoint="none", cuda=True) as computing:
         batch = step_trace.fake_batch(unet, size=size, batch=1)
         watches.append(
-            step_trace.StorageWatch(
-                cuda=True, known=[*unet.parameters(), *filter(torch.is_tensor, vars(batch).values())]
-            )
+            StorageWatch(cuda=True, known=[*unet.parameters(), *filter(torch.is_tensor, vars(batch).values())])
         )
         with computing, counter, watches[0]:
             predict(unet, batch, batch.latents, torch.bfloat16)

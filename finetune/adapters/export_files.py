@@ -61,7 +61,7 @@ def check_targets(targets: ExportTargets, *, force: bool, taken: Callable[[Path]
     there = [path.name for path in (targets.adapter, targets.tokens) if path and taken(path)]
     if there:
         raise AdapterError(
-            f"{' and '.join(there)} in {targets.adapter.parent.absolute()} would be replaced",
+            f"the export would replace {' and '.join(there)} in {targets.adapter.parent.absolute()}",
             "give another --output, or --force to replace " + ("them" if len(there) > 1 else "it"),
         )
 

@@ -11,6 +11,7 @@ from finetune.adapters.init_from import Parent
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import token_embeddings, versions
 from finetune.core.basemodel.resolve import ResolvedBase
+from finetune.core.console import pace
 from finetune.core.environment import environment, tool
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
@@ -166,7 +167,7 @@ def _card(manifest: dict[str, Any], run_summary: dict[str, Any]) -> str:
 | objective | {manifest["objective"]} |
 | LoRA | rank {rank}, {manifest["modules"]} modules, {manifest["parameters"]:,} parameters |{tokens}
 | starts from | {started} |
-| training | {config["train"]["steps"]} steps in {run_summary["seconds"]} s ({rate} steps/s) |
+| training | {config["train"]["steps"]} steps in {run_summary["seconds"]} s ({pace(rate)}) |
 | weights of | step {manifest["chosen_step"]}{_chosen(run_summary)} |
 | made by | {manifest["tool"]}, run {run_summary["run"]} |
 

@@ -15,7 +15,7 @@ from finetune.checks.photo_facts import PhotoFacts
 from finetune.checks.photo_findings import Finding, photo_findings
 from finetune.checks.report import Shown, write_report
 from finetune.checks.set_findings import count_views, set_findings
-from finetune.core.console import warn
+from finetune.core.console import count, warn
 from finetune.core.label_ocr import open_reader
 from finetune.core.products.catalog import ProductSet
 from finetune.core.products.set_files import Stage, UnusablePhoto
@@ -178,5 +178,5 @@ def write_check_report(path: Path, found: CheckReport, photos: Sequence[CheckedP
         found: the report.
         photos: those that can be used.
     """
-    facts = f"{found.usable} of {found.photos} photos can be used, {found.views} different views"
+    facts = f"{found.usable} of {count(found.photos, 'photo')} can be used, {count(found.views, 'different view')}"
     write_report(path, found.sku, facts, found.findings, [Shown(photo.name, photo.figures) for photo in photos])

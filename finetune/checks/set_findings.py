@@ -16,6 +16,7 @@ from finetune.checks import lighting, measures
 from finetune.checks.photo_facts import PhotoFacts
 from finetune.checks.photo_findings import Finding
 from finetune.core import fingerprint
+from finetune.core.console import count
 from finetune.core.pictures.images import Floats
 
 UNEVEN_LIGHT = 6.0
@@ -68,8 +69,7 @@ def set_findings(
                 "views",
                 "note",
                 "",
-                f"the set has {views} view{'s' if views > 1 else ''} of the product in {len(photos)} "
-                f"photo{'s' if len(photos) > 1 else ''}",
+                f"the set has {count(views, 'view')} of the product in {count(len(photos), 'photo')}",
                 "the adapter draws only sides it has seen; placing shows the photographed side anyway",
                 f"take {MANY_VIEWS} to 8 views: front, left, right, from above",
             )

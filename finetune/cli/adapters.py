@@ -18,12 +18,13 @@ from finetune.core.adapters import versions
 from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.token_embeddings import read_embeddings
-from finetune.core.basemodel.resolve import resolve_base
+from finetune.core.basemodel.resolve import resolve_recorded
 from finetune.core.commands import common_options
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
-from finetune.export import DTYPES, LAYOUTS, check_export, export_adapter
+from finetune.core.products.completion import complete_sku, complete_version
+from finetune.export import DTYPES, LAYOUTS, check_export, check_memory, export_adapter
 
 
 @click.group()
@@ -32,7 +33,7 @@ def adapters() -> None:
 
 
 @adapters.command("list")
-@click.argument("sku", required=False)
+@click.argument("sku", required=False, shell_complete=complete_sku)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @common_options
 def list_(sku: str | None, as_json: bool, workspace: Path) -> None:
@@ -70,8 +71,8 @@ def _verdict(version: versions.AdapterVersion) -> str:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version", required=False)
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", required=False, shell_complete=complete_version)
 @common_options
 def show(sku: str, version: str | None, workspace: Path) -> None:
     """Print the manifest of an adapter version: everything needed to make it again."""
@@ -80,8 +81,8 @@ def show(sku: str, version: str | None, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version", required=False)
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", required=False, shell_complete=complete_version)
 @common_options
 def verify(sku: str, version: str | None, workspace: Path) -> None:
     """Check that an adapter is complete, belongs to SKU, and fits the base its manifest names."""
@@ -98,15 +99,17 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
         raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not for '{sku}'")
     if len(modules) != manifest["modules"]:
         raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}")
-    base = resolve_base(manifest["base"]["model"], manifest["base"]["revision"])
+    base = resolve_recorded(manifest["base"])
     check_fits(manifest, base)
-    beside = f", {len(tokens[1]['clip_l'])} tokens for '{tokens[0]}'" if tokens else ""
-    click.echo(f"ok: {sku} {found.number}, {len(modules)} modules{beside}, fits {base.name}")
+    beside = f", {count(len(tokens[1]['clip_l']), 'token')} for '{tokens[0]}'" if tokens else ""
+    click.echo(f"ok: {sku} {found.number}, {count(len(modules), 'module')}{beside}, fits {base.name}")
 
 
 @adapters.command()
-@click.argument("sku")
-@click.option("--version", metavar="N", help="Version.  [default: published, else newest]")
+@click.argument("sku", shell_complete=complete_sku)
+@click.option(
+    "--version", shell_complete=complete_version, metavar="N", help="Version.  [default: published, else newest]"
+)
 @click.option(
     "--format",
     "layout",
@@ -140,9 +143,10 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, work
     path = output or Path(default_name(sku, found.number, layout))
     dtype, force = options["dtype"], options["force"]
     check_export(found, layout, path, force=force)  # before torch is imported
+    check_memory(found, Workspace(workspace).cache, options["device"])
     done = export_adapter(found, layout, path, device=options["device"], numbers=dtype, force=force)
     say(
-        f"{sku} {found.number}: {done.modules} modules in {layout}'s layout, {dtype}, "
+        f"{sku} {found.number}: {count(done.modules, 'module')} in {layout}'s layout, {dtype}, "
         f"{_megabytes(done.path.stat().st_size)}; in diffusers, predictions differ by at most "
         f"{done.max_difference:.3g} ({done.dtype}; the adapter's own effect is {done.effect:.3g})"
     )
@@ -165,8 +169,8 @@ def _say_tokens(path: Path, word: str, layout: str) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version")
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", shell_complete=complete_version)
 @common_options
 def promote(sku: str, version: str, workspace: Path) -> None:
     """Publish VERSION: `place` uses it from now on."""
@@ -176,7 +180,7 @@ def promote(sku: str, version: str, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @common_options
 def rollback(sku: str, workspace: Path) -> None:
     """Publish the version that was published before the current one."""
@@ -186,8 +190,8 @@ def rollback(sku: str, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
-@click.argument("version")
+@click.argument("sku", shell_complete=complete_sku)
+@click.argument("version", shell_complete=complete_version)
 @click.option("--dry-run", is_flag=True, help="Print what would be removed.")
 @common_options
 def delete(sku: str, version: str, dry_run: bool, workspace: Path) -> None:
@@ -196,7 +200,7 @@ def delete(sku: str, version: str, dry_run: bool, workspace: Path) -> None:
 
 
 @adapters.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @click.option(
     "--keep",
     type=click.IntRange(min=1),

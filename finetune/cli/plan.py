@@ -11,13 +11,14 @@ import click
 from finetune.core.commands import common_options, config_options
 from finetune.core.console import say
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.completion import complete_sku
 
 if TYPE_CHECKING:
     from finetune.plan import TrainingPlan
 
 
 @click.command()
-@click.argument("sku", required=False)
+@click.argument("sku", required=False, shell_complete=complete_sku)
 @config_options
 @click.option("--gpu", metavar="SIZE", help="Plan for a GPU that is not here, for example 12GB.")
 @click.option(
@@ -53,7 +54,7 @@ def plan(
     place = Workspace(workspace)
     if sku:
         load_set(place, sku)
-    device = fit.named_device(gpu) if gpu else fit.this_device()
+    device = fit.named_device(gpu) if gpu else fit.training_device()
     if config_name is None and gpu:
         config_name, why = preset_for(device.memory / 2**30)
         say(why)
@@ -90,7 +91,7 @@ def facts(found: TrainingPlan, command: list[str]) -> dict[str, Any]:
 
 def table(found: TrainingPlan, command: list[str]) -> str:
     """The plan for a person: memory at a step's peak by component, whether it fits, and the command to run."""
-    from finetune.memory.fit import SPARE
+    from finetune.core.tracing.device_fit import SPARE
     from finetune.memory.phases import STEP
 
     asked, best, phases = found.asked, found.fastest, found.phases
@@ -110,7 +111,8 @@ def table(found: TrainingPlan, command: list[str]) -> str:
         f"{s.dtype}, fused attention (SDPA), checkpointing {s.checkpoint}, batch {s.batch} x accumulation "
         f"{s.accumulation}, {s.size} px, rank {s.rank} on {s.targets}, {s.optimizer}"
     )
-    spare = asked.spare / 2**20
+    drawn = phases.drawing.spare if phases.drawing and phases.drawing.spare >= 0 else asked.spare
+    spare = min(asked.spare, drawn) / 2**20  # drawing that does not fit is skipped, with a warning
     kept = f"with {SPARE:.0%} of the memory left free"
     lines.append(
         f"fits, {spare:,.0f} MiB to spare {kept}" if asked.fits else f"does not fit: {-spare:,.0f} MiB too much, {kept}"

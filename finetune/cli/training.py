@@ -13,8 +13,9 @@ import click
 from finetune.cli.options import resolve_config, wait_option
 from finetune.core.commands import common_options, config_options
 from finetune.core.config import apply_overrides, dump_yaml, find_config, validate
-from finetune.core.console import is_main_process, say, span
+from finetune.core.console import count, is_main_process, pace, say, span
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.completion import complete_sku
 from finetune.core.storage.locks import exclusive, sku_lock
 from finetune.core.yaml_files import read_yaml
 
@@ -25,7 +26,7 @@ FROM_HELP = (
 
 
 @click.command()
-@click.argument("sku", default="")
+@click.argument("sku", default="", shell_complete=complete_sku)
 @config_options
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="FOLDER", help=FROM_HELP)
 @click.option(
@@ -78,7 +79,8 @@ def prepare(
         with exclusive(sku_lock(place.cache, name), f"preparing {name}", wait=wait):
             prepared, made = prepare_set(place, name, data=config.data, force=force, jobs=jobs)
         say(
-            f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
+            f"prepared {name}: {count(len(prepared.photos), 'photo')}, {count(prepared.examples, 'example')} of "
+            f"{prepared.size} px"
             if made
             else f"{name} is already prepared (nothing has changed{_unusable(len(prepared.unusable))})"
         )
@@ -86,8 +88,8 @@ def prepare(
         click.echo(json.dumps(result) if as_json else str(prepared.folder))
 
 
-def _unusable(count: int) -> str:
-    return f"; {count} photo{'s' if count > 1 else ''} cannot be used, see report.html" if count else ""
+def _unusable(number: int) -> str:
+    return f"; {count(number, 'photo')} cannot be used, see report.html" if number else ""
 
 
 def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[str]:
@@ -97,13 +99,20 @@ def _imported(workspace: Path, source: Path, sku: str, class_noun: str) -> list[
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @config_options
+@click.option("--force", is_flag=True, help="Train again even if the adapter is up to date.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @wait_option
 @common_options
 def train(
-    sku: str, config_name: str | None, overrides: tuple[str, ...], as_json: bool, wait: bool, workspace: Path
+    sku: str,
+    config_name: str | None,
+    overrides: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+    wait: bool,
+    workspace: Path,
 ) -> None:
     """Train an adapter for SKU. Prepares the set first if its content changed, and resumes by itself after a crash.
 
@@ -113,7 +122,7 @@ def train(
       torchrun --nproc-per-node 2 --no-python packshot train perfume01    (two GPUs)
     """
     from finetune.prepare import prepare_set
-    from finetune.train import check_request, find_training_parent, train_adapter, workspace_path
+    from finetune.train import check_request, find_training_parent, ineffective_settings, train_adapter, workspace_path
     from finetune.training import distributed
 
     config = resolve_config(config_name, overrides)
@@ -128,24 +137,36 @@ def train(
 
         distributed.main_only(hold)
         prepared, _ = distributed.main_only(lambda: prepare_set(place, sku, data=config.data, jobs=None))
-        result = train_adapter(place, prepared, config, base=base, now=datetime.now())
+        result = train_adapter(place, prepared, config, base=base, now=datetime.now(), force=force)
     version = result.version
     path = workspace_path(version.folder, place)
     if result.made:
         say(
             f"trained {sku} version {version.number} in {span(result.seconds)} "
-            f"({result.steps_per_second:.2f} steps/s, peak memory {result.peak_mib:,.0f} MiB)"
+            f"({pace(result.steps_per_second)}, peak memory {result.peak_mib:,.0f} MiB)"
         )
         say(f"curves, candidates, settings: {workspace_path(result.report, place) if result.report else '-'}")
-        say(f'next: packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"')
+        say(f"next: {_next_step(sku, prepared.kind, path)}")
     else:
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
+        if unused := ineffective_settings(version, config):
+            names = ", ".join(unused)
+            say(f"{names}: no effect on an adapter that is up to date; --force trains it again")
     facts = {"sku": sku, "version": version.number, "made": result.made, "folder": path}
-    measured = {"steps_per_second": round(result.steps_per_second, 3), "peak_mib": round(result.peak_mib)}
+    measured = {"steps_per_second": float(f"{result.steps_per_second:.3g}"), "peak_mib": round(result.peak_mib)}
     facts |= measured if result.made else dict.fromkeys(measured)
     facts["report"] = workspace_path(result.report, place) if result.report else None
     if is_main_process():
         click.echo(json.dumps(facts) if as_json else path)
+
+
+def _next_step(sku: str, kind: str, path: str) -> str:
+    """What an adapter is for: a product's is judged and placed, a category's is a start, a brand's a style."""
+    if kind == "category":
+        return f"packshot train SKU --set adapter.init_from={sku} (adapters of its members start from this one)"
+    if kind == "brand":
+        return f'packshot place SKU --adapter {path} --prompt "on a light oak table" (a product, in the style of {sku})'
+    return f'packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"'
 
 
 @click.command()
@@ -153,8 +174,9 @@ def train(
 @click.option(
     "--base", "base", default="", metavar="REF", help="Look at a base part by part: a folder, file or hub id."
 )
+@click.option("--vae", default="", metavar="REF", help="With --base: a separate VAE (base.vae), a folder or file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(base: str, as_json: bool, workspace: Path) -> None:
+def doctor(base: str, vae: str, as_json: bool, workspace: Path) -> None:
     """Show what this machine can do: device, memory, versions, bases found offline, product sets.
 
     \b
@@ -163,7 +185,9 @@ def doctor(base: str, as_json: bool, workspace: Path) -> None:
     """
     from finetune.doctor import examine
 
-    findings = examine(Workspace(workspace), base)
+    if vae and not base:
+        raise click.UsageError("--vae needs --base.")
+    findings = examine(Workspace(workspace), base, vae)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
         return

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,6 +172,24 @@ class _WorkspaceEverywhere(dict[str, Any]):
         return super().get(key, self if key in SUBCOMMANDS else default)
 
 
+def run_quietly(name: str, arguments: list[str]) -> None:
+    """Run another command in this process; its messages go to stderr as ever, its data is dropped.
+
+    So one side has the other do something without importing it.
+
+    Args:
+        name: Of the command.
+        arguments: Its command line.
+
+    Raises:
+        PackshotError: The command's own error.
+    """
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    with redirect_stdout(io.StringIO()):
+        command.main(arguments, prog_name=f"packshot {name}", standalone_mode=False)
+
+
 def common_options(function: Function) -> Function:
     """Options every command has: --workspace and --debug."""
     function = click.option(
@@ -183,11 +202,23 @@ def common_options(function: Function) -> Function:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")(function)
 
 
+def _complete_preset(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the presets that a command takes, for the shell's TAB."""
+    from finetune.core.config import presets_dir
+
+    folder = presets_dir() / ("scenes" if ctx.info_name == "place" else "train")
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete))
+
+
 def config_options(function: Function) -> Function:
     """Options of commands that read a training configuration: --config and --set."""
-    function = click.option("--config", "config_name", metavar="FILE", help="A YAML file or the name of a preset.")(
-        function
-    )
+    function = click.option(
+        "--config",
+        "config_name",
+        metavar="FILE",
+        shell_complete=_complete_preset,
+        help="A YAML file or the name of a preset.",
+    )(function)
     return click.option(
         "--set",
         "overrides",

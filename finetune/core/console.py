@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 
 NOISY_LOGGERS = (
     "diffusers",
@@ -22,6 +23,8 @@ NOISY_LOGGERS = (
     "PIL",
     "matplotlib",
 )
+SLOW = 0.01
+"""Steps a second under which a pace is told in seconds a step."""
 _EARLIER_WARNINGS: set[str] = set()
 
 
@@ -50,6 +53,35 @@ def span(seconds: float) -> str:
         return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def pace(steps_per_second: float) -> str:
+    """How fast steps are: `0.85 steps/s`, or `240 s a step` where a figure in steps a second would read as zero."""
+    if 0 < steps_per_second < SLOW:
+        return f"{1 / steps_per_second:.0f} s a step"
+    return f"{steps_per_second:.2f} steps/s"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 photo`, `2 photos`.
+
+    Args:
+        number: How many.
+        noun: What, one of it.
+        plural: What, several of it; by default the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def amount(size: float) -> str:
+    """Bytes of memory in words: `604 MiB`, `12.3 GiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.0f} MiB"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in one line: at most so many of them, the others counted."""
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def quiet_libraries() -> None:

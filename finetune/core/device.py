@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.core.errors import ConfigError
+from finetune.core.machine_memory import AnonymousPeak
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+_PEAK = AnonymousPeak()
 
 BF16_BATCH = 4
 """Batch from which bf16 is the faster one on a CPU that has it."""
@@ -146,24 +149,32 @@ def forget_frames(error: BaseException) -> None:
 
 
 def forget_peak_memory(device: str) -> None:
-    """Reset a GPU's peak-memory counter; that of a process on a CPU cannot be reset."""
+    """Begin the peak of memory anew: of a GPU what torch allocates, of a CPU this process's anonymous memory."""
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats()
+    else:
+        _PEAK.start()
 
 
 def peak_memory_mib(device: str) -> float:
-    """Peak memory in MiB: allocated by torch on a GPU, resident set of the process on a CPU."""
+    """Peak memory in MiB since `forget_peak_memory`: allocated by torch on a GPU, anonymous memory on a CPU.
+
+    Mapped weight files are not counted on a CPU: the kernel takes their pages back when memory gets short.
+    """
     if device.startswith("cuda"):
         import torch
 
         return float(torch.cuda.max_memory_allocated()) / 2**20
-    return resident_peak_mib()
+    return _PEAK.bytes / 2**20 or resident_peak_mib()
 
 
 def resident_peak_mib() -> float:
-    """Largest resident memory of this program in MiB; `ru_maxrss` would hold that of the process it was forked from."""
+    """Largest resident memory of this program in MiB, mapped files included.
+
+    `ru_maxrss` would hold that of the process it was forked from.
+    """
     status = Path("/proc/self/status")
     if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))):
         return int(found[1]) / 1024

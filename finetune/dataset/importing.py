@@ -10,13 +10,13 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from finetune.core.config import validate
-from finetune.core.console import say, warn
+from finetune.core.console import count, listed, say, warn
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name, derive_token
@@ -28,6 +28,8 @@ KOHYA = re.compile(r"(\d+)_(.+)")
 TOKEN = re.compile(r"[a-z0-9]{3,20}")
 CAPTIONS = (".txt", ".caption")
 """Endings of caption files; the last is the default of sd-scripts."""
+MASK, CONDITION = "-masklabel", "-condlabel"
+"""Endings of the stems of OneTrainer's masks and conditioning pictures."""
 GENERIC_NAMES = {"train", "training", "images", "image", "img", "imgs", "photos", "pictures", "data", "dataset"}
 """Folder names that do not name a product."""
 
@@ -75,9 +77,12 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
         if (workspace.datasets / name).exists() or [n for n, _, _ in planned].count(name) > 1:
             raise CatalogError(f"the product set '{name}' exists already", "choose another SKU name, or remove the set")
     for name, noun, product in planned:
-        photos, captions = _write(workspace, name, noun, product)
-        counts = f"{photos} photo{'' if photos == 1 else 's'} ({captions} with a caption)"
+        copied = _write(workspace, name, noun, product)
+        masked = f", {copied.masks} with a mask" if copied.masks else ""
+        counts = f"{count(copied.photos, 'photo')} ({copied.photos - len(copied.bare)} with a caption{masked})"
         say(f"imported {counts} into {workspace.datasets / name}")
+        if copied.bare and len(copied.bare) < copied.photos:
+            say(f"without a caption: {listed(copied.bare)}")
     return [name for name, _, _ in planned]
 
 
@@ -159,50 +164,81 @@ def _noun(product: Product, source: Path, class_noun: str) -> str:
     return words
 
 
-def _write(workspace: Workspace, name: str, noun: str, product: Product) -> tuple[int, int]:
-    """Copy photos and captions into a new set, and write its set.yaml.
+@dataclass
+class _Copied:
+    """What was copied into a set."""
 
-    Returns:
-        The numbers of photos and captions.
-    """
+    photos: int = 0
+    masks: int = 0
+    bare: list[str] = field(default_factory=list)
+    """Names of the photos without a caption."""
+
+
+def _write(workspace: Workspace, name: str, noun: str, product: Product) -> _Copied:
+    """Copy photos, captions and masks into a new set, and write its set.yaml."""
     with atomic_folder(workspace.datasets / name) as part:
         (part / "photos").mkdir()
-        photos, captions = _copy(product, part / "photos")
-        if not photos:
+        copied = _copy(product, part)
+        if not copied.photos:
             hint = "replace links by the files themselves"
             raise CatalogError(f"no picture in {product.folders[0]} could be copied", hint)
         settings = {"class_noun": noun, "token": product.token or derive_token(name)}
         validate(SetConfig, settings, f"the set.yaml of '{name}'")
         text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
         (part / "set.yaml").write_text(f"# {product.provenance}\n{text}", encoding="utf-8")
-    return photos, captions
+    return copied
 
 
-def _copy(product: Product, photos: Path) -> tuple[int, int]:
-    """Copy every photo that can be read, and its caption as `<stem>.txt`.
-
-    Returns:
-        The numbers of photos and captions.
-    """
+def _copy(product: Product, part: Path) -> _Copied:
+    """Copy every photo that can be read, its caption as `<stem>.txt`, and its mask as `masks/<stem>.png`."""
     stems: set[str] = set()
-    captions = 0
+    folders: dict[Path, dict[str, Path]] = {}
+    copied = _Copied()
     for folder in product.folders:
         single = folder.is_file()
         root = folder.parent if single else folder
-        listed = {} if single else _captions_of(root)
-        for path in [folder] if single else sorted({*_pictures(root), *listed}):
+        listed_captions = {} if single else _captions_of(root)
+        masks = {} if single else _masks(root)
+        for path in [folder] if single else sorted({*_photos(root), *listed_captions}):
             if error := fault(path, root, "the folder"):
                 warn(f"photo not imported: {error.message}")
+                masks.pop(path.stem.casefold(), None)
                 continue
             stem = _free(path.stem, stems)
             stems.add(stem.casefold())
             if stem != path.stem:
                 warn(f"{path.name} is imported as {stem}{path.suffix}, since another photo has the same name")
-            shutil.copyfile(path, photos / f"{stem}{path.suffix}")
-            if text := listed.get(path, "") or _beside(path, root):
-                (photos / f"{stem}.txt").write_text(text + "\n", encoding="utf-8")
-                captions += 1
-    return len(stems), captions
+            shutil.copyfile(path, part / "photos" / f"{stem}{path.suffix}")
+            copied.photos += 1
+            if text := listed_captions.get(path, "") or _beside(path, root, folders):
+                (part / "photos" / f"{stem}.txt").write_text(text + "\n", encoding="utf-8")
+            else:
+                copied.bare.append(f"{stem}{path.suffix}")
+            if mask := masks.pop(path.stem.casefold(), None):
+                (part / "masks").mkdir(exist_ok=True)
+                shutil.copyfile(mask, part / "masks" / f"{stem}{mask.suffix}")
+                copied.masks += 1
+        if masks:
+            warn(f"mask not imported, no photo has its name: {listed([path.name for path in masks.values()])}")
+    return copied
+
+
+def _photos(folder: Path) -> list[Path]:
+    """The pictures of a folder that are not another trainer's masks or conditioning pictures."""
+    return [path for path in _pictures(folder) if not path.stem.endswith((MASK, CONDITION))]
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """OneTrainer's masks by the case-folded stem of their photo: white is what is trained."""
+    found: dict[str, Path] = {}
+    for path in _pictures(folder):
+        if path.stem.endswith(MASK):
+            if error := fault(path, folder, "the folder"):
+                raise CatalogError(f"a mask cannot be imported: {error.message}", error.hint)
+            found[path.stem.removesuffix(MASK).casefold()] = path
+        elif path.stem.endswith(CONDITION):
+            warn(f"{path.name} is a conditioning picture of OneTrainer; it is not imported")
+    return found
 
 
 def _free(stem: str, taken: set[str]) -> str:
@@ -240,10 +276,18 @@ def _captions_of(root: Path) -> dict[Path, str]:
     return found
 
 
-def _beside(path: Path, root: Path) -> str:
-    """The caption in the file beside a picture, in one line; empty without one."""
+def _beside(path: Path, root: Path, folders: dict[Path, dict[str, Path]]) -> str:
+    """The caption in the file beside a picture, in one line; empty without one. The ending's case does not matter.
+
+    Args:
+        path: of the picture.
+        root: of the import, which a link must not leave.
+        folders: caption files by name with a lower-case ending, of the folders looked at so far; it grows.
+    """
+    if path.parent not in folders:
+        texts = (p for p in sorted(path.parent.iterdir()) if p.suffix.lower() in CAPTIONS)
+        folders[path.parent] = {p.stem + p.suffix.lower(): p for p in texts}
     for ending in CAPTIONS:
-        beside = path.with_suffix(ending)
-        if beside.exists():
-            return " ".join(read_caption_file(beside, root, root.name).split())
+        if found := folders[path.parent].get(path.stem + ending):
+            return " ".join(read_caption_file(found, root, root.name).split())
     return ""

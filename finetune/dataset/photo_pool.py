@@ -14,11 +14,12 @@ from typing import Generic, Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from finetune.core.console import say
+from finetune.core.console import count, say
+from finetune.core.machine_memory import machine_memory
 from finetune.core.products.set_files import UnusablePhoto
 from finetune.dataset.photo_task import MeasureTask
 from finetune.dataset.records import PhotoRecord, UnusableRecord, write_record
-from finetune.dataset.workers import MEMORY_SHARE, Job, free_memory, run_jobs, usable_cores
+from finetune.dataset.workers import MEMORY_SHARE, Job, run_jobs, usable_cores
 
 Outcome = PhotoRecord | UnusablePhoto
 
@@ -101,8 +102,7 @@ def work_through(
 
 def _announce(verb: str, photos: int, unchanged: int, processes: int) -> None:
     rest = f", {unchanged} unchanged" if unchanged else ""
-    plural = "es" if processes > 1 else ""
-    say(f"{verb} {photos} photo{'s' if photos > 1 else ''}{rest}, {processes} process{plural}")
+    say(f"{verb} {count(photos, 'photo')}{rest}, {count(processes, 'process', 'processes')}")
 
 
 def _with_progress(
@@ -113,6 +113,6 @@ def _with_progress(
     columns = (TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(verb, total=len(jobs))
-        for made in run_jobs(make, jobs, processes=processes, memory=int(MEMORY_SHARE * free_memory())):
+        for made in run_jobs(make, jobs, processes=processes, memory=int(MEMORY_SHARE * machine_memory().available)):
             yield made
             bar.advance(task)

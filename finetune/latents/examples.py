@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import shutil
 import struct
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.errors import RunError
 from finetune.core.products.prepared import PreparedSet
+from finetune.core.progress import Progress
 from finetune.core.storage.durable import state_errors
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def load_examples(
         sets["held_out"] = RowSet(held_out, ring)
     if wanted.class_images:
         sets["of_class"] = RowSet(_class_rows(cache, prepared, base, wanted.class_images, device), 0)
-    progress = _progress("caching latents and text embeddings")
-    made = build_caches(cache, base, list(sets.values()), device=device, progress=progress)
+    with Progress("caching latents and text embeddings") as bar:
+        made = build_caches(cache, base, list(sets.values()), device=device, progress=bar.reached)
     found = dict(zip(sets, made, strict=True))
     return TrainingExamples(found["training"], found.get("held_out"), found.get("of_class"))
 
@@ -105,7 +105,7 @@ def split_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, split: st
     covered = sum(float(row.product.mean()) for row in rows) / len(rows)
     framed = f" in frames of {shapes} shapes" if shapes > 1 else ""
     named = "training" if split == "train" else split
-    say(f"  {len(rows)} {named} examples{framed}, product covers {covered:.0%} of a picture on average")
+    say(f"  {count(len(rows), f'{named} example')}{framed}, product covers {covered:.0%} of a picture on average")
     if base.channels == 9 and split == "train":
         say(f"  {mask_line([row.mask_kind for row in rows])}")
     return rows
@@ -127,29 +127,11 @@ def _held_out_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, limit
 def _class_rows(cache: Path, prepared: PreparedSet, base: ResolvedBase, wanted: ClassImages, device: str) -> list[Row]:
     from finetune.latents.class_images import class_rows
 
-    rows = class_rows(
-        cache / "class",
-        base,
-        prepared.class_noun,
-        wanted,
-        device=device,
-        progress=_progress(f"the base draws pictures of '{prepared.class_noun}'"),
-    )
-    say(f"  {len(rows)} class pictures for prior preservation, weight {wanted.weight:g}")
+    noun = prepared.class_noun
+    with Progress(f"the base draws pictures of '{noun}'") as bar:
+        rows = class_rows(cache / "class", base, noun, wanted, device=device, progress=bar.reached)
+    say(f"  {count(len(rows), 'class picture')} for prior preservation, weight {wanted.weight:g}")
     return rows
-
-
-def _progress(what: str) -> Callable[[int, int], None]:
-    """A callback (done, total) that prints progress every ten seconds and at the end."""
-    last = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last > 10:
-            last = time.monotonic()
-            say(f"  {what}: {done}/{total}")
-
-    return progress
 
 
 def _rows(cache: Path, prepared: PreparedSet, split: str, limit: int) -> list[Row]:

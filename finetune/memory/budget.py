@@ -5,7 +5,6 @@ The step is traced without data (`memory.step_trace`); the rest follows from siz
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.core.device import gpu_memory_gib
 from finetune.core.errors import OutOfMemory
+from finetune.core.tracing.device_fit import architecture_of
 
 if TYPE_CHECKING:
     import torch
 
-    from finetune.memory.step_trace import Timeline
+    from finetune.core.tracing.storages import Timeline
 
 # preset -> least total memory of the GPU in GiB (cards report a little under their nominal size)
 SDXL_PRESETS = (("sdxl-24gb", 22.0), ("sdxl-16gb", 15.0), ("sdxl-12gb", 11.0), ("sdxl-8gb", 7.4))
 
 CONTEXT = 450 << 20
 """CUDA's own memory in a process (kernels, driver): assumed, it differs by driver and card; not torch's to count."""
-CUBLAS = 2 * 8_519_680
-"""cuBLAS's workspace (torch's default `:4096:2:16:8`), once for the forward and once for the backward thread."""
 BLOCK_8BIT = 256
 """Elements that share a scale in bitsandbytes' block-wise 8-bit state (arXiv 2110.02861)."""
 
@@ -110,6 +108,7 @@ def trace_budget(setup: Setup, *, context: int) -> Budget:
     """
     import torch
 
+    from finetune.core.painting.cost import CUBLAS, bytes_of
     from finetune.memory import step_trace
     from finetune.unet import nf4
 
@@ -174,15 +173,8 @@ def _at_the_peak(timeline: Timeline, *, accumulates: bool) -> tuple[int, int, in
 
 
 def unet_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a base's UNet; `folder` holds the base's configuration files."""
-    found: dict[str, Any] = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
-    return found
-
-
-def bytes_of(tensors: Iterable[torch.Tensor], cuda: bool) -> int:
-    """Bytes of tensors; on CUDA in units of its allocator, 512 bytes."""
-    unit = 512 if cuda else 1
-    return sum(-(-t.numel() * t.element_size() // unit) * unit for t in tensors)
+    """The architecture of a base's UNet; `folder` holds the base's configuration files."""
+    return architecture_of(folder, "unet")[0]
 
 
 def optimizer_state(

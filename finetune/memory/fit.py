@@ -6,49 +6,27 @@ are loaded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import RootModel
-
-from finetune.core import fingerprint
-from finetune.core.console import warn
-from finetune.core.device import computes_bf16, free_gpu_memory
-from finetune.core.environment import environment
-from finetune.core.errors import ConfigError, OutOfMemory, RunError
-from finetune.core.json_files import read_json
-from finetune.core.machine_memory import machine_memory
-from finetune.core.storage.durable import write_text
+from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.tracing.device_fit import SPARE, Device, cached, place_of, this_device
 from finetune.memory.budget import CONTEXT, Budget, Setup, preset_for, trace_budget
 
 RESERVED = 0.35
 """GiB of a card's nominal memory that its driver keeps: 12 GB cards report about 11.65 GiB."""
-SPARE = 0.04
-"""Share of the device left free: the allocator's fragments and cuDNN's workspace, which no trace sees. Past the end of
-its memory a card on Windows spills into RAM and crawls instead of failing."""
+KEPT_WHILE_TRAINING = 0.5
+"""Share of what a step without checkpointing keeps that a CPU's allocator holds beside it (measured)."""
+TRACE_PER_BUILD = 1.8
+"""Time of tracing a step for each second that making the UNet without data takes (measured: 0.9 to 2.1)."""
+TRAINING_LIBRARIES = ("accelerate", "peft", "datasets", "bitsandbytes.optim", "torch.utils.tensorboard")
 SDXL_CROSS_ATTENTION = 2048
 """Width of SDXL's text embeddings: presets are made for that UNet, not for a small one of its kind."""
-LIBRARIES = ("torch", "diffusers", "peft", "accelerate", "bitsandbytes")
-
-
-class Traced(RootModel[dict[str, int]]):
-    """A traced result in the cache: bytes by name."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """The device a run must fit on."""
-
-    name: str
-    memory: int
-    """Bytes a run may use: free memory of a GPU or of the machine, or of a card that is not here."""
-    cuda: bool
-    context: int
-    """Bytes of the process itself there."""
-    bf16: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,23 +57,6 @@ class Fit:
         ]
 
 
-def this_device() -> Device:
-    """This machine's GPU with its free memory; without a GPU, the CPU with the machine's free memory."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        # the context of this very process is taken off already
-        return Device(name, free_gpu_memory(), cuda=True, context=0, bf16=computes_bf16())
-    import diffusers  # noqa: F401  the process as it will be
-
-    here = psutil.Process().memory_info().rss
-    memory = machine_memory()
-    name = f"CPU, limited to {memory.total / 2**30:.1f} GiB by its cgroup" if memory.limited else "CPU"
-    return Device(name, memory.available + here, cuda=False, context=here)
-
-
 def named_device(text: str) -> Device:
     """A card that is not here, by its nominal size: `12GB`, `8`, `24 GiB`.
 
@@ -112,24 +73,68 @@ def named_device(text: str) -> Device:
     return Device(f"GPU of {size:g} GB", int((size - RESERVED) * 2**30), cuda=True, context=CONTEXT)
 
 
+def training_device() -> Device:
+    """This machine's device with the libraries of training in memory, as the process will be."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for name in TRAINING_LIBRARIES:
+            with suppress(ImportError, RuntimeError, OSError):  # one that is needed and does not load is refused later
+                importlib.import_module(name)
+    return this_device()
+
+
 def estimate(setup: Setup, device: Device, cache: Path) -> Fit:
-    """The memory a setup needs on a device, from the cache or traced."""
-    budget = cached(cache, [1, asdict(setup)], lambda: asdict(trace_budget(setup, context=0)))
-    return Fit(setup, replace(Budget(**budget), context=device.context), device)
+    """The memory a setup needs on a device, from the cache or traced.
+
+    A process on a CPU takes more than its tensors: what its libraries need, and what the allocator keeps of the many
+    pieces that come and go. The latter follows what a step without checkpointing keeps (measured, docs/memory.md).
+    """
+    budget = _traced(setup, cache)
+    if device.cuda:
+        return Fit(setup, replace(budget, context=device.context), device)
+    from finetune.core.painting.cost import CPU_LIBRARIES
+
+    whole = budget if setup.checkpoint == "none" else _traced(replace(setup, checkpoint="none"), cache)
+    kept = int(KEPT_WHILE_TRAINING * (whole.activations + whole.workspace + whole.gradients))
+    return Fit(
+        setup,
+        replace(budget, workspace=budget.workspace + kept, context=device.context + CPU_LIBRARIES),
+        device,
+    )
 
 
-def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> dict[str, int]:
-    """A result from the cache by this key and the libraries' versions, or computed now and kept."""
-    versions = environment(LIBRARIES)
-    file = cache / "plans" / f"{fingerprint.of_value([*key, {name: versions[name] for name in LIBRARIES}])}.json"
-    if file.is_file():
-        try:
-            return read_json(file, Traced, RunError).root
-        except RunError as error:
-            warn(f"{error.message}; tracing again")
-    made = make()
-    write_text(file, json.dumps(made))
-    return made
+def _traced(setup: Setup, cache: Path) -> Budget:
+    return Budget(**cached(cache, key_of(setup), lambda: asdict(trace_budget(setup, context=0))))
+
+
+def key_of(setup: Setup) -> list[Any]:
+    """Under what a setup's traced budget is kept."""
+    return [1, asdict(setup)]
+
+
+def still_to_trace(setup: Setup, device: Device, cache: Path) -> tuple[int, float]:
+    """How many steps a plan may have to trace, and about how many seconds of one core that takes here.
+
+    The UNet, which is made without data first, tells how fast this machine is; it is kept for the tracing.
+
+    Args:
+        setup: what is planned.
+        device: the device it is planned for.
+        cache: the workspace's cache folder, which keeps what was traced.
+    """
+    from finetune.memory.step_trace import unet_without_data
+
+    wanted = [setup, *smaller(setup)] if setup.checkpoint != "none" or setup.accumulation > 1 else [setup]
+    wanted += [] if device.cuda else [replace(each, checkpoint="none") for each in wanted]
+    keys = {str(place_of(cache, key_of(each))): each for each in wanted}
+    missing = sum(not Path(file).is_file() for file in keys)
+    if not missing:
+        return 0, 0.0
+    began = time.process_time()
+    dtype = getattr(importlib.import_module("torch"), setup.dtype)
+    unet_without_data(setup.unet, dtype=dtype, rank=setup.rank, targets=setup.targets, dora=setup.dora, nf4=setup.nf4)
+    return missing, (time.process_time() - began) * TRACE_PER_BUILD * missing
 
 
 def smaller(setup: Setup) -> Iterator[Setup]:

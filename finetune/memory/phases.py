@@ -12,8 +12,9 @@ from pathlib import Path
 from finetune.core.console import warn
 from finetune.core.errors import OutOfMemory
 from finetune.core.painting.inpainter import needs_cpu_offload
+from finetune.core.tracing.device_fit import SPARE, Device, architecture_of, cached
 from finetune.memory.budget import Setup
-from finetune.memory.fit import SPARE, Device, Fit, cached
+from finetune.memory.fit import Fit
 
 CLASS, STEP = "class pictures", "training step"
 ENCODERS = ("text_encoder", "text_encoder_2", "vae")
@@ -121,15 +122,16 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     Raises:
         OutOfMemory: it does not fit the device.
     """
+    from finetune.core.painting.cost import CPU_LIBRARIES
     from finetune.memory.encoding import caching_peak
 
-    parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]
+    parts = architecture_of(folder, *ENCODERS)
     kept = cached(
         cache,
         [1, "encoding", parts, size, device.cuda],
         lambda: {"peak": caching_peak(folder, size, cuda=device.cuda)},
     )
-    need = int(kept["peak"]) + device.context
+    need = int(kept["peak"]) + device.context + (0 if device.cuda else CPU_LIBRARIES)
     if need > device.memory * (1 - SPARE):
         raise OutOfMemory(
             f"encoding pictures of {size} px needs {need / 2**30:.1f} GiB of the {device.memory / 2**30:.1f} GiB of "
@@ -159,14 +161,15 @@ def class_drawing(fit: Fit, folder: Path, cache: Path) -> DrawingFit:
 
 
 def _drawing_fit(what: str, setup: Setup, stays: int, device: Device, folder: Path, cache: Path) -> DrawingFit:
-    from finetune.memory.drawing import DrawingCost, trace_drawing
+    from finetune.core.painting.cost import DrawingCost
+    from finetune.memory.drawing import trace_drawing
 
     size = setup.unet["sample_size"] * 8
-    parts = [(folder / name / "config.json").read_text(encoding="utf-8") for name in ENCODERS]
+    parts = architecture_of(folder, *ENCODERS)
     traits = [setup.unet, setup.dtype, setup.rank, setup.targets, setup.dora, setup.nf4, setup.cuda]
     cost = DrawingCost(
         **cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     )
     offloaded = device.cuda and needs_cpu_offload(cost.weights, size, device.memory - device.context)
-    total = stays + cost.peak(offloaded=offloaded) + device.context
+    total = stays + (cost.peak(offloaded=offloaded) if device.cuda else cost.process_peak) + device.context
     return DrawingFit(what, total, offloaded, int(device.memory * (1 - SPARE)) - total)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from finetune.core.console import is_main_process, say, span
+from finetune.core.console import is_main_process, pace, say, span
 from finetune.core.device import peak_memory_mib
 from finetune.core.storage.durable import state_errors
 from finetune.training.loop import Observer, StepReport
@@ -80,7 +80,7 @@ class ProgressBar:
 
     def _note(self) -> str:
         mean = self.loss / self.seen if self.seen else self.loss  # Adam's correction: the first loss is no better known
-        return f"loss {mean:.4f}  {self.rate:.2f} steps/s  {peak_memory_mib(self.device):,.0f} MiB"
+        return f"loss {mean:.4f}  {pace(self.rate)}  {peak_memory_mib(self.device):,.0f} MiB"
 
 
 class Metrics:

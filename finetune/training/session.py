@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.adapters.init_from import Parent, read_weights
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.device import forget_peak_memory, pick_dtype
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
@@ -222,8 +222,8 @@ def _say_facts(config: TrainConfig, examples: CachedExamples, size: lora.Adapter
     """Print what will be trained: the adapter's size, the regions of the loss, samples and learning rate per step."""
     a, o, t = config.adapter, config.objective, config.train
     say(
-        f"  {size.modules} modules, {size.parameters:,} parameters, rank {a.rank}; "
-        f"{len(examples)} examples on {accelerator.device}"
+        f"  {count(size.modules, 'module')}, {size.parameters:,} parameters, rank {a.rank}; "
+        f"{count(len(examples), 'example')} on {accelerator.device}"
     )
     weights = {
         "product_weight": o.product_weight,

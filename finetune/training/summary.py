@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from finetune.core.console import count
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -51,7 +53,7 @@ def step_line(
     root = "sqrt(rank)" if rslora else "rank"
     samples = batch * accumulation * processes
     return (
-        f"{samples} sample{'s' if samples > 1 else ''} a step (batch {batch} x accumulation {accumulation} x "
-        f"{processes} process{'es' if processes > 1 else ''}), learning rate {learning_rate:g} x scale {scale:g} "
+        f"{count(samples, 'sample')} a step (batch {batch} x accumulation {accumulation} x "
+        f"{count(processes, 'process', 'processes')}), learning rate {learning_rate:g} x scale {scale:g} "
         f"(alpha {alpha:g} / {root}) = {learning_rate * scale:.3g}"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.core.basemodel.load import load_unet
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say
+from finetune.core.console import count, say
 from finetune.core.errors import BaseModelError, ConfigError
 from finetune.unet.lora import target_modules
 
@@ -62,7 +62,7 @@ def load_frozen_unet(base: ResolvedBase, kind: str, *, dtype: torch.dtype, devic
     after = bytes_in_memory(unet)
     name = str(dtype).removeprefix("torch.")
     sizes = f"{after / 2**20:,.0f} MiB ({before / 2**20:,.0f} in {name})"
-    say(f"  quantised {layers} layers of the base to {kind}: the UNet takes {sizes}")
+    say(f"  quantised {count(layers, 'layer')} of the base to {kind}: the UNet takes {sizes}")
     return unet, scheduler
 
 

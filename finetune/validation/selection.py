@@ -144,9 +144,13 @@ class CandidateScorer:
         where = InsertBox(box, painter.size, p.box_margin)
         self.renderer = InsertRenderer(painter, where, sampling=sampling, cache=cache)
 
-    def measure(self) -> Measured:
-        """Draw and measure with the adapter as it is now."""
-        pairs = self.renderer.render(self.requests, tell=lambda line: None)
+    def measure(self, drawn: Callable[[], object] = lambda: None) -> Measured:
+        """Draw and measure with the adapter as it is now.
+
+        Args:
+            drawn: called after each of its pictures.
+        """
+        pairs = self.renderer.render(self.requests, tell=lambda line: drawn())
         scored = [scoring.score_pair(pair, self.views, self.frame) for pair in pairs]
         values = {name: value for name, value in scoring.values_of(scored).items() if value is not None}
         scores = gate.score_all(values, self.rules)

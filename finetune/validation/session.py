@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.errors import PackshotError
 from finetune.core.fidelity import gate
+from finetune.core.progress import Progress
 from finetune.core.storage.durable import write_text
 from finetune.runs.validation_records import Record
 from finetune.training import distributed
@@ -153,13 +154,14 @@ def _choose_by_pictures(
     session: Session, found: Sequence[Candidate], load: Callable[[int], None], *, last: int, cache: Path
 ) -> Choice:
     v, tokens = session.config.validation, session.tokens.put_into if session.tokens else None
-    say(f"  drawing {v.pictures} pictures with each of {len(found)} candidates")
+    say(f"  drawing {count(v.pictures, 'picture')} with each of {len(found)} candidates")
     bars = gate.load_gate(v.gate or None)
-    with live_inpainter(session.base, session.trainee.bare_unet, session.trainee.dtype, tokens) as painter:
+    drawn = Progress("judging candidates", v.pictures * len(found))
+    with live_inpainter(session.base, session.trainee.bare_unet, session.trainee.dtype, tokens) as painter, drawn:
         scorer = CandidateScorer(painter, session.prepared, bars, pictures=v.pictures, cache=cache)
 
         def measure(step: int) -> Measured:
             load(step)
-            return scorer.measure()
+            return scorer.measure(drawn.advance)
 
         return choose(found, v.choose, last=last, measure=measure)

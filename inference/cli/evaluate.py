@@ -12,12 +12,16 @@ from finetune.core.commands import common_options
 from finetune.core.config import gate_path
 from finetune.core.console import say
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.completion import complete_sku, complete_version
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @click.option(
-    "--adapter", metavar="VERSION|PATH", help="Adapter version, folder or file.  [default: published, else newest]"
+    "--adapter",
+    shell_complete=complete_version,
+    metavar="VERSION|PATH",
+    help="Adapter version, folder or file.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
 @click.option("--gate", "gate_file", metavar="FILE", help="Scenes and bars.  [default: configs/gate.yaml]")
@@ -67,7 +71,9 @@ def evaluate(
     for score in scores:
         bar = "" if score.bar is None else f"bar {score.bar:g}"
         say(f"  {score.name:<16} {gate.format_value(score):>16}  {bar:<10} {score.verdict}")
-    say(f"{sku} adapter {report['version']}: {report['verdict']}")
+    owner = report["trained_on"]
+    whose = f"of '{owner}' judged as '{sku}'" if owner else f"judged as '{sku}', of an unnamed product"
+    say(f"adapter {report['version']} {whose}: {report['verdict']}; pictures: {path.with_name(SHEET)}")
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else path)
     failed = gate.failing(scores, config.rules)
     gate.check_met(sku, report["version"], failed, hint=f"look at {path.with_name(SHEET)}")

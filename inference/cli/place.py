@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from finetune.core.commands import common_options, config_options
+from finetune.core.commands import common_options, config_options, run_quietly
 from finetune.core.config import apply_overrides, find_config, validate
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.errors import PackshotError, RunError
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.completion import complete_adapter, complete_sku
 from finetune.core.yaml_files import read_yaml
 from inference.settings import PlaceConfig
 
@@ -62,7 +63,7 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 
 
 @click.command()
-@click.argument("sku")
+@click.argument("sku", shell_complete=complete_sku)
 @click.option("--prompt", required=True, metavar="TEXT", help='Where the product stands: "on a white marble vanity".')
 @click.option(
     "--mode",
@@ -72,6 +73,7 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 @click.option("--photo", metavar="STEM", help="Photo whose cutout is placed.  [default: the set's first]")
 @click.option(
     "--adapter",
+    shell_complete=complete_adapter,
     metavar="VERSION|FILE",
     help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published, else newest]",
 )
@@ -106,12 +108,22 @@ def place(
 ) -> None:
     """Place SKU into new scenes: the surroundings are painted, the product keeps the packshot's own pixels.
 
-    Prints the paths of the pictures. Pictures that exist already are not generated twice.
+    Prints the paths of the pictures. Pictures that exist already are not generated twice. A product that is not
+    prepared yet is prepared first.
+
+    \b
+    Example (needs no training):
+      packshot place perfume01 --adapter none --prompt "on a white marble vanity"
     """
     config = place_config(config_name, overrides, flags)
     from inference import place as recipe
     from inference.manifest import read_manifest
+    from inference.request import needs_preparing
 
+    recipe.check_prompt(prompt)
+    if needs_preparing(Workspace(workspace), sku, adapter, base=base):
+        say(f"{sku} is not prepared yet: preparing it first")
+        run_quietly("prepare", [sku, "--workspace", str(workspace)])
     request = recipe.resolve_request(
         Workspace(workspace), sku, prompt, config=config, photo=photo, adapter=adapter, base=base
     )
@@ -161,4 +173,6 @@ def verify(pictures: tuple[Path, ...], as_json: bool, workspace: Path) -> None:
     if failures:
         for failure in failures:
             say(f"  {failure.message}")
-        raise RunError(f"{len(failures)} of {len(pictures)} pictures do not match their manifests", failures[0].hint)
+        raise RunError(
+            f"{len(failures)} of {count(len(pictures), 'picture')} do not match their manifests", failures[0].hint
+        )

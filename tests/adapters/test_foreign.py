@@ -224,11 +224,11 @@ def test_misfits_are_refused_with_their_keys(base: ResolvedBase, hollow: Resolve
     assert "twice" in refused(write(path, good | twice), hollow).message
 
 
-def test_four_channel_conv_in_is_refused_on_a_nine_channel_base(
+def test_dora_of_a_four_channel_conv_in_is_refused_on_a_nine_channel_base(
     tiny_base_4: Path, hollow: ResolvedBase, tmp_path: Path
 ) -> None:
     plain = resolve_base(str(tiny_base_4))
-    lora = trained(plain, [*ATTENTION, "conv_in"])
+    lora = trained(plain, [*ATTENTION, "conv_in"], use_dora=True)
     path = write(tmp_path / "theirs.safetensors", kohya(lora))
     assert attached(path, plain)[1] == len(lora.layers())
     assert "1 key: lora_unet_input_blocks_0_0.lora_down.weight" in refused(path, hollow).message
@@ -237,8 +237,11 @@ def test_four_channel_conv_in_is_refused_on_a_nine_channel_base(
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ("lora_unet_output_blocks_0_1_proj_in.hada_w1_a", "is LoHa, not a LoRA: 1 key: lora_unet_output_blocks_0_1"),
-        ("lora_unet_output_blocks_0_1_proj_in.lokr_w1", "is LoKr"),
+        (
+            "lora_unet_output_blocks_0_1_proj_in.hada_t1",
+            "is a Tucker-decomposed LoHa, not a LoRA: 1 key: lora_unet_out",
+        ),
+        ("lora_unet_output_blocks_0_1_proj_in.lokr_t2", "is a Tucker-decomposed LoKr"),
         ("lora_unet_output_blocks_0_0_in_layers_2.lora_mid.weight", "is a Tucker-decomposed LoRA"),
         ("lora_unet_out_2.diff_b", "is full differences of weights"),
         ("lora_unet_output_blocks_0_1_proj_in.a1.weight", "is GLoRA, not a LoRA"),

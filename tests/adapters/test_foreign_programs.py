@@ -113,7 +113,7 @@ def test_pefts_own_file_is_read_with_the_alpha_beside_it(
             "--base",
         ),
         (["down_blocks.0.resnets.0.conv1.weight", "mid_block.resnets.0.conv1.bias"], "is a whole model", "--base"),
-        (["lora_unet_output_blocks_0_1_proj_in.a2.weight"], "is GLoRA, not a LoRA", "supports LoRA and DoRA"),
+        (["lora_unet_output_blocks_0_1_proj_in.a2.weight"], "is GLoRA, not a LoRA", "reads LoRA, DoRA, LoHa and LoKr"),
         (["transformer.blocks.0.to_q.lora_A.weight"], "is not a LoRA of an SDXL UNet", "trained on SDXL"),
         (["foo"], "is no LoRA", "trained on SDXL"),
     ],

@@ -215,7 +215,7 @@ def test_doctor_tells_every_part(tiny_base: Path, material: Path, hub_cache: Pat
     assert found["unet"].endswith("MiB, F32, by diffusion_pytorch_model.safetensors.index.json")
     assert found["vae"].startswith("diffusion_pytorch_model.fp16.safetensors, ")
     assert found["vae"].endswith("MiB, F16")
-    assert found["verdict"].startswith("complete: 64 px, 9 channels")
+    assert found["verdict"].startswith("can be used: base, 64 px, 9 channels")
     drop(f"{UNET}-00002-of-00002.safetensors", "scheduler", "text_encoder/config.json")(folder)
     snapshot = into_hub_cache(folder, hub_cache, MODEL)
     found = inspect_base(MODEL)
@@ -228,4 +228,4 @@ def test_doctor_tells_every_part(tiny_base: Path, material: Path, hub_cache: Pat
     assert inspect_base("nobody/nothing")["verdict"].startswith(
         "nothing on disk; download it: hf download nobody/nothing"
     )
-    assert inspect_base("embedded")["verdict"].startswith("complete: 256 px")
+    assert inspect_base("embedded")["verdict"].startswith("can be used: embedded, 256 px")

@@ -19,7 +19,7 @@ VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "base
 FLOORS = [
     ["core"],
     ["core/storage"],
-    ["core/pictures", "core/basemodel", "core/pages", "settings"],
+    ["core/pictures", "core/basemodel", "core/pages", "core/tracing", "settings"],
     ["core/products", "core/compositing", "core/segmentation", "core/label_ocr", "core/embedding", "runs"],
     ["core/adapters", "matting"],
     ["core/painting", "checks", "examples", "adapters"],
@@ -41,9 +41,7 @@ together and hands them plain values."""
 RECIPES = {"plan", "prepare", "check", "export", "doctor", "train", "nightly", "place", "evaluate"}
 AWAITED = {
     "finetune.core.embedding": "fidelity measures identity with it",
-    "finetune.core.json_files": "every document Packshot writes is read by it",
     "finetune.core.label_ocr": "fidelity reads print with it",
-    "finetune.core.machine_memory": "placing says what it needs before it loads",
     "finetune.core.segmentation.learned": "placing and fidelity look for second objects with it",
     "finetune.core.storage.locks": "batches of scenes are going to hold them",
 }

@@ -169,8 +169,8 @@ def test_a_problem_is_said_of_the_file_or_of_the_override_that_has_it() -> None:
 
 
 def test_cross_field_rules_are_validators() -> None:
-    with pytest.raises(ConfigError, match="must be under train"):
-        validate(TrainConfig, {"train": {"steps": 5, "warmup": 5}}, "x")
+    with pytest.raises(ConfigError, match="ring_weight has no effect"):
+        validate(TrainConfig, {"objective": {"ring_px": 0}}, "x")
     with pytest.raises(ConfigError, match="sum to 1"):
         validate(TrainConfig, {"data": {"mask_shares": {"box": 0.5}}}, "x")
 

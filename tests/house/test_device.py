@@ -10,7 +10,7 @@ import torch
 from finetune import doctor
 from finetune.core.device import pick_device
 from finetune.core.errors import ConfigError
-from finetune.memory import fit
+from finetune.core.tracing.device_fit import this_device
 from finetune.training import distributed
 
 GIB = 2**30
@@ -59,7 +59,7 @@ def test_what_torch_keeps_in_reserve_counts_as_free(
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GIB // 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: cards[0].name)
-    here = fit.this_device()
+    here = this_device()
     assert here.memory == 6.5 * GIB
     assert not here.bf16, "it would be emulated"
 

@@ -21,10 +21,10 @@ from finetune.core.basemodel.load import load_unet
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.prepared import PreparedSet
+from finetune.core.tracing.device_fit import this_device
 from finetune.latents import class_images
 from finetune.latents.batches import Batch
 from finetune.memory.budget import trace_budget, unet_config
-from finetune.memory.fit import this_device
 from finetune.plan import setup_of
 from finetune.train import check_request, train_adapter, training_fingerprint
 from finetune.training.loop import Objective, batch_loss, class_loss, predict

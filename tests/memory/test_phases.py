@@ -17,10 +17,12 @@ from finetune.core import console
 from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
+from finetune.core.painting.cost import DrawingCost
 from finetune.core.painting.inpainter import needs_cpu_offload
+from finetune.core.tracing.device_fit import Device
 from finetune.memory import fit, phases
 from finetune.memory.budget import Budget
-from finetune.memory.drawing import DrawingCost, trace_drawing
+from finetune.memory.drawing import trace_drawing
 
 pytestmark = pytest.mark.tiny
 DRAWS = ("validation.every=1", "validation.choose=measured")
@@ -44,7 +46,7 @@ def test_parts_that_take_turns_meet_as_the_hooks_have_it() -> None:
     )
 
 
-def fit_on(base: Path, device: fit.Device, *overrides: str) -> tuple[phases.Pictures, fit.Fit]:
+def fit_on(base: Path, device: Device, *overrides: str) -> tuple[phases.Pictures, fit.Fit]:
     config = tiny_config(base, *overrides)
     setup = tiny_setup(base, cuda=device.cuda)
     return plan.pictures_of(config), fit.Fit(setup, Budget(0, 0, 7, 0, 0, 0, device.context), device)
@@ -55,7 +57,7 @@ def test_drawing_counts_what_stays_and_takes_turns_where_it_must(tiny_base: Path
     drawing = trace_drawing(folder, tiny_setup(tiny_base, cuda=True), 64)
     ample = 2 * drawing.weights + 2**25
     for memory, turns in ((ample, False), (drawing.weights, True)):
-        device = fit.Device("card", memory, cuda=True, context=1000)
+        device = Device("card", memory, cuda=True, context=1000)
         pictures, step = fit_on(tiny_base, device, *DRAWS)
         drawn = phases.drawing(step, pictures, folder, tmp_path)
         assert (drawn.offloaded, drawn.total) == (turns, drawing.peak(offloaded=turns) + 7 + 1000)
@@ -69,7 +71,7 @@ def test_only_class_pictures_are_refused(
 ) -> None:
     monkeypatch.setattr(console, "_EARLIER_WARNINGS", set())
     base = resolve_base(str(tiny_base))
-    small = fit.Device("card", 2**20, cuda=True, context=0)
+    small = Device("card", 2**20, cuda=True, context=0)
     pictures, step = fit_on(tiny_base, small, *DRAWS)
     phases.Phases(0, None, phases.drawing(step, pictures, base.config, tmp_path)).hold_against(small)
     said = capsys.readouterr().err

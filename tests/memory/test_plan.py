@@ -16,9 +16,11 @@ from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.config import find_config, validate
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.painting.cost import bytes_of
+from finetune.core.tracing.device_fit import SPARE, Device
 from finetune.core.yaml_files import read_yaml
 from finetune.memory import fit, phases
-from finetune.memory.budget import CONTEXT, Setup, bytes_of, optimizer_state, trace_budget, unet_config
+from finetune.memory.budget import CONTEXT, Setup, optimizer_state, trace_budget, unet_config
 from finetune.settings import TrainConfig
 
 GPU_PRESETS = {"sdxl-8gb-nf4": 8, "sdxl-8gb": 8, "sdxl-12gb": 12, "sdxl-16gb": 16, "sdxl-24gb": 24}
@@ -75,7 +77,7 @@ def test_text_encoders_that_stay_are_counted(tiny_base: Path) -> None:
     from finetune.core.basemodel.load import load_pipeline
 
     base = resolve_base(str(tiny_base))
-    device = fit.Device("card", 2**40, cuda=False, context=0)
+    device = Device("card", 2**40, cuda=False, context=0)
     shape = unet_config(base.config)
 
     def setup(count: int) -> Setup:
@@ -91,7 +93,7 @@ def test_text_encoders_that_stay_are_counted(tiny_base: Path) -> None:
 
 @pytest.mark.tiny
 def test_plan_chooses_and_refuses(tiny_base: Path, tmp_path: Path) -> None:
-    whole = fit.Device("card", 2**40, cuda=True, context=0)
+    whole = Device("card", 2**40, cuda=True, context=0)
     setup = tiny_setup(tiny_base, cuda=True, dtype="bfloat16", batch=2, accumulation=2, checkpoint="all")
     peaks = {
         level: fit.estimate(replace(setup, checkpoint=level, batch=1, accumulation=4), whole, tmp_path).budget.total
@@ -101,7 +103,7 @@ def test_plan_chooses_and_refuses(tiny_base: Path, tmp_path: Path) -> None:
     best = fit.fastest(setup, whole, tmp_path)
     assert best is not None
     assert (best.setup.checkpoint, best.setup.batch, best.setup.accumulation) == ("none", 4, 1)
-    tight = replace(whole, memory=int(peaks["partial"] / (1 - fit.SPARE)) + 64)
+    tight = replace(whole, memory=int(peaks["partial"] / (1 - SPARE)) + 64)
     best = fit.fastest(setup, tight, tmp_path)
     assert best is not None
     assert (best.setup.checkpoint, best.setup.batch, best.spare >= 0) == ("partial", 1, True)
@@ -156,7 +158,7 @@ def test_encoding_is_planned_as_it_is(tiny_base: Path) -> None:
 
 @pytest.mark.tiny
 def test_encoding_that_does_not_fit_is_refused(tiny_base: Path, tmp_path: Path) -> None:
-    small = fit.Device("card", 2**20, cuda=True, context=0)
+    small = Device("card", 2**20, cuda=True, context=0)
     with pytest.raises(OutOfMemory, match="encoding pictures of 64 px"):
         phases.encoding_peak(resolve_base(str(tiny_base)).config, 64, small, tmp_path)
 

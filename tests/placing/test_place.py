@@ -202,7 +202,7 @@ def test_command_prints_paths_on_stdout_and_talk_on_stderr(shop: Workspace) -> N
         (("bottle01", "--prompt", "  "), "the prompt is empty", "--prompt"),
         (("botle01", "--prompt", "x"), "no product set 'botle01'", "did you mean 'bottle01'?"),
         (("../bottle01", "--prompt", "x"), "is not a SKU name", "letters"),
-        (("unprepared", "--prompt", "x"), "'unprepared' is not prepared", "packshot prepare unprepared"),
+        (("unprepared", "--prompt", "x"), "'unprepared' has no adapter yet", "--adapter none"),
         (("style", "--prompt", "x"), "is a brand set", "only a product"),
         (("bottle01", "--prompt", "x", "--photo", "frnt"), "no prepared photo 'frnt'", "did you mean 'front'?"),
         (("bottle01", "--prompt", "x", "--adapter", "7"), "no adapter version '7'", "versions: 0001"),

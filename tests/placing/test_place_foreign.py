@@ -51,7 +51,10 @@ def test_place_takes_it_and_its_manifest_says_what_was_used(
     result = place(shop, "--adapter", str(path), "--base", str(tiny_base))
     assert result.exit_code == 0, result.output
     assert "adapter some_style.safetensors (a file in kohya's layout" in result.stderr
-    assert "Warning: 2 text encoder layers in some_style.safetensors are ignored" in result.stderr
+    assert (
+        "Warning: Packshot ignores 2 text encoder layers in some_style.safetensors: it adapts the UNet alone"
+        in result.stderr
+    )
     (picture,) = result.stdout.split()
     used = json.loads(Path(picture).with_suffix(".json").read_text(encoding="utf-8"))["adapter"]
     assert used["version"] == "some_style.safetensors"

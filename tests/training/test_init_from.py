@@ -196,4 +196,4 @@ def test_a_night_retrains_members_of_a_new_category_adapter_only_where_asked_to(
     (stale,) = plan_night(workspace, follows)
     assert (stale.action, stale.why) == ("train", "its parent adapter changed to 'vases' 0002")
     draw_bottle(120, (9, 9, 9)).save(workspace.datasets / "vase01" / "photos" / "front.png")
-    assert [p.why for p in plan_night(workspace, stays)] == ["photos, settings or base changed"]
+    assert [p.why for p in plan_night(workspace, stays)] == ["since version 0001: photos/front.png changed"]

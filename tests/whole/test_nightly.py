@@ -118,7 +118,7 @@ def test_a_changed_photo_makes_that_sku_stale_alone(night: tuple[Workspace, Nigh
     draw_bottle(colour=(20, 90, 160)).save(workspace.datasets / "beta" / "photos" / "front.png")
     plan = {p.sku: (p.action, p.why) for p in plan_night(workspace, config)}
     assert plan["alpha"][0] == "nothing"
-    assert plan["beta"] == ("train", "photos, settings or base changed")
+    assert plan["beta"] == ("train", "since version 0001: photos, settings or base changed")
     changed = NightlyConfig(config="embedded", set=("train.steps=70",))
     assert {p.action for p in plan_night(workspace, changed)} == {"train"}
 

@@ -38,7 +38,7 @@ def test_trained_under_the_old_name_nothing_changes_under_the_new(tmp_path: Path
         assert said == "bottle01: version 0001 is published and up to date\n"
     other = packshot(tmp_path, "nightly", "--config", str(tmp_path / "night.yaml"), "--dry-run", "--set",
                      "set=[objective.base_preservation_weight=0.5]")  # fmt: skip
-    assert other == "bottle01: photos, settings or base changed\n"
+    assert other == ("bottle01: since version 0001: objective.base_preservation_weight 0.25 -> 0.5\n")
 
 
 def packshot(workspace: Path, *arguments: str) -> str:

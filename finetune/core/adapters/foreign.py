@@ -1,13 +1,13 @@
 """LoRA files of other trainers: read, compared with the base, attached.
 
-Supported are kohya's keys in both spellings, LyCORIS' LoRA and LoCon, and those of diffusers, PEFT and ComfyUI, on
-linear and convolution layers (LCM, Lightning), plain or DoRA by output row. Alpha may be a tensor or stand in the
-`lora_adapter_metadata` header or in PEFT's `adapter_config.json` beside the file; without one the scale is 1, as those
-trainers define it. Differences of weights that are all zero, which ComfyUI's LoraSave writes, are skipped. Each layer's
-scale is folded into its second matrix, so that layers of different ranks and alphas are right: diffusers' loader (seen
-in 0.42.1) loses alphas that differ between attention layers, and drops kohya's `dora_scale`. Layers of text encoders
-are counted and left out; the caller warns about that. Everything else is refused with its keys named, before a base is
-loaded; nothing is half-applied.
+Supported are kohya's keys in both spellings, LyCORIS' LoRA, LoCon, LoHa and LoKr, and those of diffusers, PEFT and
+ComfyUI, on linear and convolution layers (LCM, Lightning), plain or DoRA by output row. Alpha may be a tensor or
+stand in the `lora_adapter_metadata` header or in PEFT's `adapter_config.json` beside the file; without one the scale
+is 1, as those trainers define it. Differences of weights that are all zero, which ComfyUI's LoraSave writes, are
+skipped. Each layer's scale is folded into its second matrix, so that layers of different ranks and alphas are right:
+diffusers' loader (seen in 0.42.1) loses alphas that differ between attention layers, and drops kohya's `dora_scale`.
+Layers of text encoders are counted and left out; the caller warns about that. Everything else is refused with its
+keys named, before a base is loaded; nothing is half-applied.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.core.adapters import lycoris_products
 from finetune.core.adapters.file import (
     ADAPTER_NAME,
     MANIFEST_KEY,
@@ -29,9 +30,21 @@ from finetune.core.adapters.file import (
     parse_header,
 )
 from finetune.core.adapters.foreign_kinds import complaint, named
+from finetune.core.adapters.foreign_layers import (
+    ALPHA,
+    DOWN,
+    ENDINGS,
+    KOHYA_MAGNITUDE,
+    MAGNITUDE,
+    UP,
+    fits,
+    method_of,
+    rank_of,
+    trained_shape,
+)
 from finetune.core.adapters.kohya_names import KOHYA, spellings
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import warn
+from finetune.core.console import say, warn
 from finetune.core.errors import AdapterError, AdapterMismatch
 from finetune.core.storage.safetensors_header import SafetensorsHeader
 
@@ -39,21 +52,6 @@ if TYPE_CHECKING:
     import torch
     from diffusers import UNet2DConditionModel
 
-DOWN, UP, ALPHA, MAGNITUDE, KOHYA_MAGNITUDE = "down", "up", "alpha", "magnitude", "kohya magnitude"
-_ENDINGS = {
-    ".lora_down.weight": DOWN,
-    ".lora_up.weight": UP,
-    ".lora_A.weight": DOWN,
-    ".lora_B.weight": UP,
-    ".lora.down.weight": DOWN,
-    ".lora.up.weight": UP,
-    "_lora.down.weight": DOWN,
-    "_lora.up.weight": UP,
-    ".alpha": ALPHA,
-    ".lora_magnitude_vector": MAGNITUDE,
-    ".lora_magnitude_vector.weight": MAGNITUDE,
-    ".dora_scale": KOHYA_MAGNITUDE,
-}
 _UNET = (KOHYA, PREFIX, "diffusion_model.")
 _TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|text_encoders\.clip_|text_model\.|bundle_emb\.")
 _DIFFERENCE = re.compile(r"\.diff(_b)?$")
@@ -119,10 +117,9 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
         raise AdapterError(*complaint(path.name, strange, layers=len(layers), own=MANIFEST_KEY in metadata))
     if not layers:
         raise AdapterError(f"{path.name} has no layers for the UNet", "Packshot adapts only the UNet")
-    halves = [name for name, parts in layers.items() if DOWN not in parts or UP not in parts]
-    if halves:
+    if halves := [name for name, parts in layers.items() if not method_of(parts)]:
         raise AdapterError(
-            f"{path.name} is incomplete: {named(halves)} without both LoRA matrices", "download it again"
+            f"{path.name} is incomplete: {named(halves)} without all matrices of one method", "download it again"
         )
     start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
     layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
@@ -133,7 +130,8 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
         "file": path.name,
         "layout": layout,
         "layers": len(layers),
-        "ranks": sorted({shapes[parts[DOWN]][0] for parts in layers.values()}),
+        "methods": sorted({method_of(parts) for parts in layers.values()}),
+        "ranks": sorted({rank_of(parts, shapes) for parts in layers.values()}),
         "text_encoder_layers_left_out": left_out,
         "metadata": {key: metadata[key] for key in _SHOWN if key in metadata},
     } | ({"zero_differences_left_out": len(zero)} if zero else {})
@@ -165,7 +163,7 @@ def _peft_config(path: Path) -> dict[str, str]:
     """PEFT's configuration beside its file, as the header entry that diffusers makes of it."""
     beside = path.with_name(_PEFT_CONFIG)
     if not beside.is_file():
-        warn(f"there is no {_PEFT_CONFIG} with the alpha of {path.name} beside it: it is used at scale 1")
+        warn(f"there is no {_PEFT_CONFIG} with the alpha of {path.name} beside it: its layers act at scale 1")
         return {}
     try:
         with beside.open("rb") as handle:
@@ -186,7 +184,7 @@ def _carried_manifest(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 def _split(key: str) -> tuple[str, str]:
     """Layer and part of a key; part is empty where the ending is none of a LoRA."""
-    for ending, part in _ENDINGS.items():
+    for ending, part in ENDINGS.items():
         if key.endswith(ending):
             layer = key.removesuffix(ending).replace(".processor.", ".")
             # diffusers before 2023-08 kept attention LoRAs in processors, which call the output `to_out`
@@ -223,7 +221,11 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
     if len(places) < len(adapter.layers):
         raise AdapterError(f"{adapter.path.name} names some layers twice", "download it again")
     shapes = adapter.shapes
-    misfits = [parts[DOWN] for name, parts in places.items() if not _fits(parts, shapes, tuple(weights[name].shape))]
+    misfits = [
+        min(parts.values()) if DOWN not in parts else parts[DOWN]
+        for name, parts in places.items()
+        if not fits(parts, shapes, trained_shape(name, parts, shapes, tuple(weights[name].shape)))
+    ]
     if misfits:
         raise AdapterMismatch(
             f"{adapter.path.name} does not fit base '{base}', shapes differ in {named(misfits)}",
@@ -234,18 +236,6 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
         bare = set(places) - set(magnitudes)
         raise AdapterError(f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {named(bare)}")
     return places
-
-
-def _fits(parts: dict[str, str], shapes: dict[str, tuple[int, ...]], weight: tuple[int, ...]) -> bool:
-    """Do the matrices multiply to the weight's shape: (r, in[, kernel]) and (out, r[, 1, 1])?"""
-    down, up = shapes[parts[DOWN]], shapes[parts[UP]]
-    wanted: tuple[tuple[int, ...], tuple[int, ...]]
-    if len(weight) == 2:  # a linear layer may be stored as a 1 x 1 convolution
-        down, up = (s[:2] if s[2:] == (1, 1) else s for s in (down, up))
-        wanted = (down[0], weight[1]), (weight[0], down[0])
-    else:
-        wanted = (down[0], *weight[1:]), (weight[0], down[0], 1, 1)
-    return (down, up) == wanted and all(shapes[parts[part]] in ((), (1,)) for part in parts if part == ALPHA)
 
 
 def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: str) -> int:
@@ -264,7 +254,7 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
     tensors = load_file(str(adapter.path))
     state: dict[str, torch.Tensor] = {}
     for name, parts in places.items():
-        state |= _folded(adapter, name, parts, tensors, convolution=unet.get_submodule(name).weight.ndim == 4)
+        state |= _folded(adapter, name, parts, tensors, tuple(unet.get_submodule(name).weight.shape))
     if bad := [key for key, tensor in state.items() if not tensor.isfinite().all()]:
         raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {named(bad)}", "download it again")
     try:
@@ -281,14 +271,28 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
 
 
 def _folded(
-    adapter: ForeignAdapter, name: str, parts: dict[str, str], tensors: dict[str, torch.Tensor], *, convolution: bool
+    adapter: ForeignAdapter,
+    name: str,
+    parts: dict[str, str],
+    tensors: dict[str, torch.Tensor],
+    weight: tuple[int, ...],
 ) -> dict[str, torch.Tensor]:
     """One layer's tensors under PEFT's keys in fp32, with alpha / rank multiplied into the second matrix."""
-    down, up = tensors[parts[DOWN]].float(), tensors[parts[UP]].float()
-    if not convolution:
-        down, up = down.flatten(1), up.flatten(1)
-    rank = down.shape[0]
-    scale = float(tensors[parts[ALPHA]]) / rank if ALPHA in parts else _header_scale(adapter, name, rank)
+    from torch.nn import functional
+
+    rank, convolution = rank_of(parts, adapter.shapes), len(weight) == 4
+    trained = trained_shape(name, parts, adapter.shapes, weight)
+    if DOWN in parts:
+        down, up = tensors[parts[DOWN]].float(), tensors[parts[UP]].float()
+        down, up = (down, up) if convolution else (down.flatten(1), up.flatten(1))
+    else:
+        down, up = lycoris_products.lora_matrices(parts, tensors, trained)
+    if trained != weight:
+        say(f"  {name} in {adapter.path.name} is for {trained[1]} inputs: zeros stand for the base's other ones")
+        down = functional.pad(down, (0, 0, 0, 0, 0, weight[1] - trained[1]))
+    scale = 1.0  # of a LoKr of two whole factors, whatever its alpha
+    if rank:
+        scale = float(tensors[parts[ALPHA]]) / rank if ALPHA in parts else _header_scale(adapter, name, rank)
     found = {"lora_A.weight": down, "lora_B.weight": up * scale}
     if MAGNITUDE in parts:
         found["lora_magnitude_vector"] = tensors[parts[MAGNITUDE]].float()

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 
 _OTHER_METHODS = {
-    r"\.hada_": "LoHa",
-    r"\.lokr_": "LoKr",
+    r"\.hada_t[12]$": "a Tucker-decomposed LoHa",
+    r"\.lokr_t[12]$": "a Tucker-decomposed LoKr",
     r"\.lora_mid\.": "a Tucker-decomposed LoRA",
     r"\.b?oft_": "OFT",
     r"\.[ab][12]\.weight$": "GLoRA",
@@ -39,7 +39,7 @@ def complaint(name: str, strange: Collection[str], *, layers: int, own: bool) ->
         )
     for sign, method in _OTHER_METHODS.items():
         if any(re.search(sign, key) for key in strange):
-            return f"{name} is {method}, not a LoRA: {keys}", "Packshot supports LoRA and DoRA files"
+            return f"{name} is {method}, not a LoRA: {keys}", "Packshot reads LoRA, DoRA, LoHa and LoKr files"
     if not layers and all(_MODEL.match(key) or "lora" not in key for key in strange):
         if any(_MODEL.match(key) for key in strange):
             return (

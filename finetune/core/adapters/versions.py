@@ -81,7 +81,8 @@ def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> A
         known = ", ".join(v.number for v in versions) or "none"
         raise AdapterError(f"no adapter version '{wanted}' of '{sku}'", f"versions: {known}")
     if not versions:
-        raise AdapterError(f"'{sku}' has no adapter yet", f"run: packshot train {sku}")
+        cure = f"run: packshot train {sku} (placing works without: --adapter none)"
+        raise AdapterError(f"'{sku}' has no adapter yet", cure)
     return next((v for v in versions if v.published), versions[-1])
 
 

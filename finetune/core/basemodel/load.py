@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from finetune.core.basemodel.base_files import PARTS
 from finetune.core.basemodel.clip_vocabulary import load_tokenizer
 from finetune.core.basemodel.resolve import ResolvedBase, single_file_config
+from finetune.core.basemodel.separate_vae import SeparateVae
 from finetune.core.basemodel.weight_files import DIFFUSERS_PARTS
 from finetune.core.device import is_out_of_memory
 from finetune.core.errors import BaseModelError, OutOfMemory
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, StableDiffusionXLInpaintPipeline, UNet2DConditionModel
 
 
 def load_pipeline(
@@ -36,6 +37,8 @@ def load_pipeline(
     diffusers_logging.disable_progress_bar()  # the loader's bar has no setting in the environment
     left_out: dict[str, Any] = dict.fromkeys(without)
     try:
+        if base.vae and "vae" not in left_out:
+            left_out["vae"] = _load_vae(base.vae, dtype)  # given to the loaders as a part that is there
         if base.layout == "single-file":
             pipeline = _load_single_file(base, dtype, left_out)
         else:
@@ -52,6 +55,21 @@ def load_pipeline(
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     return pipeline
+
+
+def _load_vae(vae: SeparateVae, dtype: torch.dtype) -> AutoencoderKL:
+    """A separate VAE, from the files that resolving it has found."""
+    from diffusers import AutoencoderKL
+
+    if vae.single_file:
+        given: Any = {"config": str(vae.config.parent), "subfolder": vae.config.name}
+        made = AutoencoderKL.from_single_file(str(vae.path), dtype=dtype, local_files_only=True, **given)
+    else:
+        made = AutoencoderKL.from_pretrained(
+            str(vae.path), variant=vae.variant, use_safetensors=True, local_files_only=True, torch_dtype=dtype
+        )
+    loaded: AutoencoderKL = made
+    return loaded
 
 
 def _load_folder(base: ResolvedBase, dtype: torch.dtype, left_out: dict[str, Any]) -> StableDiffusionXLInpaintPipeline:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from finetune.core.basemodel.base_files import (
     read_json,
     sampled_fingerprint,
 )
+from finetune.core.basemodel.separate_vae import SeparateVae, resolve_vae
 from finetune.core.basemodel.weight_files import PartFiles
 from finetune.core.errors import BaseModelError
 from finetune.core.storage.safetensors_header import SafetensorsHeader
@@ -56,6 +57,8 @@ class ResolvedBase:
     """What each part is loaded from; empty for a single file."""
     former_fingerprints: tuple[str, ...] = ()
     """Fingerprints that earlier versions gave this base, where unloaded files counted; adapters may name them."""
+    vae: SeparateVae | None = None
+    """A VAE that takes the place of the base's own (`base.vae`)."""
     zero_snr: bool = False
     """Whether its noise schedule ends in pure noise (`rescale_betas_zero_snr`, arXiv 2305.08891)."""
 
@@ -66,7 +69,7 @@ class ResolvedBase:
 
     def summary(self) -> dict[str, Any]:
         """What manifests record of a base."""
-        return {
+        recorded = {
             "model": self.model,
             "revision": self.revision,
             "channels": self.channels,
@@ -74,14 +77,47 @@ class ResolvedBase:
             "prediction_type": self.prediction_type,
             "fingerprint": self.fingerprint,
         }
+        return recorded | ({"vae": self.vae.reference} if self.vae else {})
 
 
-def resolve_base(model: str, revision: str = "") -> ResolvedBase:
+def resolve_base(model: str, revision: str = "", vae: str = "", *, offline: bool = False) -> ResolvedBase:
     """Find a base on disk, or fetch a hub id where the network allows.
+
+    Args:
+        model: A reference to a base.
+        revision: Of a hub model.
+        vae: A folder or file whose VAE takes the place of the base's; empty for the base's own.
+        offline: Whether to look on this disk alone.
 
     Raises:
         BaseModelError: not there, incomplete, or no SDXL model.
     """
+    base = _resolve_alone(model, revision, offline)
+    if not vae:
+        return base
+    separate = resolve_vae(vae, base.config / "vae")
+    both = fingerprint.of_value([base.fingerprint, {"vae": separate.fingerprint}])
+    return replace(base, vae=separate, fingerprint=both, former_fingerprints=())
+
+
+def resolve_recorded(summary: dict[str, Any], model: str = "", vae: str = "") -> ResolvedBase:
+    """The base that a manifest names, or another one in its place.
+
+    Args:
+        summary: What `ResolvedBase.summary` recorded; may be empty.
+        model: A reference given instead; empty for the recorded one.
+        vae: The same for the separate VAE.
+
+    Raises:
+        BaseModelError: As `resolve_base`.
+    """
+    vae = vae or str(summary.get("vae", ""))
+    if model:
+        return resolve_base(model, vae=vae)
+    return resolve_base(str(summary.get("model", EMBEDDED)), str(summary.get("revision", "")), vae)
+
+
+def _resolve_alone(model: str, revision: str, offline: bool) -> ResolvedBase:
     if model == EMBEDDED:
         return _from_folder(EMBEDDED, "", Path(__file__).resolve().parents[2] / "embedded")
     path = Path(model).expanduser()
@@ -93,6 +129,8 @@ def resolve_base(model: str, revision: str = "") -> ResolvedBase:
         raise faulty(path, DEAD_LINK, model, hub_cache.completing(path.absolute(), ""))
     if path.suffix in (".safetensors", ".ckpt") or model.startswith((".", "/", "~")) or not HUB_ID.fullmatch(model):
         raise BaseModelError(f"no base at '{model}'", "give a folder, a .safetensors file, a hub id, or `embedded`")
+    if offline and (cached := hub_cache.cached_snapshot(model, revision)):
+        return _from_folder(model, revision, cached)
     return _from_hub(model, revision)
 
 
@@ -158,10 +196,14 @@ def part_fingerprint(base: ResolvedBase, *parts: str, hash_of: Callable[[Path], 
         hash_of: Gives a file's fingerprint; replaced by a caller that remembers them.
     """
     if base.layout == "single-file":
-        return fingerprint.of_value([base.fingerprint, hash_of(base.path)])
+        kept = [base.fingerprint, hash_of(base.path)]
+        return fingerprint.of_value([*kept, *(hash_of(f) for f in base.vae.files)] if base.vae else kept)
     entries: list[Any] = []
     weights = {each.part: each for each in base.weights}
     for part in parts:
+        if part == "vae" and base.vae:
+            entries.append([fingerprint.of_file(base.vae.config / "config.json"), *map(hash_of, base.vae.files)])
+            continue
         entries.append(folder_layout.small_files(base.path, part, weights.get(part)))
         entries.append([hash_of(f) for f in weights[part].files] if part in weights else [])
     return fingerprint.of_value(entries)

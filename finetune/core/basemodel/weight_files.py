@@ -40,27 +40,28 @@ def stem_of(part: str) -> str:
     return "diffusion_pytorch_model" if part in DIFFUSERS_PARTS else "model"
 
 
-def find_weights(folder: Path, model: str, cure: str) -> PartFiles:
+def find_weights(folder: Path, model: str, cure: str, part: str = "") -> PartFiles:
     """The files that loading is going to open.
 
     Args:
         folder: Of the part.
         model: The base, for messages.
         cure: What completes the download, for hints.
+        part: Which part it is; by default the one its folder is named after.
 
     Raises:
         BaseModelError: Weights, an index or a shard are not there; it names the file.
     """
-    problems: list[BaseModelError] = []
+    part, problems = part or folder.name, list[BaseModelError]()
     for variant in VARIANTS:
         try:
-            found = _of_variant(folder, variant, model, cure)
+            found = _of_variant(folder, part, variant, model, cure)
         except BaseModelError as error:
             problems.append(error)
         else:
             if found:
                 return found
-    raise problems[0] if problems else _no_weights(folder, model, cure)
+    raise problems[0] if problems else _no_weights(folder, part, model, cure)
 
 
 def names_of(part: str, variant: str | None) -> tuple[str, str]:
@@ -69,12 +70,12 @@ def names_of(part: str, variant: str | None) -> tuple[str, str]:
     return f"{stem}{middle}.safetensors", f"{stem}.safetensors.index{middle}.json"
 
 
-def _of_variant(folder: Path, variant: str | None, model: str, cure: str) -> PartFiles | None:
+def _of_variant(folder: Path, part: str, variant: str | None, model: str, cure: str) -> PartFiles | None:
     """What the loaders open when asked for a variant; None where there is nothing of it."""
-    single, index = (folder / name for name in names_of(folder.name, variant))
+    single, index = (folder / name for name in names_of(part, variant))
     wanted = re.compile(re.escape(single.name.removesuffix(".safetensors")) + r"-\d+-of-\d+\.safetensors")
     shards = [path for path in folder.iterdir() if wanted.fullmatch(path.name)] if folder.is_dir() else []
-    order = (index, single) if folder.name in DIFFUSERS_PARTS else (single, index)
+    order = (index, single) if part in DIFFUSERS_PARTS else (single, index)
     chosen = next((path for path in order if path.is_file()), None)
     chosen = chosen or next((path for path in order if path.is_symlink()), index if shards else None)
     if chosen is None:
@@ -86,8 +87,8 @@ def _of_variant(folder: Path, variant: str | None, model: str, cure: str) -> Par
             )
         raise faulty(chosen, fault, model, cure)
     if chosen == single:
-        return PartFiles(folder.name, variant, None, (single,))
-    return PartFiles(folder.name, variant, index, _shards_of(index, model, cure))
+        return PartFiles(part, variant, None, (single,))
+    return PartFiles(part, variant, index, _shards_of(index, model, cure))
 
 
 def _shards_of(index: Path, model: str, cure: str) -> tuple[Path, ...]:
@@ -103,13 +104,13 @@ def _shards_of(index: Path, model: str, cure: str) -> tuple[Path, ...]:
     return files
 
 
-def _no_weights(folder: Path, model: str, cure: str) -> BaseModelError:
-    name = names_of(folder.name, None)[0]
+def _no_weights(folder: Path, part: str, model: str, cure: str) -> BaseModelError:
+    name = names_of(part, None)[0]
     others = sorted(p.name for p in folder.glob("*.safetensors"))
     if others:
         return IncompleteBase(
             f"base '{model}': {folder.name}/ holds {', '.join(others[:3])}, but no {name}",
-            f"give the weights of the {folder.name} in diffusers' layout the name {name}, or: {cure}",
+            f"give the weights of the {part} in diffusers' layout the name {name}, or: {cure}",
         )
     if pickles := sorted(p.name for p in folder.glob("*.bin")):
         return IncompleteBase(

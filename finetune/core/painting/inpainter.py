@@ -6,10 +6,10 @@ nothing else. It never pastes the product back: that is compositing (`finetune.c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,7 @@ from finetune.core.adapters import foreign, token_embeddings
 from finetune.core.adapters.foreign import Adapter, ForeignAdapter
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory
 from finetune.core.pictures.masks import Mask
@@ -48,6 +48,11 @@ class Sampling:
     """1 starts from pure noise; less keeps some of the picture under the mask."""
     negative: str = ""
 
+    @property
+    def steps_run(self) -> int:
+        """Sampler steps that are really taken: less strength begins later."""
+        return min(int(self.steps * self.strength), self.steps)
+
 
 class Inpainter:
     """A loaded base, with or without an adapter, that paints what a mask marks."""
@@ -74,6 +79,8 @@ class Inpainter:
         self.modules = modules
         self.scale = 1.0
         """Strength of the adapter; set by `set_adapter_scale`."""
+        self.after_step: Callable[[], object] | None = None
+        """Called after each sampler step."""
 
     def set_adapter_scale(self, scale: float) -> None:
         """Set the strength of the adapter: 1 as trained, 0 the base alone."""
@@ -157,6 +164,7 @@ class Inpainter:
                 strength=sampling.strength,
                 generator=generator,
                 output_type="latent",
+                **self._watched(),
             ).images
             return self._decode(latents)
         except (RuntimeError, MemoryError) as error:
@@ -167,6 +175,17 @@ class Inpainter:
                 f"the device has too little memory to draw a picture of {width}x{height} pixels",
                 "close other programs that use the device",
             ) from error
+
+    def _watched(self) -> dict[str, Any]:
+        """What has the pipeline call `after_step`; it changes no latents."""
+        if (told := self.after_step) is None:
+            return {}
+
+        def after(pipeline: object, step: int, time: object, given: dict[str, Any]) -> dict[str, Any]:
+            told()
+            return given
+
+        return {"callback_on_step_end": after}
 
     def _decode(self, latents: Tensor) -> Image.Image:
         """The picture of (1, 4, h, w) scaled latents, decoded in fp32 whatever dtype the pipeline computes in.
@@ -254,8 +273,8 @@ def load_inpainter(
         foreign.check_foreign(adapter, base)
         if adapter.text_encoder:
             warn(
-                f"{adapter.text_encoder} text encoder layers in {adapter.path.name} are ignored: Packshot adapts the "
-                "UNet alone, so pictures may differ from those of other programs"
+                f"Packshot ignores {count(adapter.text_encoder, 'text encoder layer')} in {adapter.path.name}: it "
+                "adapts the UNet alone, so pictures may differ from those of other programs"
             )
     # a file that Packshot exported for other programs carries its tokens too
     embeddings = token_embeddings.read_embeddings(adapter.path, adapter.manifest) if adapter is not None else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 from pydantic import field_validator
 
 from finetune.core.config import Strict
 
+PLACES = "on|in|at|by|under|over|beside|behind|before|near|next|among|against|with|standing|lying|placed|surrounded"
+"""Words after which a place follows: a class noun before one, at a prompt's beginning, is the product."""
 PROMPT_FIELDS = ("token", "class_noun", "prompt")
 
 
@@ -42,5 +45,27 @@ class PromptSection(Strict):
 
 
 def resolve_prompt(template: str, *, token: str, class_noun: str, prompt: str) -> str:
-    """Fill a template and collapse whitespace. `prompt` may hold any characters, braces included."""
-    return " ".join(template.format(token=token, class_noun=class_noun, prompt=prompt).split())
+    """Fill a template and collapse whitespace. `prompt` may hold any characters, braces included.
+
+    A prompt that names the product itself, as in "a photo of prfm01 perfume bottle on slate", names it once: what the
+    template says of the product is taken out of the prompt.
+    """
+    fields = {name for _, name, _, _ in string.Formatter().parse(template)}
+    words = " ".join(prompt.split())
+    if {"token", "class_noun"} <= fields:
+        words = _without_product(words, token, class_noun)
+    return " ".join(template.format(token=token, class_noun=class_noun, prompt=words).split())
+
+
+def _without_product(prompt: str, token: str, class_noun: str) -> str:
+    """A prompt without the trigger word, and without the class noun after it or at the prompt's beginning.
+
+    A class noun elsewhere may be another thing: "beside a green perfume bottle" stays.
+    """
+    before = r"(?:\b(?:a|the)\s+(?:product\s+)?photo\s+of\s+)?(?:\b(?:an?|the)\s+)?"
+    noun = r"\s+".join(map(re.escape, class_noun.split()))
+    named = rf"{before}(?<!\w){re.escape(token)}(?!\w)(?:\s+{noun}(?!\w))?,?"
+    begun = rf"^{before}{noun}(?=,|$|\s+(?:{PLACES})\b),?"
+    rest = re.sub(named, " ", prompt, flags=re.IGNORECASE)
+    rest = re.sub(begun, " ", rest.strip(), flags=re.IGNORECASE)
+    return " ".join(rest.split()).replace(" ,", ",").strip(" ,")

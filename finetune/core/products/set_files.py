@@ -17,6 +17,8 @@ from finetune.core.errors import CatalogError, ImageError, PackshotError, did_yo
 from finetune.core.pictures.images import SUFFIXES
 
 METADATA = "metadata.jsonl"
+CAPTION = ".txt"
+"""Ending of a photo's caption file, in any case."""
 
 Stage = Literal["listing", "reading", "cutting"]
 """Where a photo failed: its entry in the folder; decoding it or its mask; separating the product from its ground."""
@@ -149,17 +151,36 @@ def _captions(folder: Path, name: str, stems: set[str]) -> dict[str, str]:
         found = _metadata(
             read_caption_file(inside / METADATA, folder, f"{name}/photos"), f"{name}/photos/{METADATA}", stems
         )
-    for path in sorted(inside.glob("*.txt")) if inside.is_dir() else []:
+    origin = dict.fromkeys(found, METADATA)
+    for path in _caption_files(inside):
         stem, text = _same(path.stem), ""
         if stem in stems:
             text = " ".join(read_caption_file(path, folder, f"{name}/photos").split())
         if text and found.get(stem, text) != text:
             raise CatalogError(
-                f"{name}/photos: '{path.stem}' has two captions, in {path.name} and in {METADATA}", "remove one of them"
+                f"{name}/photos: '{path.stem}' has two captions, in {path.name} and in {origin[stem]}",
+                "remove one of them",
             )
         if text:
             found[stem] = text
+            origin[stem] = path.name
     return found
+
+
+def _caption_files(photos: Path) -> list[Path]:
+    """The caption files beside photos, sorted; cameras and older systems write `.TXT`."""
+    return sorted(p for p in photos.iterdir() if p.suffix.lower() == CAPTION) if photos.is_dir() else []
+
+
+def stray_captions(folder: Path, stems: set[str]) -> list[str]:
+    """Names of the caption files of a set that belong to no photo.
+
+    Args:
+        folder: of the set.
+        stems: of its photos.
+    """
+    known = {_same(stem) for stem in stems}
+    return [path.name for path in _caption_files(folder / "photos") if _same(path.stem) not in known]
 
 
 def _metadata(text: str, name: str, stems: set[str]) -> dict[str, str]:

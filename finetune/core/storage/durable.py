@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import platform
 import re
@@ -105,7 +106,7 @@ def atomic_folder(path: Path, what: str = "", *, replace: bool = False) -> Itera
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path`, for a caller that renames it; removed at the block's end if it is still there."""
-    with _temporary(path, _sweep) as part:
+    with _temporary(path, sweep) as part:
         part.mkdir()
         yield part
 
@@ -206,9 +207,9 @@ def _swap(part: Path, path: Path) -> None:
         _remove(old)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed as they wrote left in a folder."""
-    for path in folder.iterdir():
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed as they wrote left in a folder, where there is one."""
+    for path in folder.iterdir() if folder.is_dir() else ():
         match = TEMPORARY.fullmatch(path.name)
         if match and _is_abandoned(path, match["machine"], int(match["process"])):
             _remove(path)
@@ -217,19 +218,31 @@ def _sweep(folder: Path) -> None:
 @cache
 def _sweep_once(folder: Path) -> None:
     """Sweep at the first file this process writes into a folder: caches hold thousands."""
-    _sweep(folder)
+    sweep(folder)
 
 
 def _is_abandoned(path: Path, machine: str, process: int) -> bool:
     try:
         if machine != _machine():
             return time.time() - path.stat().st_mtime > ABANDONED
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it is another user's, or just vanished
+        return path.stat().st_mtime < _began(process)
+    except OSError:  # it just vanished
         return False
-    return False
+
+
+def _began(process: int) -> float:
+    """When a process began, in seconds since 1970; infinity where there is none of that id.
+
+    In containers the same ids come again: a file that is older than its process was another one's.
+    """
+    import psutil
+
+    try:
+        return float(psutil.Process(process).create_time())
+    except psutil.NoSuchProcess:
+        return math.inf
+    except psutil.Error:  # it is another user's
+        return -math.inf
 
 
 @cache

@@ -1,0 +1,1 @@
+"""What a model needs in memory, traced on tensors without data, and what a device has."""

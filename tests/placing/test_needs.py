@@ -1,0 +1,154 @@
+"""What placing, evaluating and exporting need on a CPU: told before anything loads, refused where it cannot fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from drawn_products import draw_bottle, write_set
+from made_once import prepare_once
+from published_adapters import published
+
+from finetune.core.basemodel import load
+from finetune.core.basemodel.resolve import resolve_base
+from finetune.core.commands import main
+from finetune.core.config import validate
+from finetune.core.machine_memory import AnonymousPeak, MachineMemory, anonymous_memory
+from finetune.core.products.catalog import Workspace
+from finetune.core.storage.durable import sweep, temporary_beside
+from finetune.core.tracing import device_fit
+from finetune.settings import TrainConfig
+
+pytestmark = pytest.mark.tiny
+MIB, GIB = 2**20, 2**30
+CGROUP = Path("/sys/fs/cgroup/memory")
+COMMANDS = {
+    "placing": ["place", "bottle01", "--prompt", "on oak", "--set", "size=128", "--steps", "1"],
+    "evaluating": ["evaluate", "bottle01"],
+    "checking the export": ["adapters", "export", "bottle01", "--format", "kohya", "--output"],
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Workspace:
+    """A workspace with a prepared product and an adapter of the tiny base."""
+    root = tmp_path_factory.mktemp("shop")
+    write_set(root, "bottle01", {"front": draw_bottle()})
+    workspace = Workspace(root)
+    config = validate(TrainConfig, {"data": {"size": 64, "variants": 2}}, "tiny")
+    prepare_once(workspace, "bottle01", config.data)
+    published(workspace, resolve_base(str(tiny_base)))
+    return workspace
+
+
+def run(shop: Workspace, what: str, output: Path) -> Result:
+    more = [str(output)] if what == "checking the export" else []
+    return CliRunner().invoke(main, [*COMMANDS[what], *more, "--workspace", str(shop.root)])
+
+
+def files(root: Path) -> set[Path]:
+    return {path for path in root.rglob("*") if path.is_file() and ".cache" not in path.parts}
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_what_cannot_fit_is_refused_before_anything_loads(
+    what: str, shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_fit, "machine_memory", lambda: MachineMemory(8 * GIB, 1 * MIB, limited=True))
+    monkeypatch.setattr(load, "_load_folder", lambda *_, **__: pytest.fail("it was loaded"))
+    before = files(shop.root)
+    done = run(shop, what, tmp_path / "out.safetensors")
+    assert done.exit_code == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith(("Error", "hint"))]
+    assert len(errors) == 2, done.stderr
+    assert errors[0].startswith(f"Error: {what} needs ")
+    assert "of CPU, limited to 8.0 GiB by its cgroup (4% stay free)" in errors[0]
+    assert errors[1].startswith("hint: close other programs")
+    assert files(shop.root) == before
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("what", ["placing", "checking the export"])
+def test_the_need_is_told_where_it_fits(what: str, shop: Workspace, tmp_path: Path) -> None:
+    done = run(shop, what, tmp_path / "out.safetensors")
+    assert done.exit_code == 0, done.output
+    assert " planned of " in done.stderr.split("memory: ")[1].splitlines()[0]
+
+
+def test_a_real_limit_below_the_need_is_refused(shop: Workspace, tiny_base: Path, tmp_path: Path) -> None:
+    """The tiny base with a native size of 4096 px: little to load, and gigabytes to draw with."""
+    if not os.access(CGROUP, os.W_OK):
+        pytest.skip("no cgroup can be made here")
+    shutil.copytree(tiny_base, tmp_path / "large")
+    config = json.loads((tmp_path / "large" / "unet" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "large" / "unet" / "config.json").write_text(json.dumps(config | {"sample_size": 512}))
+    own = CGROUP / f"packshot-test-{os.getpid()}"
+    own.mkdir()
+    try:
+        (own / "memory.limit_in_bytes").write_text(str(GIB), encoding="ascii")
+        code = (
+            f"import os, pathlib, sys; pathlib.Path({str(own / 'cgroup.procs')!r}).write_text(str(os.getpid()));"
+            "from finetune.core.commands import main; main(prog_name='packshot')"
+        )
+        line = [*COMMANDS["placing"], "--adapter", "none", "--base", str(tmp_path / "large")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *line, "--workspace", str(shop.root)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        own.rmdir()
+    assert done.returncode == 1, done.stderr
+    assert "Error: placing needs " in done.stderr
+    assert "of CPU, limited to 1.0 GiB by its cgroup" in done.stderr
+
+
+def test_the_peak_counts_what_is_allocated_and_no_mapped_file(tmp_path: Path) -> None:
+    import mmap
+
+    import numpy as np
+
+    peak = AnonymousPeak()
+    peak.start()
+    try:
+        start = anonymous_memory()
+        block = np.ones(64 * MIB, dtype=np.uint8)
+        assert peak.bytes >= start + 60 * MIB
+        del block
+        assert peak.bytes >= start + 60 * MIB, "what is given back was there"
+        file = tmp_path / "weights"
+        file.write_bytes(bytes(96 * MIB))
+        before = anonymous_memory()
+        with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            assert sum(mapped[:: mmap.PAGESIZE]) == 0
+            assert anonymous_memory() < before + 32 * MIB
+    finally:
+        peak.stop()
+
+
+def test_what_a_killed_place_left_goes_with_the_next(shop: Workspace, tmp_path: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    assert run(shop, "placing", tmp_path).exit_code == 0
+    (made,) = (shop.scenes / "bottle01").iterdir()
+    left = temporary_beside(made, process=int(gone.stdout))
+    left.mkdir()
+    (left / "01.png").write_bytes(b"half")
+    assert run(shop, "placing", tmp_path).exit_code == 0, "the scenes are up to date"
+    assert list((shop.scenes / "bottle01").iterdir()) == [made]
+
+
+def test_a_process_that_got_the_same_id_later_keeps_nothing(tmp_path: Path) -> None:
+    """As in a container, where every start has the same ids."""
+    mine, former = temporary_beside(tmp_path / "scene"), temporary_beside(tmp_path / "scene")
+    for path in (mine, former):
+        path.mkdir()
+    os.utime(former, (1e9, 1e9))
+    sweep(tmp_path)
+    assert (mine.is_dir(), former.exists()) == (True, False)
