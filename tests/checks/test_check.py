@@ -264,9 +264,9 @@ def test_prepare_checks_on_the_same_cutouts_and_keeps_the_page(
     cut_once = []
     real = sources.cut_out
 
-    def counted(*arguments: Image.Image | None) -> object:
+    def counted(*arguments: Image.Image | None, vessel: bool) -> object:
         cut_once.append(1)
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, vessel=vessel)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sources, "cut_out", counted)
     photos = views(2)
