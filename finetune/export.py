@@ -25,6 +25,7 @@ from finetune.core.adapters import token_embeddings
 from finetune.core.adapters.file import AdapterHeader
 from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.kohya_names import kohya_name
+from finetune.core.adapters.manifests import require_whole
 from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.base_files import PARTS
@@ -32,6 +33,7 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
+from finetune.core.json_files import Document, read_json, read_object
 from finetune.core.storage.durable import atomic_write
 
 if TYPE_CHECKING:
@@ -152,6 +154,8 @@ def check_export(
     if {path.resolve() for path in (targets.adapter, targets.tokens) if path} & own:
         raise AdapterError("the export would replace the version itself", "give another --output")
     check_places(targets, force=force)
+    require_whole(adapter.manifest, adapter.path, adapter_file.DAMAGED)
+    trained_at(version)  # a damaged adapter.json is reported before a base is loaded
     return adapter, targets
 
 
@@ -199,7 +203,7 @@ def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, dtype: str, l
         adapter_file.write_adapter(path, state, lora_config, manifest, labels)
         return
     labels[adapter_file.MANIFEST_KEY] = json.dumps(manifest, sort_keys=True, ensure_ascii=True)
-    unet = json.loads((base.config / "unet" / "config.json").read_text(encoding="utf-8"))
+    unet = read_object(base.config / "unet" / "config.json", AdapterError, hint="download the base again")
     tensors = kohya_state(state, modelspec.lora_scale(lora_config), int(unet["layers_per_block"]))
     adapter_file.write_tensors(path, tensors, labels)
 
@@ -232,11 +236,25 @@ def kohya_state(state: dict[str, torch.Tensor], scale: float, layers_per_block: 
 
 def trained_at(version: AdapterVersion) -> str:
     """When the version's run began, ISO 8601 in that machine's time, from the manifest beside it; empty if unknown."""
-    try:
-        record = json.loads((version.folder / adapter_file.MANIFEST).read_text(encoding="utf-8"))
-        return datetime.strptime(record["training"]["run"][:15], "%Y%m%d-%H%M%S").isoformat()
-    except (OSError, ValueError, KeyError, TypeError):
+    path = version.folder / adapter_file.MANIFEST
+    if not path.exists():
         return ""
+    hint = f"restore {path}, or remove it: the exported file then bears no date"
+    run = read_json(path, _Record, AdapterError, what=str(path), hint=hint).training.run
+    try:
+        return datetime.strptime(run[:15], "%Y%m%d-%H%M%S").isoformat()
+    except ValueError:
+        return ""
+
+
+class _Training(Document):
+    run: str = ""
+
+
+class _Record(Document):
+    """What is read of `adapter.json`."""
+
+    training: _Training = _Training()
 
 
 def compare(

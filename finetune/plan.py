@@ -12,6 +12,7 @@ from typing import Any
 from finetune.core.basemodel.resolve import EMBEDDED, HUB_ID, ResolvedBase, resolve_base, single_file_config
 from finetune.core.config import validate
 from finetune.core.console import say
+from finetune.core.text_files import expanded, is_there
 from finetune.memory import fit
 from finetune.memory.budget import Setup, unet_config
 from finetune.memory.fit import Device, Fit
@@ -109,7 +110,7 @@ def base_folder(config: TrainConfig) -> tuple[Path, str]:
         BaseModelError: the base is a folder or file that is no SDXL model.
     """
     model = config.base.model
-    if model != EMBEDDED and not Path(model).expanduser().exists() and HUB_ID.fullmatch(model):
+    if model != EMBEDDED and not is_there(expanded(model)) and HUB_ID.fullmatch(model):
         from huggingface_hub import snapshot_download
 
         try:

@@ -31,6 +31,7 @@ from finetune.core.painting.pictures import (
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.housekeeping import keep_house
 from finetune.core.storage.durable import atomic_folder
 from inference import delivery, manifest, report
 from inference.request import (
@@ -141,6 +142,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     if (done := _complete(folder)) is not None:
         say(f"{request.sku}: the scenes in {folder} are up to date")
         return done
+    keep_house(request.workspace, request.sku)
     _tell(request)
     painting, version = request.painting, request.subject.version
     inpainter = load_inpainter(
@@ -169,11 +171,10 @@ def _complete(folder: Path) -> ScenesRun | None:
     if not (folder / RUN_FILE).is_file():
         return None
     try:
-        names = manifest.read_json(folder / RUN_FILE)["pictures"]
-        pictures = tuple(folder / name for name in names)
+        pictures = tuple(folder / name for name in manifest.read_run(folder / RUN_FILE).pictures)
         for picture in pictures:
             manifest.check_picture(picture)
-    except (PackshotError, KeyError, TypeError) as error:
+    except PackshotError as error:
         warn(f"regenerating {folder.name}, which is damaged: {error}")
         return None
     return ScenesRun(folder, pictures, made=False)

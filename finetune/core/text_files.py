@@ -56,3 +56,20 @@ def reason_of(error: BaseException) -> str:
     """An error of the system in its own words, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
+
+
+def expanded(text: str) -> Path:
+    """A path as the user wrote it, `~` replaced by the home folder; `~nosuchuser/x` stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path names something, a broken link too; a name that no file can have names nothing."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True

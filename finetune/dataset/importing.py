@@ -20,7 +20,8 @@ from finetune.core.console import say, warn
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name, derive_token
-from finetune.core.products.set_files import METADATA, fault, metadata_rows, read_caption_file
+from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.set_files import METADATA, check_names, fault, metadata_rows, read_caption_file
 from finetune.core.storage.durable import atomic_folder
 
 KOHYA = re.compile(r"(\d+)_(.+)")
@@ -75,6 +76,7 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
         if (workspace.datasets / name).exists() or [n for n, _, _ in planned].count(name) > 1:
             raise CatalogError(f"the product set '{name}' exists already", "choose another SKU name, or remove the set")
     for name, noun, product in planned:
+        keep_house(workspace, name)
         photos, captions = _write(workspace, name, noun, product)
         counts = f"{photos} photo{'' if photos == 1 else 's'} ({captions} with a caption)"
         say(f"imported {counts} into {workspace.datasets / name}")
@@ -113,7 +115,9 @@ def _find_below(folder: Path) -> Iterable[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    entries = sorted(folder.iterdir())
+    check_names(entries, folder.name)
+    return [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
 
 
 def _words(folder: Path) -> tuple[str, str]:

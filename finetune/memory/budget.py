@@ -5,14 +5,14 @@ The step is traced without data (`memory.step_trace`); the rest follows from siz
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.device import gpu_memory_gib
-from finetune.core.errors import OutOfMemory
+from finetune.core.errors import BaseModelError, OutOfMemory
+from finetune.core.json_files import read_object
 
 if TYPE_CHECKING:
     import torch
@@ -175,8 +175,7 @@ def _at_the_peak(timeline: Timeline, *, accumulates: bool) -> tuple[int, int, in
 
 def unet_config(folder: Path) -> dict[str, Any]:
     """The configuration of a base's UNet; `folder` holds the base's configuration files."""
-    found: dict[str, Any] = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
-    return found
+    return read_object(folder / "unet" / "config.json", BaseModelError, hint="download the base again")
 
 
 def bytes_of(tensors: Iterable[torch.Tensor], cuda: bool) -> int:

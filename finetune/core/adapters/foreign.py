@@ -30,9 +30,11 @@ from finetune.core.adapters.file import (
 )
 from finetune.core.adapters.foreign_kinds import complaint, named
 from finetune.core.adapters.kohya_names import KOHYA, spellings
+from finetune.core.adapters.manifests import Alphas, checked, read_manifest
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import warn
 from finetune.core.errors import AdapterError, AdapterMismatch
+from finetune.core.json_files import parse_object, read_object
 from finetune.core.storage.safetensors_header import SafetensorsHeader
 
 if TYPE_CHECKING:
@@ -54,12 +56,13 @@ _ENDINGS = {
     ".lora_magnitude_vector.weight": MAGNITUDE,
     ".dora_scale": KOHYA_MAGNITUDE,
 }
+_DIMENSIONS = {DOWN: 2, UP: 2, ALPHA: 0, MAGNITUDE: 1, KOHYA_MAGNITUDE: 1}
+"""Fewest dimensions of each part's tensor."""
 _UNET = (KOHYA, PREFIX, "diffusion_model.")
 _TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|text_encoders\.clip_|text_model\.|bundle_emb\.")
 _DIFFERENCE = re.compile(r"\.diff(_b)?$")
 _PEFT, _LYCORIS = "base_model.model.", "lycoris_"
 _PEFT_CONFIG = "adapter_config.json"
-_LARGEST_CONFIG = 1 << 20
 _SHOWN = ("modelspec.title", "modelspec.author", "modelspec.hash_sha256", "ss_output_name", "ss_sd_model_name")
 
 
@@ -124,6 +127,9 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
         raise AdapterError(
             f"{path.name} is incomplete: {named(halves)} without both LoRA matrices", "download it again"
         )
+    odd = [key for parts in layers.values() for part, key in parts.items() if len(shapes[key]) < _DIMENSIONS[part]]
+    if odd:
+        raise AdapterError(f"{path.name} is damaged: wrong shapes in {named(odd)}", "download it again")
     start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
     layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
     if METADATA_KEY not in metadata and any(key.startswith(_PEFT) for key in shapes):
@@ -167,21 +173,15 @@ def _peft_config(path: Path) -> dict[str, str]:
     if not beside.is_file():
         warn(f"there is no {_PEFT_CONFIG} with the alpha of {path.name} beside it: it is used at scale 1")
         return {}
-    try:
-        with beside.open("rb") as handle:
-            config = json.loads(handle.read(_LARGEST_CONFIG))
-        return {METADATA_KEY: json.dumps({PREFIX + key: value for key, value in config.items()})}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise AdapterError(f"{_PEFT_CONFIG} beside {path.name} is damaged", "download it again") from error
+    what = f"{_PEFT_CONFIG} beside {path.name}"
+    config = read_object(beside, AdapterError, shape=Alphas, what=what, hint="download it again")
+    return {METADATA_KEY: json.dumps({PREFIX + key: value for key, value in config.items()})}
 
 
 def _carried_manifest(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The manifest that an exported file carries; empty for one of another trainer."""
     own = metadata.get(MANIFEST_KEY)
-    try:
-        return dict(json.loads(own)) if own else {}
-    except (TypeError, ValueError) as error:
-        raise AdapterError(f"the manifest in {path.name} is damaged", "export it again") from error
+    return read_manifest(own, path, "export it again") if own else {}
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -310,12 +310,12 @@ def _header_scale(adapter: ForeignAdapter, name: str, rank: int) -> float:
         return 1.0
     from peft.utils.other import get_pattern_key  # not documented; seen in peft 0.21.2
 
-    try:
-        config = {k.removeprefix(PREFIX): v for k, v in json.loads(text).items() if k.startswith(PREFIX)}
-        if not config:
-            return 1.0
-        alphas = config.get("alpha_pattern") or {}
-        alpha = float(alphas.get(get_pattern_key(alphas, name), config["lora_alpha"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"{METADATA_KEY} in {adapter.path.name} is damaged", "download it again") from error
-    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
+    what, hint = f"{METADATA_KEY} in {adapter.path.name}", "download it again"
+    entries = parse_object(text, AdapterError, what=what, hint=hint)
+    config = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
+    if not config:
+        return 1.0
+    found = checked(config, Alphas, what, hint)
+    alphas = found.alpha_pattern or {}
+    alpha = alphas.get(get_pattern_key(alphas, name), found.lora_alpha)
+    return float(alpha / (rank**0.5 if found.use_rslora else rank))
