@@ -13,6 +13,7 @@ block names).
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
 """Largest difference allowed, as a share of the adapter's own largest effect, by the file's numbers."""
 HALF_TOLERANCE = 2e-2
 """The same where the comparison itself is carried out in 16 bits."""
+REPORT_IT = "please report it: a defect of Packshot or of diffusers' loader"
 PROBE_SIDE = 32
 """Side of the latents the comparison is made on; enough for every layer to act."""
 
@@ -150,8 +152,9 @@ def check_export(
         )
     entry = adapter.manifest.get(ENTRY)
     targets = export_targets(output, str(entry["token"]) if entry else None)
-    own = {adapter.path.resolve()} | ({adapter.path.with_name(str(entry["file"])).resolve()} if entry else set())
-    if {path.resolve() for path in (targets.adapter, targets.tokens) if path} & own:
+    files = [adapter.path, *([adapter.path.with_name(str(entry["file"]))] if entry else [])]
+    own = {os.path.realpath(path) for path in files}  # unlike `resolve`, it bears a link to itself
+    if {os.path.realpath(path) for path in (targets.adapter, targets.tokens) if path} & own:
         raise AdapterError("the export would replace the version itself", "give another --output")
     check_places(targets, force=force)
     require_whole(adapter.manifest, adapter.path, adapter_file.DAMAGED)
@@ -174,7 +177,7 @@ def _check_difference(difference: float, effect: float, allowed: float) -> None:
         raise AdapterError(
             f"the exported file does not reproduce the adapter: predictions differ by up to {difference:.3g}, the "
             f"adapter's own effect is {effect:.3g}; the file was not kept",
-            "give --dtype fp32; if that fails too, please report it: a defect of Packshot or of diffusers' loader",
+            f"give --dtype fp32; if that fails too, {REPORT_IT}",
         )
 
 
@@ -289,10 +292,12 @@ def compare(
         )
     except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise AdapterError(f"diffusers' loader does not take the exported file: {reason}") from error
+        raise AdapterError(f"diffusers' loader does not take the exported file: {reason}", REPORT_IT) from error
     reached = len(adapter_file.injected_modules(unet))
     if reached != len(adapter.modules):
-        raise AdapterMismatch(f"diffusers' loader reached {reached} of the {len(adapter.modules)} modules in the file")
+        raise AdapterMismatch(
+            f"diffusers' loader reached {reached} of the {len(adapter.modules)} modules in the file", REPORT_IT
+        )
     found = probe(unet)
     return float((found - wanted).abs().max()), float((wanted - alone).abs().max())
 

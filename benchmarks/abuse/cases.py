@@ -14,6 +14,9 @@ from benchmarks.abuse.spoilers import Change, entry, written
 from benchmarks.abuse.template import PREPARE, PROMPT, SKU
 
 PLACE = ("place", SKU, "--prompt", PROMPT, "--adapter", "none", "--base", "embedded", "--size", "256", "--steps", "1")
+CHECK = ("check", SKU, *PREPARE)
+NIGHT = ("nightly", "--dry-run", "--set", "config=embedded")
+SHOWN = ("config", "show", "--config", "embedded", "--set")
 SET = f"datasets/{SKU}"
 ADAPTERS = f"adapters/{SKU}"
 Lines = tuple[tuple[tuple[str, ...], Expected], ...]
@@ -22,14 +25,17 @@ Lines = tuple[tuple[tuple[str, ...], Expected], ...]
 JSON_DOCUMENTS: dict[str, Lines] = {
     f"{SET}/prepared/prepared.json": ((PLACE, "error"), (("prepare", SKU, *PREPARE), "fine")),
     f"{SET}/prepared/metadata.jsonl": ((("prepare", SKU, *PREPARE), "fine"),),
-    f"{SET}/prepared/records/front.json": ((("check", SKU), "fine"),),
-    f"{SET}/prepared/remembered.json": ((("check", SKU), "fine"),),
-    ".cache/hashes/mug.json": ((("check", SKU), "fine"), (("prepare", SKU, *PREPARE), "fine")),
-    ".cache/checks/mug/remembered.json": ((("check", SKU), "fine"),),
+    f"{SET}/prepared/records/front.json": ((CHECK, "fine"),),
+    f"{SET}/prepared/remembered.json": ((CHECK, "fine"),),
+    ".cache/hashes/mug.json": ((CHECK, "fine"), (("prepare", SKU, *PREPARE), "fine")),
+    ".cache/checks/mug/remembered.json": ((CHECK, "fine"),),
     f"{ADAPTERS}/0001/adapter.json": (
         (("adapters", "export", SKU, "--version", "1", "--format", "kohya", "--output", "o.safetensors"), "error"),
     ),
-    f"{ADAPTERS}/0001/fidelity.json": ((("adapters", "list"), "fine"), (("nightly", "--dry-run"), "either")),
+    f"{ADAPTERS}/0001/fidelity.json": (
+        (("adapters", "list"), "fine"),
+        (NIGHT, "either"),
+    ),
     f"{ADAPTERS}/history.jsonl": ((("adapters", "rollback", SKU), "error"), (("adapters", "prune", SKU), "error")),
     f"{ADAPTERS}/current": ((("adapters", "show", SKU), "error"), (("adapters", "promote", SKU, "1"), "fine")),
     "SCENE/01.json": ((("verify", "SCENE/01.png"), "error"),),
@@ -38,11 +44,13 @@ JSON_DOCUMENTS: dict[str, Lines] = {
 """Document -> the commands that read it. `SCENE` stands for the folder of the template's scene."""
 CERTAIN = ("empty", "null", "a number", "a word", "a list", "not UTF-8", "null bytes", "a picture", "HTML")
 """Texts that none of the documents may hold; the others fit some."""
+PLAIN_WORDS = ("a tag", "a date that is none")
+"""Texts that give a class noun, since every scalar is read as it is written."""
 YAML_DOCUMENTS: dict[str, Lines] = {
-    f"{SET}/set.yaml": ((("prepare", SKU, *PREPARE), "error"), (("check", SKU), "error"), (PLACE, "error")),
+    f"{SET}/set.yaml": ((("prepare", SKU, *PREPARE), "error"), (CHECK, "error"), (PLACE, "error")),
     "embedded.yaml": ((("config", "check", "--config", "embedded.yaml"), "error"),),
     "flat-lay.yaml": (((*PLACE, "--config", "flat-lay.yaml"), "error"),),
-    "nightly.yaml": ((("nightly", "--config", "nightly.yaml", "--dry-run"), "error"),),
+    "nightly.yaml": ((("nightly", "--config", "nightly.yaml", "--dry-run", "--set", "config=embedded"), "error"),),
     "gate.yaml": ((("evaluate", SKU, "--gate", "gate.yaml"), "error"),),
 }
 
@@ -86,7 +94,9 @@ def json_cases(template: Path, scene: str, rng: random.Random) -> Iterator[Case]
                 sure = name in CERTAIN and not (name == "empty" and path.endswith(".jsonl"))
                 yield Case("JSON", f"{document} is {name}", at(path, written(data)), arguments, _as(expected, sure))
             for share in (0.5, 0.9):
-                yield Case("JSON", f"{document} is cut at {share:.0%}", at(path, spoilers.cut(share)), arguments, "either")
+                yield Case(
+                    "JSON", f"{document} is cut at {share:.0%}", at(path, spoilers.cut(share)), arguments, "either"
+                )
             yield from _varied(template / path, path, document, arguments, rng)
 
 
@@ -115,7 +125,8 @@ def yaml_cases(template: Path, rng: random.Random) -> Iterator[Case]:
     for document, lines in YAML_DOCUMENTS.items():
         for arguments, expected in lines:
             for name, data in spoilers.YAML_TEXTS.items():
-                yield Case("YAML", f"{document} is {name}", at(document, written(data)), arguments, expected)
+                sure = name not in PLAIN_WORDS or document != f"{SET}/set.yaml"
+                yield Case("YAML", f"{document} is {name}", at(document, written(data)), arguments, _as(expected, sure))
         values = read_yaml(template / document)
         for name, changed in spoilers.value_changes(values, rng, 24).items():
             text = json.dumps(changed).encode()  # JSON is YAML
@@ -128,14 +139,20 @@ def setting_cases(rng: random.Random) -> Iterator[Case]:
     texts += ["a: b: c", "!!python/name:os.system", spoilers.LONG, "\udce9", "{a: 1, a: 2}"]
     for text in texts:
         for key in ("train.steps", "base.model"):
-            yield Case("--set", f"{key}={text[:20]!r}", _nothing, ("config", "show", "--set", f"{key}={text}"), "either")
+            yield Case(
+                "--set",
+                f"{key}={text[:20]!r}",
+                _nothing,
+                (*SHOWN, f"{key}={text}"),
+                "either",
+            )
     for key in ("", ".", "a", "a.b.c", "train", "train.", ".steps", "train.steps.x", "train..steps", "\udce9", "a b"):
-        yield Case("--set", f"key {key!r}", _nothing, ("config", "show", "--set", f"{key}=1"), "error")
-    yield Case("--set", "no value", _nothing, ("config", "show", "--set", "train.steps"), "error")
+        yield Case("--set", f"key {key!r}", _nothing, (*SHOWN, f"{key}=1"), "error")
+    yield Case("--set", "no value", _nothing, (*SHOWN, "train.steps"), "error")
     for key in _keys():
         for name in rng.sample(sorted(spoilers.VALUES), 3):
             text = json.dumps(spoilers.VALUES[name])
-            arguments = ("config", "check", "--set", f"{key}={text}")
+            arguments = ("config", "check", "--config", "embedded", "--set", f"{key}={text}")
             if "\\u0000" not in text:
                 yield Case("--set", f"{key} is {name}", _nothing, arguments, "either")
 
@@ -157,8 +174,8 @@ def _nothing(root: Path) -> None:
 def word_cases(scene: str) -> Iterator[Case]:
     """Odd words where names and paths are given."""
     places: dict[str, tuple[str, ...]] = {
-        "SKU of prepare": ("prepare", "WORD"),
-        "SKU of check": ("check", "WORD"),
+        "SKU of prepare": ("prepare", "WORD", *PREPARE),
+        "SKU of check": ("check", "WORD", *PREPARE),
         "SKU of place": ("place", "WORD", "--prompt", PROMPT),
         "SKU of adapters list": ("adapters", "list", "WORD"),
         "SKU of adapters promote": ("adapters", "promote", "WORD", "1"),
@@ -166,7 +183,7 @@ def word_cases(scene: str) -> Iterator[Case]:
         "version to delete": ("adapters", "delete", SKU, "WORD"),
         "--config": ("config", "show", "--config", "WORD"),
         "--config of place": (*PLACE, "--config", "WORD"),
-        "--config of nightly": ("nightly", "--dry-run", "--config", "WORD"),
+        "--config of nightly": ("nightly", "--dry-run", "--set", "config=embedded", "--config", "WORD"),
         "--gate": ("evaluate", SKU, "--gate", "WORD"),
         "--base": ("doctor", "--base", "WORD"),
         "--base of place": ("place", SKU, "--prompt", PROMPT, "--adapter", "none", "--base", "WORD"),
@@ -174,14 +191,14 @@ def word_cases(scene: str) -> Iterator[Case]:
         "--photo": (*PLACE, "--photo", "WORD"),
         "--prompt": ("place", SKU, "--adapter", "none", "--base", "embedded", "--prompt", "WORD"),
         "--device": ("evaluate", SKU, "--device", "WORD"),
-        "--from": ("prepare", "--from", "WORD", "new", "--class-noun", "mug"),
-        "--report": ("check", SKU, "--report", "WORD"),
+        "--from": ("prepare", "--from", "WORD", "new", "--class-noun", "mug", *PREPARE),
+        "--report": ("check", SKU, *PREPARE, "--report", "WORD"),
         "--output": ("adapters", "export", SKU, "--format", "kohya", "--output", "WORD"),
         "picture": ("verify", "WORD"),
         "--workspace": ("adapters", "list", SKU, "--workspace", "WORD"),
-        "--workspace of check": ("check", SKU, "--workspace", "WORD"),
-        "--gpu": ("plan", "--gpu", "WORD"),
-        "init_from": ("train", SKU, "--set", "adapter.init_from='WORD'"),
+        "--workspace of check": ("check", SKU, *PREPARE, "--workspace", "WORD"),
+        "--gpu": ("plan", "--config", "embedded", "--gpu", "WORD"),
+        "init_from": ("train", SKU, "--config", "embedded", "--set", "adapter.init_from='WORD'"),
         "data.backdrops": ("prepare", SKU, *PREPARE, "--set", "data.backdrops='WORD'"),
         "data.captioner": ("prepare", SKU, *PREPARE, "--set", "data.captioner='WORD'"),
     }
@@ -197,12 +214,19 @@ def photo_cases() -> Iterator[Case]:
 
     noise = bytes(random.Random(1).randbytes(4096))
     photo = f"{SET}/photos/side.png"
-    commands = (("check", SKU), ("prepare", SKU, *PREPARE))
+    commands = (CHECK, ("prepare", SKU, *PREPARE))
     bad_name = os.fsdecode(b"caf\xe9.png")
-    captions = {**{f"is {n}": written(d) for n, d in spoilers.TEXTS.items()}, "is 3 GB": entry("3 GB"), "is a FIFO": entry("a FIFO")}
+    captions = {
+        **{f"is {n}": written(d) for n, d in spoilers.TEXTS.items()},
+        "is 3 GB": entry("3 GB"),
+        "is a FIFO": entry("a FIFO"),
+    }
     captions |= {"is a folder": entry("a folder"), "is a link out": entry("a link to a file outside")}
     rows = {"no text": b'{"file_name": "side.png"}', "a stranger": b'{"file_name": "x.png", "text": "a"}'}
-    rows |= {"a path": b'{"file_name": "../../x.png", "text": "a"}', "twice": b'{"file_name": "side.png", "text": "a"}\n' * 2}
+    rows |= {
+        "a path": b'{"file_name": "../../x.png", "text": "a"}',
+        "twice": b'{"file_name": "side.png", "text": "a"}\n' * 2,
+    }
     for arguments in commands:
         for name, data in {"noise": noise, "empty": b"", "half a PNG": spoilers.TEXTS["a picture"]}.items():
             yield Case("photos", f"a photo of {name}", at(photo, written(data)), arguments, "either")
@@ -257,14 +281,14 @@ FOLDERS = (
 )
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("prepare", SKU, *PREPARE),
-    ("check", SKU),
+    CHECK,
     PLACE,
     ("train", SKU, *PREPARE, "--set", "train.steps=1"),
     ("adapters", "list"),
     ("adapters", "promote", SKU, "1"),
     ("adapters", "delete", SKU, "1"),
     ("cache",),
-    ("nightly", "--set", "skus=[mug]", "--set", "config=embedded"),
+    ("nightly", "--dry-run", "--set", "skus=[mug]", "--set", "config=embedded"),
 )
 """Commands that meet a spoiled entry; those that would go on with torch end there."""
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from finetune.core.products.catalog import Workspace
 
 SKU, BRAND = "mug", "look"
-PREPARE = ("--set", "data.variants=1")
+PREPARE = ("--config", "embedded", "--set", "data.variants=1")
 """Settings of the prepared set; the same as in every case, so that it is up to date."""
 PROMPT = "on oak"
 
@@ -43,6 +43,8 @@ def write_sets(root: Path) -> None:
 
 def write_adapters(place: Workspace) -> None:
     """Two versions, the second published after the first; the first was evaluated."""
+    import torch
+
     from finetune.adapters.publish import TrainedWeights, adapter_manifest, write_version
     from finetune.cli.options import resolve_config
     from finetune.core.adapters import versions
@@ -53,8 +55,6 @@ def write_adapters(place: Workspace) -> None:
     from finetune.runs.folder import name_run, open_run
     from finetune.train import check_request
     from finetune.unet.lora import add_lora, lora_state
-
-    import torch
 
     config = resolve_config(None, ("data.variants=1",), announce=False)
     base = check_request(config)
@@ -88,10 +88,22 @@ def make(root: Path) -> None:
     root.mkdir(parents=True)
     write_sets(root)
     packshot(root, "prepare", SKU, *PREPARE)
-    packshot(root, "check", SKU)
+    packshot(root, "check", SKU, *PREPARE)
     write_adapters(Workspace(root))
     packshot(
-        root, "place", SKU, "--prompt", PROMPT, "--adapter", "none", "--base", "embedded", "--size", "256", "--steps", "1"
+        root,
+        "place",
+        SKU,
+        "--prompt",
+        PROMPT,
+        "--adapter",
+        "none",
+        "--base",
+        "embedded",
+        "--size",
+        "256",
+        "--steps",
+        "1",
     )
     for name in ("train/embedded.yaml", "scenes/flat-lay.yaml", "nightly.yaml", "gate.yaml"):
         source = Path(__file__).resolve().parents[2] / "configs" / name

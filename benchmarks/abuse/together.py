@@ -22,7 +22,7 @@ GATE = ("--set", f"pictures.scenes=[{PROMPT}]", "--set", "pictures.seeds=[1]", "
 DRAW = ("--base", "embedded", "--size", "256", "--steps", "1", "--prompt", PROMPT)
 COMMANDS: dict[str, tuple[str, ...]] = {
     "prepare": ("prepare", SKU, *PREPARE, "--force"),
-    "check": ("check", SKU, "--force"),
+    "check": ("check", SKU, *PREPARE, "--force"),
     "train": ("train", SKU, *TRAIN),
     "place": ("place", SKU, *DRAW, "--adapter", "none", "--seed", "7"),
     "evaluate": ("evaluate", SKU, *GATE),
@@ -36,7 +36,7 @@ TEMPORARY = re.compile(r"\.part\b|\.incomplete\b")
 def _workspace(template: Path, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(template, folder, symlinks=True)
-    sets = [part for part in TRAIN if part != "--set"]
+    sets = [part for part in TRAIN if "=" in part]
     (folder / "night.yaml").write_text(json.dumps({"config": "embedded", "skus": [SKU], "set": sets}), encoding="utf-8")
     shutil.copytree(folder / "datasets" / SKU / "photos", folder / "source")
     return folder
@@ -93,9 +93,17 @@ def pairs(template: Path, work: Path, *, rounds: int) -> str:
     lines.append("|" + "---|" * 8)
     for pair in dict.fromkeys(name.rpartition(",")[0] for name in rows):
         of_pair = [row for name, row in rows.items() if name.rpartition(",")[0] == pair]
-        counts = [sum(bool(row[key]) for row in of_pair) for key in ("done", "busy", "errors", "traceback", "doubled", "left")]
+        counts = [
+            sum(bool(row[key]) for row in of_pair) for key in ("done", "busy", "errors", "traceback", "doubled", "left")
+        ]
         lines.append(f"| {pair} | {len(of_pair)} | {' | '.join(map(str, counts))} |")
     return "\n".join(lines)
+
+
+def _row(name: str, rows: list[dict[str, str]], *columns: str) -> str:
+    """A line of a table: how many rows have something in each column."""
+    counts = [sum(bool(row[column]) for row in rows) for column in columns]
+    return f"| {name} | {len(rows)} | {' | '.join(map(str, counts))} |"
 
 
 def _pair(template: Path, folder: Path, first: str, second: str) -> dict[str, str]:
@@ -172,10 +180,14 @@ def kills(template: Path, work: Path, *, count: int, seed: int) -> str:
         }
         kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
         print(key, rows[key], file=sys.stderr, flush=True)
-    told = ["| command | runs | killed before their end | left by the kill | left after the next command | it failed | doubled |"]
+    told = [
+        "| command | runs | killed before their end | left by the kill | left after the next | it failed | doubled |"
+    ]
     told.append("|" + "---|" * 7)
     for name in lines:
         of_name = [row for row in rows.values() if row["name"] == name]
-        counts = [sum(bool(row[key]) for row in of_name) for key in ("killed", "by the kill", "after", "failed", "doubled")]
+        counts = [
+            sum(bool(row[key]) for row in of_name) for key in ("killed", "by the kill", "after", "failed", "doubled")
+        ]
         told.append(f"| {name} | {len(of_name)} | {' | '.join(map(str, counts))} |")
     return "\n".join(told)

@@ -76,6 +76,7 @@ ERROR_FILE = "PACKSHOT_ERROR_FILE"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """System errors that any command may meet wherever it writes; all others are mapped where they arise."""
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
+LONGEST_MESSAGE = 2000
 LONGEST_PATH = 200
 """Characters of a path that a message shows."""
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -145,15 +146,21 @@ def _system_error(error: OSError) -> PackshotError:
     return PackshotError(what, "check the path; --debug shows where it happened")
 
 
+def _one_line(text: str) -> str:
+    """A message in one line of bearable length, whatever the names in it hold."""
+    line = " ".join(text.splitlines())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}..."
+
+
 def _shortened(path: str) -> str:
     return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
 
 
 def _report(error: PackshotError) -> None:
     """Print an error with its hint, and leave it to the program that started this command if that wants it."""
-    click.echo(f"Error: {error.message}", err=True)
+    click.echo(f"Error: {_one_line(error.message)}", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {_one_line(error.hint)}", err=True)
     if file := os.environ.get(ERROR_FILE):
         with suppress(OSError):
             facts = {"error": type(error).__name__, "message": error.message, "hint": error.hint}

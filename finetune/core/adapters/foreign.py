@@ -63,6 +63,7 @@ _TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|text_encoders\.clip_|text
 _DIFFERENCE = re.compile(r"\.diff(_b)?$")
 _PEFT, _LYCORIS = "base_model.model.", "lycoris_"
 _PEFT_CONFIG = "adapter_config.json"
+AGAIN, OTHER_BASE = "download it again", "give the base it was made for: --base REF"
 _SHOWN = ("modelspec.title", "modelspec.author", "modelspec.hash_sha256", "ss_output_name", "ss_sd_model_name")
 
 
@@ -115,7 +116,7 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
         if not part or not layer.startswith(_UNET):
             strange.append(key)
         elif part in layers.setdefault(layer, {}):
-            raise AdapterError(f"{path.name} names some layers twice: {named([key])}", "download it again")
+            raise AdapterError(f"{path.name} names some layers twice: {named([key])}", AGAIN)
         else:
             layers[layer][part] = key
     if strange:
@@ -124,12 +125,10 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
         raise AdapterError(f"{path.name} has no layers for the UNet", "Packshot adapts only the UNet")
     halves = [name for name, parts in layers.items() if DOWN not in parts or UP not in parts]
     if halves:
-        raise AdapterError(
-            f"{path.name} is incomplete: {named(halves)} without both LoRA matrices", "download it again"
-        )
+        raise AdapterError(f"{path.name} is incomplete: {named(halves)} without both LoRA matrices", AGAIN)
     odd = [key for parts in layers.values() for part, key in parts.items() if len(shapes[key]) < _DIMENSIONS[part]]
     if odd:
-        raise AdapterError(f"{path.name} is damaged: wrong shapes in {named(odd)}", "download it again")
+        raise AdapterError(f"{path.name} is damaged: wrong shapes in {named(odd)}", AGAIN)
     start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
     layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
     if METADATA_KEY not in metadata and any(key.startswith(_PEFT) for key in shapes):
@@ -174,7 +173,7 @@ def _peft_config(path: Path) -> dict[str, str]:
         warn(f"there is no {_PEFT_CONFIG} with the alpha of {path.name} beside it: it is used at scale 1")
         return {}
     what = f"{_PEFT_CONFIG} beside {path.name}"
-    config = read_object(beside, AdapterError, shape=Alphas, what=what, hint="download it again")
+    config = read_object(beside, AdapterError, shape=Alphas, what=what, hint=AGAIN)
     return {METADATA_KEY: json.dumps({PREFIX + key: value for key, value in config.items()})}
 
 
@@ -217,22 +216,24 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
     if strangers := [name for name in adapter.layers if name not in table]:
         raise AdapterMismatch(
             f"{adapter.path.name} adapts layers that base '{base}' does not have: {named(strangers)}",
-            "give the base it was made for: --base REF",
+            OTHER_BASE,
         )
     places = {table[name]: parts for name, parts in adapter.layers.items()}
     if len(places) < len(adapter.layers):
-        raise AdapterError(f"{adapter.path.name} names some layers twice", "download it again")
+        raise AdapterError(f"{adapter.path.name} names some layers twice", AGAIN)
     shapes = adapter.shapes
     misfits = [parts[DOWN] for name, parts in places.items() if not _fits(parts, shapes, tuple(weights[name].shape))]
     if misfits:
         raise AdapterMismatch(
             f"{adapter.path.name} does not fit base '{base}', shapes differ in {named(misfits)}",
-            "give the base it was made for: --base REF",
+            OTHER_BASE,
         )
     magnitudes = [name for name, parts in places.items() if MAGNITUDE in parts or KOHYA_MAGNITUDE in parts]
     if magnitudes and len(magnitudes) < len(places):
         bare = set(places) - set(magnitudes)
-        raise AdapterError(f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {named(bare)}")
+        raise AdapterError(
+            f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {named(bare)}", AGAIN
+        )
     return places
 
 
@@ -266,16 +267,18 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
     for name, parts in places.items():
         state |= _folded(adapter, name, parts, tensors, convolution=unet.get_submodule(name).weight.ndim == 4)
     if bad := [key for key, tensor in state.items() if not tensor.isfinite().all()]:
-        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {named(bad)}", "download it again")
+        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {named(bad)}", AGAIN)
     try:
         unet.load_lora_adapter(state, prefix=PREFIX[:-1], adapter_name=ADAPTER_NAME)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise AdapterMismatch(f"{adapter.path.name} does not fit base '{base}': {reason}") from error
+        raise AdapterMismatch(f"{adapter.path.name} does not fit base '{base}': {reason}", OTHER_BASE) from error
     injected = injected_modules(unet)
     if injected != set(places):
         odd = injected ^ set(places)
-        raise AdapterMismatch(f"{adapter.path.name}: some layers were not loaded as they are named: {named(odd)}")
+        raise AdapterMismatch(
+            f"{adapter.path.name}: some layers were not loaded as they are named: {named(odd)}", AGAIN
+        )
     assert all(unet.get_submodule(name).scaling[ADAPTER_NAME] == 1 for name in places), "scales are folded in"
     return len(injected)
 
@@ -310,7 +313,7 @@ def _header_scale(adapter: ForeignAdapter, name: str, rank: int) -> float:
         return 1.0
     from peft.utils.other import get_pattern_key  # not documented; seen in peft 0.21.2
 
-    what, hint = f"{METADATA_KEY} in {adapter.path.name}", "download it again"
+    what, hint = f"{METADATA_KEY} in {adapter.path.name}", AGAIN
     entries = parse_object(text, AdapterError, what=what, hint=hint)
     config = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
     if not config:

@@ -19,6 +19,8 @@ from finetune.core.pictures.images import SUFFIXES
 from finetune.core.text_files import read_text, reason_of
 
 METADATA = "metadata.jsonl"
+LARGEST = 2 << 30
+"""Bytes of a file of a set; 200 megapixels in 16 bits have 1.2 GB."""
 LONGEST_CAPTION = 1 << 16
 """Bytes of a caption file; CLIP reads 77 tokens."""
 ROW_HINT = 'write one JSON object a line: {"file_name": "front.jpg", "text": "a caption"}'
@@ -139,7 +141,10 @@ def check_names(paths: Iterable[Path], place: str) -> None:
 
 
 def _leads_out(path: Path, folder: Path) -> bool:
-    return not path.resolve().is_relative_to(folder.resolve())
+    try:
+        return not path.resolve().is_relative_to(folder.resolve())
+    except (RuntimeError, OSError):  # a link to itself leads nowhere
+        return False
 
 
 def fault(path: Path, folder: Path, place: str = "the set") -> ImageError | None:
@@ -158,6 +163,8 @@ def fault(path: Path, folder: Path, place: str = "the set") -> ImageError | None
         return ImageError(f"{path.name} is not a file", "remove it, or put the picture itself in its place")
     if not os.access(path, os.R_OK):
         return ImageError(f"{path.name} cannot be read: permission denied", "grant read permission")
+    if path.stat().st_size > LARGEST:
+        return ImageError(f"{path.name} has more than {LARGEST >> 30} GiB", "save it smaller, as a PNG or JPEG")
     return None
 
 
