@@ -33,6 +33,7 @@ from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.housekeeping import keep_house
 from finetune.core.storage.durable import atomic_folder
+from finetune.core.text_files import check_text
 from inference import delivery, manifest, report
 from inference.request import (
     PICTURES,
@@ -87,6 +88,8 @@ def resolve_request(
         PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
             frame, or what `find_subject` raises.
     """
+    for what, text in {"the prompt": prompt, "the negative prompt": config.sampling.negative}.items():
+        check_text(text, what, ConfigError)
     if not prompt.strip():
         raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
     subject = find_subject(workspace, sku, adapter, base=base)
@@ -138,11 +141,11 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         ConfigError: A prompt is longer than the base can read.
         OutOfMemory: The device has too little memory.
     """
+    keep_house(request.workspace, request.sku)
     folder = request.folder
     if (done := _complete(folder)) is not None:
         say(f"{request.sku}: the scenes in {folder} are up to date")
         return done
-    keep_house(request.workspace, request.sku)
     _tell(request)
     painting, version = request.painting, request.subject.version
     inpainter = load_inpainter(

@@ -1,7 +1,7 @@
 """One case: its workspace, its command in a forked child (or, where torch is needed, a process), and the verdict.
 
 The parent has imported everything but torch, so a child starts in milliseconds. A child that reaches for torch ends at
-once: an input that may be accepted has been accepted; where an error is expected, the command runs in full as a process.
+once: an input that may be accepted has been accepted; where an error is expected, the command runs as a process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -75,6 +76,8 @@ class _Gate(MetaPathFinder):
 def load() -> None:
     """Import what the commands need, all but torch."""
     import importlib
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
     names = ["finetune.core.commands", "finetune.prepare", "finetune.check", "finetune.nightly", "finetune.train"]
     names += ["inference.place", "inference.evaluate", "inference.manifest", "finetune.core.fidelity.gate"]
@@ -232,10 +235,10 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            path = os.path.join(root, name)
-            status = os.lstat(path)
-            size = 0 if os.path.isdir(path) else status.st_size
-            found[os.path.relpath(path, folder)] = (status.st_mode, size)
+            path = Path(root, name)
+            status = path.lstat()
+            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+            found[str(path.relative_to(folder))] = (status.st_mode, size)
     return found
 
 
@@ -281,7 +284,6 @@ def remove(folder: Path) -> None:
         return
     for root, folders, _ in os.walk(folder):
         for name in folders:
-            path = os.path.join(root, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
+            if not (path := Path(root, name)).is_symlink():
+                path.chmod(0o700)
     shutil.rmtree(folder)

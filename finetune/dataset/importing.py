@@ -23,6 +23,7 @@ from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name,
 from finetune.core.products.housekeeping import keep_house
 from finetune.core.products.set_files import METADATA, check_names, fault, metadata_rows, read_caption_file
 from finetune.core.storage.durable import atomic_folder
+from finetune.core.text_files import check_text
 
 KOHYA = re.compile(r"(\d+)_(.+)")
 """kohya's sd-scripts name a folder of photos `<repeats>_<token> <class>` (their docs/train_README, "DreamBooth")."""
@@ -64,6 +65,7 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
         CatalogError: there is nothing to import; a set of that name exists; the class noun is unknown; captions
             cannot be read.
     """
+    check_text(class_noun, "the class noun", CatalogError)
     products = _find(source)
     if len(products) > 1 and (sku or class_noun):
         names = ", ".join(f"'{p.token} {p.class_noun}'" for p in products)
