@@ -198,7 +198,7 @@ def word_cases(scene: str) -> Iterator[Case]:
         "--workspace": ("adapters", "list", SKU, "--workspace", "WORD"),
         "--workspace of check": ("check", SKU, *PREPARE, "--workspace", "WORD"),
         "--gpu": ("plan", "--config", "embedded", "--gpu", "WORD"),
-        "init_from": ("train", SKU, "--config", "embedded", "--set", "adapter.init_from='WORD'"),
+        "init_from": ("train", SKU, *PREPARE, "--set", "adapter.init_from='WORD'"),
         "data.backdrops": ("prepare", SKU, *PREPARE, "--set", "data.backdrops='WORD'"),
         "data.captioner": ("prepare", SKU, *PREPARE, "--set", "data.captioner='WORD'"),
     }

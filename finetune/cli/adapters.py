@@ -24,7 +24,7 @@ from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import common_options
 from finetune.core.console import say, warn
 from finetune.core.errors import AdapterError
-from finetune.core.products.catalog import Workspace
+from finetune.core.products.catalog import SKU_PATTERN, Workspace
 from finetune.export import DTYPES, LAYOUTS, check_export, export_adapter
 
 
@@ -40,7 +40,7 @@ def adapters() -> None:
 def list_(sku: str | None, as_json: bool, workspace: Path) -> None:
     """List adapter versions of SKU, or of every SKU; `*` marks the published one."""
     place = Workspace(workspace)
-    folders = sorted(p.name for p in place.adapters.glob("*") if p.is_dir()) if place.adapters.is_dir() else []
+    folders = sorted(p.name for p in place.adapters.glob("*") if p.is_dir() and SKU_PATTERN.fullmatch(p.name))
     damaged: list[AdapterError] = []
     names = [sku] if sku else folders
     found = [v for name in names for v in versions.list_versions(place, name, damaged=damaged.append)]

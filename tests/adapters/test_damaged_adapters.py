@@ -127,6 +127,7 @@ def test_a_header_nested_20000_deep_is_one_line(tmp_path: Path) -> None:
 
 def test_one_damaged_version_hides_no_other(shop: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (shop.adapters / "bottle01" / "0002" / "fidelity.json").write_text("{}", encoding="utf-8")
+    (shop.adapters / "of another program" / "0001").mkdir(parents=True)
     path = shop.adapters / "bottle01" / "0001" / WEIGHTS
     path.write_bytes(path.read_bytes()[:100])
     assert find_version(shop, "bottle01").number == "0002"
