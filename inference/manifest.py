@@ -52,7 +52,6 @@ class _Picture(Document):
 
 
 class _Core(Document):
-    pixels: int
     sha256: str
     mask: str = Field(max_length=1 << 24)
 

@@ -260,6 +260,7 @@ FILES = (
     f"{ADAPTERS}/0002/fidelity.json",
     "runs/nightly/.lock",
 )
+UNVALIDATED = ("--set", "validation.every=0", "--set", "validation.choose=last", "--set", "validation.patience=0")
 FOLDERS = (
     "datasets",
     SET,
@@ -284,7 +285,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("prepare", SKU, *PREPARE),
     CHECK,
     PLACE,
-    ("train", SKU, *PREPARE, "--set", "train.steps=1"),
+    ("train", SKU, *PREPARE, "--set", "train.steps=1", "--set", "train.warmup=0", *UNVALIDATED),
     ("adapters", "list"),
     ("adapters", "promote", SKU, "1"),
     ("adapters", "delete", SKU, "1"),

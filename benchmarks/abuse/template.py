@@ -1,4 +1,4 @@
-"""The workspace every case starts from: one SKU, prepared and checked, two published adapters, a scene, a run.
+"""The workspace every case starts from: one SKU, prepared and checked, three adapters, a scene, a run.
 
     python -m benchmarks.abuse.template DIR
 
@@ -42,7 +42,7 @@ def write_sets(root: Path) -> None:
 
 
 def write_adapters(place: Workspace) -> None:
-    """Two versions, the second published after the first; the first was evaluated."""
+    """Three versions; the second was published, then the third."""
     import torch
 
     from finetune.adapters.publish import TrainedWeights, adapter_manifest, write_version
@@ -64,11 +64,12 @@ def write_adapters(place: Workspace) -> None:
     recorded = with_recorded_names(config.model_dump(mode="json"))
     weights = TrainedWeights(size.modules, size.parameters, chosen_step=1, processes=1)
     story = {"run": "20260102-030405-abcdef", "seconds": 1.0, "steps_per_second": 1.0}
-    for number in (1, 2):
+    for number in (1, 2, 3):
         identity = f"{number:016d}"
         manifest = adapter_manifest(prepared, base, recorded, fingerprint=identity, weights=weights)
         version = write_version(place, SKU, lora_state(unet), lora, manifest, story)
-        versions.promote(place, SKU, version.number, reason="by hand", when="2026-01-02T03:04:05+00:00")
+        if number > 1:
+            versions.promote(place, SKU, version.number, reason="by hand", when="2026-01-02T03:04:05+00:00")
     line = ScoreLine(name="palette", value=3.0, unit="dE00", better="lower", bar=8.0, verdict="pass")
     report = FidelityReport(fingerprint="f", verdict="pass", scores=(line,))
     for number in ("0001", "0002"):

@@ -173,7 +173,7 @@ def kills(template: Path, work: Path, *, count: int, seed: int) -> str:
             _start(folder, lines[name], log).wait(timeout=900)
             spans[name] = time.monotonic() - began
             _workspace(template, folder)
-        share = random.Random(f"{seed} {number}").uniform(0.2, 1.0)
+        share = random.Random(f"{seed} {number}").uniform(0.1, 0.8)
         process = _start(folder, lines[name], log)
         try:
             process.wait(timeout=share * spans[name])

@@ -30,9 +30,10 @@ def test_top_level_links_are_fine_and_lower_ones_are_not(tmp_path: Path) -> None
     workspace.root.mkdir()
     for top in (workspace.datasets, workspace.runs, workspace.cache):
         top.symlink_to(elsewhere)
+    (elsewhere / "latents").symlink_to(tmp_path)
     keep_house(workspace, "bottle01")
     inner = elsewhere / "bottle01"
-    for link in (inner, elsewhere / "nightly"):
+    for link in (inner, elsewhere / "nightly", elsewhere / "hashes"):
         link.symlink_to(tmp_path)
         with pytest.raises(RunError, match=f"{link.name} is a link to a folder"):
             keep_house(workspace, "bottle01")

@@ -1,7 +1,8 @@
 """The folders of a workspace that a command is about to write into: no link below them, nothing left of a kill.
 
 Top-level folders of a workspace may be links, for people keep `runs/` on another disk. Below them a link to a folder
-would have Packshot write somewhere else: it is refused. Single files are replaced, never written through.
+would have Packshot write somewhere else: it is refused. Single files are replaced, never written through. Of the cache,
+the kinds that grow may be links too: their entries have names that no two contents share.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
 from finetune.core.storage.durable import remove_if_abandoned
+
+MOVABLE = ("class", "datasets", "evaluate", "latents", "plans", "text")
+"""Folders of the cache that may be links, as its top-level folder may."""
 
 
 def keep_house(workspace: Workspace, sku: str) -> None:
@@ -43,7 +47,8 @@ def _below(folder: Path, *, top: bool) -> Iterator[os.DirEntry[str]]:
     for entry in _entries(folder):
         yield entry
         if entry.is_symlink():
-            _refuse_link(Path(entry.path))
+            if not (top and entry.name in MOVABLE):
+                _refuse_link(Path(entry.path))
         elif entry.is_dir() and not entry.name.endswith(".part"):
             yield from _below(Path(entry.path), top=False)
 
