@@ -304,9 +304,11 @@ def entry_cases(scene: str) -> Iterator[Case]:
                 yield Case("entries", f"{path} is {kind}", at(path, entry(kind)), arguments, "either")
     for number, path in enumerate(FOLDERS):
         for turn, kind in enumerate((*spoilers.FOLDER_ENTRIES, "a link out", "gone")):
+            linked = kind == "a link out" and "/" not in path  # top-level folders may be links
             for shift in (0, 3):
                 arguments = COMMANDS[(number + turn + shift) % len(COMMANDS)]
-                yield Case("entries", f"{path} is {kind}", at(path, entry(kind)), arguments, "either")
+                change = at(path, entry(kind))
+                yield Case("entries", f"{path} is {kind}", change, arguments, "either", linked=linked)
 
 
 def right_cases(scene: str) -> Iterator[Case]:

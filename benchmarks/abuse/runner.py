@@ -45,6 +45,8 @@ class Case:
     """Whether the command runs without root's power over files."""
     said: str = ""
     """What stderr has to say, where the command succeeds."""
+    linked: bool = False
+    """Whether a top-level folder is a link to a folder outside, so that Packshot may put new entries there."""
 
     @property
     def key(self) -> str:
@@ -248,7 +250,9 @@ def _disk_faults(
     """What a command left: an error nothing but caches, success no temporary file, and neither anything outside."""
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     changed = [name for name in changed if not name.startswith("home")]
-    outside = [name for name in changed if not name.startswith("workspace")]
+    outside = [
+        name for name in changed if not name.startswith("workspace") and not (case.linked and name not in before)
+    ]
     inside = [name.removeprefix("workspace/") for name in changed if name.startswith("workspace")]
     left = [name for name in inside if name.endswith(".part") or ".part/" in name]
     if code != 0:
