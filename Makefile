@@ -27,7 +27,7 @@ CONFIG_OPTION = $(if $(CONFIG),--config $(CONFIG))
 IN = --workspace $(WORKSPACE)
 
 .PHONY: help setup prepare train-lora scenes evaluate nightly doctor test test-fast check format lint types \
-        bench bench-gpu constraints check-extras clean clean-all
+        bench bench-gpu abuse constraints check-extras clean clean-all
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR MOD
 
 bench-gpu: setup  ## SDXL's step on a CUDA device: time, memory against the plan, every preset (under 8 minutes)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
+
+abuse: setup  ## Every document and command abused and judged, resumable: a table (half an hour)
+	@$(BIN)/python -m benchmarks.abuse $(ARGS)
 
 constraints: setup  ## Resolve the pins again, over all extras at once
 	@$(BIN)/python tools/packaging/pin_versions.py

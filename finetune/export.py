@@ -13,6 +13,7 @@ block names).
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from finetune.core.adapters import token_embeddings
 from finetune.core.adapters.file import AdapterHeader
 from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.kohya_names import kohya_name
+from finetune.core.adapters.manifests import require_whole
 from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.base_files import PARTS
@@ -32,6 +34,7 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
 from finetune.core.device import pick_device, pick_dtype
 from finetune.core.errors import AdapterError, AdapterMismatch, RunError
+from finetune.core.json_files import Document, read_json, read_object
 from finetune.core.painting.needs import check_predicting
 from finetune.core.storage.durable import atomic_write
 
@@ -46,6 +49,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
 """Largest difference allowed, as a share of the adapter's own largest effect, by the file's numbers."""
 HALF_TOLERANCE = 2e-2
 """The same where the comparison itself is carried out in 16 bits."""
+REPORT_IT = "please report it: a defect of Packshot or of diffusers' loader"
 PROBE_SIDE = 32
 """Side of the latents the comparison is made on; enough for every layer to act."""
 
@@ -149,10 +153,13 @@ def check_export(
         )
     entry = adapter.manifest.get(ENTRY)
     targets = export_targets(output, str(entry["token"]) if entry else None)
-    own = {adapter.path.resolve()} | ({adapter.path.with_name(str(entry["file"])).resolve()} if entry else set())
-    if {path.resolve() for path in (targets.adapter, targets.tokens) if path} & own:
+    files = [adapter.path, *([adapter.path.with_name(str(entry["file"]))] if entry else [])]
+    own = {os.path.realpath(path) for path in files}  # unlike `resolve`, it bears a link to itself
+    if {os.path.realpath(path) for path in (targets.adapter, targets.tokens) if path} & own:
         raise AdapterError("the export would replace the version itself", "give another --output")
     check_places(targets, force=force)
+    require_whole(adapter.manifest, adapter.path, adapter_file.DAMAGED)
+    trained_at(version)  # a damaged adapter.json is reported before a base is loaded
     return adapter, targets
 
 
@@ -189,7 +196,7 @@ def _check_difference(difference: float, effect: float, allowed: float) -> None:
         raise AdapterError(
             f"the exported file does not reproduce the adapter: predictions differ by up to {difference:.3g}, the "
             f"adapter's own effect is {effect:.3g}; the file was not kept",
-            "give --dtype fp32; if that fails too, please report it: a defect of Packshot or of diffusers' loader",
+            f"give --dtype fp32; if that fails too, {REPORT_IT}",
         )
 
 
@@ -218,7 +225,7 @@ def _write(adapter: AdapterHeader, path: Path, base: ResolvedBase, dtype: str, l
         adapter_file.write_adapter(path, state, lora_config, manifest, labels)
         return
     labels[adapter_file.MANIFEST_KEY] = json.dumps(manifest, sort_keys=True, ensure_ascii=True)
-    unet = json.loads((base.config / "unet" / "config.json").read_text(encoding="utf-8"))
+    unet = read_object(base.config / "unet" / "config.json", AdapterError, hint="download the base again")
     tensors = kohya_state(state, modelspec.lora_scale(lora_config), int(unet["layers_per_block"]))
     adapter_file.write_tensors(path, tensors, labels)
 
@@ -251,11 +258,25 @@ def kohya_state(state: dict[str, torch.Tensor], scale: float, layers_per_block: 
 
 def trained_at(version: AdapterVersion) -> str:
     """When the version's run began, ISO 8601 in that machine's time, from the manifest beside it; empty if unknown."""
-    try:
-        record = json.loads((version.folder / adapter_file.MANIFEST).read_text(encoding="utf-8"))
-        return datetime.strptime(record["training"]["run"][:15], "%Y%m%d-%H%M%S").isoformat()
-    except (OSError, ValueError, KeyError, TypeError):
+    path = version.folder / adapter_file.MANIFEST
+    if not path.exists():
         return ""
+    hint = f"restore {path}, or remove it: the exported file then bears no date"
+    run = read_json(path, _Record, AdapterError, what=str(path), hint=hint).training.run
+    try:
+        return datetime.strptime(run[:15], "%Y%m%d-%H%M%S").isoformat()
+    except ValueError:
+        return ""
+
+
+class _Training(Document):
+    run: str = ""
+
+
+class _Record(Document):
+    """What is read of `adapter.json`."""
+
+    training: _Training = _Training()
 
 
 def compare(
@@ -290,10 +311,12 @@ def compare(
         )
     except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise AdapterError(f"diffusers' loader does not take the exported file: {reason}") from error
+        raise AdapterError(f"diffusers' loader does not take the exported file: {reason}", REPORT_IT) from error
     reached = len(adapter_file.injected_modules(unet))
     if reached != len(adapter.modules):
-        raise AdapterMismatch(f"diffusers' loader reached {reached} of the {len(adapter.modules)} modules in the file")
+        raise AdapterMismatch(
+            f"diffusers' loader reached {reached} of the {len(adapter.modules)} modules in the file", REPORT_IT
+        )
     found = probe(unet)
     return float((found - wanted).abs().max()), float((wanted - alone).abs().max())
 

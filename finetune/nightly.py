@@ -9,9 +9,6 @@ trains nothing. `inference` is reached by command, never by import.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -25,16 +22,19 @@ from pydantic import Field
 from finetune.adapters.init_from import Parent
 from finetune.core import fingerprint
 from finetune.core.adapters import versions
-from finetune.core.commands import ERROR_FILE
+from finetune.core.adapters.reports import FILE as FIDELITY
+from finetune.core.adapters.reports import read_report, read_report_file
 from finetune.core.config import Strict, apply_overrides, find_config, gate_path, validate
 from finetune.core.console import say
-from finetune.core.errors import PackshotError
+from finetune.core.errors import AdapterError, PackshotError
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.products.housekeeping import keep_house
 from finetune.core.products.prepared import read_prepared
 from finetune.core.progress import Progress
 from finetune.core.storage.durable import write_text
 from finetune.core.storage.locks import exclusive
 from finetune.core.yaml_files import read_yaml
+from finetune.runs.started_commands import run_command
 from finetune.settings import TrainConfig
 
 Outcome = Literal["up to date", "promoted", "gate not met", "failed"]
@@ -177,15 +177,18 @@ def _plan_sku(
     if match is None:
         stale = f"since version {known[-1].number}: {why(known[-1].manifest)}" if known else ""
         return NightStep(sku, "train", stale or "no adapter has been trained")
-    number, report = match.number, match.folder / "fidelity.json"
+    number = match.number
     if match.published:
         return NightStep(sku, "nothing", f"version {number} is published and up to date", number)
-    if not report.is_file():
+    try:
+        judged = read_report(match)
+    except AdapterError as error:
+        return NightStep(sku, "evaluate", error.message, number)
+    if judged is None:
         return NightStep(sku, "evaluate", f"version {number} is trained but not evaluated", number)
-    judged = json.loads(report.read_text(encoding="utf-8"))
-    if judged["verdict"] == "pass":
+    if judged.verdict == "pass":
         return NightStep(sku, "evaluate", f"version {number} met the gate but is not published", number)
-    if judged.get("gate_file") != fingerprint.of_file(gate_path()):
+    if judged.gate_file != fingerprint.of_file(gate_path()):
         return NightStep(sku, "evaluate", f"the gate changed since version {number} was evaluated", number)
     return NightStep(sku, "nothing", f"version {number} did not meet the gate, and nothing has changed since", number)
 
@@ -211,6 +214,7 @@ def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> 
     folder = workspace.runs / "nightly" / f"{now:%Y%m%d-%H%M%S}"
     lock = workspace.runs / "nightly" / ".lock"
     with exclusive(lock, "running the night of this workspace", cure="wait until it ends, or stop it"):
+        keep_house(workspace, "nightly")
         folder.mkdir(parents=True, exist_ok=True)
         problems = _prepare_all(workspace, config, plan, folder)
         report = NightReport(folder / "report.md", [])
@@ -258,10 +262,10 @@ def _is_prepared(workspace: Workspace, sku: str) -> bool:
 def _run_with_training_config(
     workspace: Workspace, config: NightlyConfig, command: str, sku: str, log: Path
 ) -> tuple[int, str]:
-    """Run `prepare` or `train` with the night's training config; returns what `_command` does."""
+    """Run `prepare` or `train` with the night's training config; returns what `run_command` does."""
     settings = [part for override in config.set for part in ("--set", override)]
     line = [command, sku, "--config", training_config(config)[0], *settings, "--wait"]
-    return _command(workspace, line, log, config.timeout_minutes)
+    return run_command(workspace.root, line, log, config.timeout_minutes)
 
 
 def _do(workspace: Workspace, config: NightlyConfig, entry: NightStep, log: Path, now: datetime) -> Result:
@@ -277,9 +281,8 @@ def _do(workspace: Workspace, config: NightlyConfig, entry: NightStep, log: Path
             return Result(entry.sku, "failed", f"train failed: {why}")
         number = versions.list_versions(workspace, entry.sku)[-1].number
     assert number is not None
-    code, why = _command(workspace, ["evaluate", entry.sku, "--adapter", number], log, config.timeout_minutes)
-    report = workspace.adapters / entry.sku / number / "fidelity.json"
-    scores = json.loads(report.read_text(encoding="utf-8"))["scores"] if report.is_file() else []
+    code, why = run_command(workspace.root, ["evaluate", entry.sku, "--adapter", number], log, config.timeout_minutes)
+    scores = _scores(workspace, entry.sku, number)
     if code == GATE_EXIT:
         return Result(entry.sku, "gate not met", f"version {number}: {why}", number, scores=scores)
     if code:
@@ -289,47 +292,13 @@ def _do(workspace: Workspace, config: NightlyConfig, entry: NightStep, log: Path
     return Result(entry.sku, "promoted", f"version {number} met the gate", number, scores=scores)
 
 
-def _command(workspace: Workspace, arguments: list[str], log: Path, timeout_minutes: float) -> tuple[int, str]:
-    """Run `packshot ARGUMENTS` as a process of its own.
-
-    Args:
-        workspace: Given to the command.
-        arguments: The command and its arguments.
-        log: Its stdout and stderr are appended to this file.
-        timeout_minutes: It is stopped after that.
-
-    Returns:
-        Its exit code, and why it failed (empty if it did not).
-    """
-    line = [sys.executable, "-P", "-m", "finetune.core.commands", *arguments, "--workspace", str(workspace.root)]
-    problem = log.with_suffix(".error.json")
-    problem.unlink(missing_ok=True)
-    with log.open("ab") as handle:
-        handle.write(f"$ packshot {' '.join(arguments)}\n".encode())
-        handle.flush()
-        try:
-            code = subprocess.run(
-                line,
-                stdin=subprocess.DEVNULL,
-                stdout=handle,
-                stderr=handle,
-                env=os.environ | {"NO_COLOR": "1", ERROR_FILE: str(problem)},
-                timeout=timeout_minutes * 60,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return 1, f"stopped after {timeout_minutes:g} minutes (timeout_minutes)"
-    return code, _why(code, problem, log) if code else ""
-
-
-def _why(code: int, problem: Path, log: Path) -> str:
-    """What a command wrote about its failure; a crashed or killed one wrote nothing."""
+def _scores(workspace: Workspace, sku: str, number: str) -> list[dict[str, Any]]:
+    """The scores of a version's report; none where there is no whole report, as after an evaluation that failed."""
     try:
-        return str(json.loads(problem.read_text(encoding="utf-8"))["message"])
-    except (OSError, ValueError, KeyError, TypeError):
-        ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return f"{ended}, see {log.name}"
-    finally:
-        problem.unlink(missing_ok=True)
+        report = read_report_file(workspace.adapters / sku / number / FIDELITY, sku, number)
+    except AdapterError:
+        return []
+    return [line.model_dump() for line in report.scores] if report else []
 
 
 def _write_report(report: NightReport, now: datetime, *, total: int) -> None:

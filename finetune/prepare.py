@@ -22,11 +22,12 @@ from finetune.core.console import count, listed, say, warn
 from finetune.core.errors import CatalogError
 from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.housekeeping import keep_house
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.products.set_files import UnusablePhoto, stray_captions
 from finetune.core.storage.durable import atomic_folder
 from finetune.core.storage.file_hashes import FileHashes
-from finetune.dataset.files import overview, take_over, write_rows
+from finetune.dataset.files import check_rows, overview, take_over, write_rows
 from finetune.dataset.photo_pool import Outcome, work_through
 from finetune.dataset.photo_task import FOLDERS, ExampleSettings, PhotoJob, prepare_photo
 from finetune.dataset.records import Known, PhotoRecord, known_records, write_record
@@ -72,8 +73,9 @@ def prepare_set(
         RunError: a process died over a photo.
     """
     product = load_set(workspace, sku)
+    keep_house(workspace, sku)
     hashes = _hashes(workspace, sku, trust=not force)
-    ready = None if force else read_prepared(product.prepared_dir)
+    ready = None if force else _last_prepared(product)
     settings = _plain(data)
     sources = gather(workspace, product, settings, hashes, unusable=ready.unusable if ready else {})
     hashes.save()
@@ -92,7 +94,7 @@ def prepare_set(
         photos = [_checked(folder, item) for item in done]
         found, answers = examine(product, photos, unusable, size=data.size, answers=answers)
         scenes = _scenes(workspace.root / data.captioner, sources, done, answers.scenes)
-        AnswerCache(answers.colours, answers.labels, scenes).write(folder / ANSWERS)
+        AnswerCache(colours=answers.colours, labels=answers.labels, scenes=scenes).write(folder / ANSWERS)
         found.warn()
         write_check_report(folder / REPORT, found, photos)
         failures = {source.photo: source.task.measure.failure_key for source, _ in failed}
@@ -124,7 +126,7 @@ def prepared_fingerprint(workspace: Workspace, product: ProductSet, data: DataSe
     hashes = _hashes(workspace, product.sku, trust=True)
     try:
         ready = read_prepared(product.prepared_dir)
-    except CatalogError:  # damaged: nothing is known
+    except CatalogError:  # damaged or of another format: nothing is known, as `prepare_set` will say
         ready = None
     sources = gather(workspace, product, _plain(data), hashes, unusable=ready.unusable if ready else {})
     hashes.save()
@@ -138,6 +140,18 @@ def changes_since_prepared(workspace: Workspace, product: ProductSet) -> str:
     except CatalogError:
         return ""
     return ready.changes(product, _hashes(workspace, product.sku, trust=True).of_file) if ready else ""
+
+
+def _last_prepared(product: ProductSet) -> PreparedSet | None:
+    """The prepared set that is there; None without one, and for one that has to be made again, which is reported."""
+    try:
+        ready = read_prepared(product.prepared_dir)
+        if ready is not None:
+            check_rows(ready)
+    except CatalogError as error:
+        warn(f"{error.message}; it is prepared again")
+        return None
+    return ready
 
 
 def _plain(data: DataSection) -> DataSettings:

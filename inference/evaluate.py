@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image
 
 from finetune.core import fingerprint
+from finetune.core.adapters.reports import FidelityReport
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import placement_box, put_on_canvas
@@ -37,6 +38,7 @@ from finetune.core.fidelity.insert_pictures import (
     requests_for,
 )
 from finetune.core.fidelity.measures import MEASURES_FORMAT, Score
+from finetune.core.json_files import read_object
 from finetune.core.painting.inpainter import Sampling, load_inpainter
 from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import InsertBox
@@ -44,6 +46,7 @@ from finetune.core.pictures.contact_sheet import contact_sheet
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.housekeeping import keep_house
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import write_text
 from inference import delivery
@@ -147,6 +150,7 @@ def evaluate_adapter(
             missing.
     """
     evaluation = resolve_evaluation(asked, config)
+    keep_house(asked.workspace, asked.sku)
     path = evaluation.folder / REPORT
     kept = None if force else _up_to_date(path, evaluation.fingerprint)
     if kept is None:
@@ -179,14 +183,14 @@ def resolve_evaluation(asked: Asked, config: gate.GateConfig) -> Evaluation:
 
 def _up_to_date(path: Path, wanted: str) -> dict[str, Any] | None:
     """The report on disk if it was made from the same inputs. The bars do not count: they are applied anew."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return report if report["fingerprint"] == wanted else None
-    except (ValueError, KeyError, TypeError):
-        warn(f"{path.name} is damaged; evaluating from scratch")
+        report = read_object(path, RunError, shape=FidelityReport, what=str(path))
+    except RunError as error:
+        warn(f"{error.message}; evaluating from scratch")
         return None
+    return report if report["fingerprint"] == wanted else None
 
 
 def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:

@@ -13,18 +13,21 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from finetune.core.errors import ImageError, RunError
+from finetune.core.json_files import Document, read_json, read_object
 from finetune.core.pictures.images import Array, open_picture
 from finetune.core.pictures.masks import Box, Mask
 from finetune.core.storage.durable import write_text
 from inference.delivery import core_sha256
 
 FORMAT = 1
+AGAIN = "place the scene again"
 TEXT_KEY = "packshot"
 XMP_KEY = "XML:com.adobe.xmp"
 SOURCE_TYPES = {
@@ -37,6 +40,43 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+
+
+class _Version(Document):
+    format: int
+
+
+class _Picture(Document):
+    sha256: str
+    pixels_sha256: str
+
+
+class _Core(Document):
+    sha256: str
+    mask: str = Field(max_length=1 << 24)
+
+
+class _Placement(Document):
+    left: int = Field(ge=0)
+    top: int = Field(ge=0)
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+class _Manifest(Document):
+    """The parts of a manifest that checking a picture needs."""
+
+    format: int
+    size: int = Field(gt=0, le=1 << 14)
+    placement: _Placement
+    core: _Core | None
+    picture: _Picture
+
+
+class ScenesRunFile(Document):
+    """`run.json` of a folder of scenes: what was asked, and the names of its pictures."""
+
+    pictures: tuple[Annotated[str, Field(pattern=r"^[0-9]{2,6}\.png$")], ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +131,10 @@ def core_section(core: Mask, box: Box) -> str:
 def read_core_mask(manifest: dict[str, Any]) -> Mask:
     """The core's mask of a manifest, (size, size) bool."""
     place = manifest["placement"]
-    inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(manifest["core"]["mask"]))), dtype=bool)
+    with Image.open(io.BytesIO(base64.b64decode(manifest["core"]["mask"])), formats=["PNG"]) as mask:
+        if mask.size != (place["width"], place["height"]):  # before its pixels are read
+            raise ValueError("the mask has another size than the product's box")
+        inside = np.asarray(mask, dtype=bool)
     core = np.zeros((manifest["size"], manifest["size"]), dtype=bool)
     core[place["top"] : place["top"] + place["height"], place["left"] : place["left"] + place["width"]] = inside
     return core
@@ -113,25 +156,19 @@ def read_manifest(picture: Path) -> dict[str, Any]:
         raise RunError(
             f"{picture.name} has no manifest {path.name} beside it", "keep a picture and its manifest in one folder"
         )
-    manifest = read_json(path)
-    if manifest.get("format") != FORMAT or not isinstance(manifest.get("picture"), dict):
-        raise RunError(f"{path.name} is not a manifest of this version of Packshot", "place the scene again")
-    return manifest
+    number = read_json(path, _Version, RunError, hint=AGAIN).format
+    if number != FORMAT:
+        raise RunError(f"{path.name} is not a manifest of this version of Packshot (format {number})", AGAIN)
+    return read_object(path, RunError, shape=_Manifest, hint=AGAIN)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def read_run(path: Path) -> ScenesRunFile:
+    """The `run.json` of a folder of scenes.
 
     Raises:
         RunError: It is damaged.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path.name} is damaged", "place the scene again") from error
-    if not isinstance(data, dict):
-        raise RunError(f"{path.name} is damaged", "place the scene again")
-    return data
+    return read_json(path, ScenesRunFile, RunError, hint=AGAIN)
 
 
 def check_picture(picture: Path) -> Verified:
@@ -147,7 +184,7 @@ def check_picture(picture: Path) -> Verified:
     try:
         return _compared(picture, manifest)
     except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise RunError(f"the manifest of {picture.name} is damaged", "place the scene again") from error
+        raise RunError(f"the manifest of {picture.name} is damaged", AGAIN) from error
 
 
 def _compared(picture: Path, manifest: dict[str, Any]) -> Verified:

@@ -32,8 +32,10 @@ from finetune.core.painting.pictures import (
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
+from finetune.core.products.housekeeping import keep_house
 from finetune.core.progress import Progress
 from finetune.core.storage.durable import atomic_folder, sweep
+from finetune.core.text_files import check_text
 from inference import delivery, manifest, report
 from inference.request import (
     PICTURES,
@@ -90,6 +92,7 @@ def resolve_request(
         PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
             frame, or what `find_subject` raises.
     """
+    check_text(config.sampling.negative, "the negative prompt", ConfigError)
     check_prompt(prompt)
     subject = find_subject(workspace, sku, adapter, base=base)
     prepared, version = subject.prepared, subject.version
@@ -115,11 +118,8 @@ def resolve_request(
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse a prompt that says nothing.
-
-    Raises:
-        ConfigError: It is empty.
-    """
+    """Refuse a prompt that says nothing or cannot be written; raises ConfigError."""
+    check_text(prompt, "the prompt", ConfigError)
     if not prompt.strip():
         raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
 
@@ -150,6 +150,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         ConfigError: A prompt is longer than the base can read.
         OutOfMemory: The device has too little memory.
     """
+    keep_house(request.workspace, request.sku)
     folder = request.folder
     sweep(folder.parent)
     if (done := _complete(folder)) is not None:
@@ -194,11 +195,10 @@ def _complete(folder: Path) -> ScenesRun | None:
     if not (folder / RUN_FILE).is_file():
         return None
     try:
-        names = manifest.read_json(folder / RUN_FILE)["pictures"]
-        pictures = tuple(folder / name for name in names)
+        pictures = tuple(folder / name for name in manifest.read_run(folder / RUN_FILE).pictures)
         for picture in pictures:
             manifest.check_picture(picture)
-    except (PackshotError, KeyError, TypeError) as error:
+    except PackshotError as error:
         warn(f"regenerating {folder.name}, which is damaged: {error}")
         return None
     return ScenesRun(folder, pictures, made=False)

@@ -19,6 +19,7 @@ from finetune.core.adapters.token_embeddings import read_embeddings
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.errors import AdapterError, AdapterMismatch, ConfigError, did_you_mean
 from finetune.core.products.catalog import Workspace, load_set
+from finetune.core.text_files import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,7 +118,7 @@ def find_parent(
 
 
 def _find(workspace: Workspace, sku: str, wanted: str) -> versions.AdapterVersion:
-    for path in (Path(wanted).expanduser(), workspace.root / wanted):
+    for path in (expanded(wanted), workspace.root / wanted):
         if path.is_file() or (path / WEIGHTS).is_file():
             return versions.find_version(workspace, sku, str(path))
     if wanted == CATEGORY:

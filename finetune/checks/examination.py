@@ -121,7 +121,7 @@ def examine(
         of_label, labels = label_findings(product.config.label_text, cutouts, open_reader(), labels)
         found += of_label
     report = _report(product.sku, len(photos), len(unusable), count_views(facts), found)
-    return report, AnswerCache(colours, labels, answers.scenes)
+    return report, AnswerCache(colours=colours, labels=labels, scenes=answers.scenes)
 
 
 def _brand_findings(photos: Sequence[CheckedPhoto], size: int) -> tuple[list[Finding], int]:

@@ -15,14 +15,16 @@ import click
 from finetune.adapters import removal
 from finetune.adapters.export_files import default_name, diffusers_lines
 from finetune.core.adapters import versions
-from finetune.core.adapters.file import check_fits
+from finetune.core.adapters.file import DAMAGED, check_fits
 from finetune.core.adapters.foreign import ForeignAdapter
+from finetune.core.adapters.manifests import require_whole
+from finetune.core.adapters.reports import read_report
 from finetune.core.adapters.token_embeddings import read_embeddings
 from finetune.core.basemodel.resolve import resolve_recorded
 from finetune.core.commands import common_options
-from finetune.core.console import count, say
+from finetune.core.console import count, say, warn
 from finetune.core.errors import AdapterError
-from finetune.core.products.catalog import Workspace
+from finetune.core.products.catalog import SKU_PATTERN, Workspace
 from finetune.core.products.completion import complete_sku, complete_version
 from finetune.export import DTYPES, LAYOUTS, check_export, check_memory, export_adapter
 
@@ -39,15 +41,17 @@ def adapters() -> None:
 def list_(sku: str | None, as_json: bool, workspace: Path) -> None:
     """List adapter versions of SKU, or of every SKU; `*` marks the published one."""
     place = Workspace(workspace)
-    folders = sorted(p.name for p in place.adapters.glob("*") if p.is_dir()) if place.adapters.is_dir() else []
-    found = [version for name in ([sku] if sku else folders) for version in versions.list_versions(place, name)]
+    folders = sorted(p.name for p in place.adapters.glob("*") if p.is_dir() and SKU_PATTERN.fullmatch(p.name))
+    damaged: list[AdapterError] = []
+    names = [sku] if sku else folders
+    found = [v for name in names for v in versions.list_versions(place, name, damaged=damaged.append)]
     rows = [
         {
             "sku": v.sku,
             "version": v.number,
             "published": v.published,
-            "base": v.manifest["base"]["model"],
-            "steps": v.manifest["config"]["train"]["steps"],
+            "base": (v.manifest.get("base") or {}).get("model", "unknown"),
+            "steps": ((v.manifest.get("config") or {}).get("train") or {}).get("steps"),
             "verdict": _verdict(v),
         }
         for v in found
@@ -55,19 +59,23 @@ def list_(sku: str | None, as_json: bool, workspace: Path) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     for row in rows if not as_json else []:
-        mark = "*" if row["published"] else " "
-        click.echo(
-            f"{mark} {row['sku']:<20} {row['version']}  {row['base']:<24} {row['steps']:>6} steps  {row['verdict']}"
-        )
+        mark, steps = "*" if row["published"] else " ", row["steps"] or "?"
+        click.echo(f"{mark} {row['sku']:<20} {row['version']}  {row['base']:<24} {steps:>6} steps  {row['verdict']}")
+    if damaged:
+        for error in damaged[1:]:
+            say(f"  {error.message}")
+        raise damaged[0]
     if not rows:
         say("no adapters yet; run: packshot train SKU")
 
 
 def _verdict(version: versions.AdapterVersion) -> str:
-    report = version.folder / "fidelity.json"
-    if not report.is_file():
-        return "not evaluated"
-    return str(json.loads(report.read_text(encoding="utf-8"))["verdict"])
+    try:
+        report = read_report(version)
+    except AdapterError as error:
+        warn(f"{error.message}; {error.hint}")
+        return "damaged report"
+    return report.verdict if report else "not evaluated"
 
 
 @adapters.command()
@@ -95,10 +103,14 @@ def verify(sku: str, version: str | None, workspace: Path) -> None:
         )
     manifest, modules = adapter.manifest, adapter.modules
     tokens = read_embeddings(adapter.path, manifest)
+    require_whole(manifest, adapter.path, DAMAGED)
     if manifest["sku"] != sku:
-        raise AdapterError(f"version {found.number} was trained for '{manifest['sku']}', not for '{sku}'")
+        raise AdapterError(
+            f"version {found.number} was trained for '{manifest['sku']}', not for '{sku}'",
+            "put it into that SKU's folder",
+        )
     if len(modules) != manifest["modules"]:
-        raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}")
+        raise AdapterError(f"the file holds {len(modules)} modules, the manifest says {manifest['modules']}", DAMAGED)
     base = resolve_recorded(manifest["base"])
     check_fits(manifest, base)
     beside = f", {count(len(tokens[1]['clip_l']), 'token')} for '{tokens[0]}'" if tokens else ""

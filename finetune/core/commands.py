@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "place": ("inference.cli.place:place", "Adapter + cutout -> scenes that keep the product's own pixels."),
     "evaluate": ("inference.cli.evaluate:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),
     "verify": ("inference.cli.place:verify", "Check that a picture is still what its manifest says."),
+    "cache": ("finetune.cli.cache:cache", "Size of the workspace's cache, by kind; clear it."),
     "nightly": (
         "finetune.cli.training:nightly",
         "Retrain what is stale, evaluate it, promote what meets the gate, report.",
@@ -56,7 +57,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("finetune.cli.training:config", "Show or check the resolved configuration, every problem at once."),
 }
 
-SUBCOMMANDS = {*COMMANDS, "list", "show", "verify", "export", "promote", "rollback", "delete", "prune", "check"}
+SUBCOMMANDS = {
+    *COMMANDS,
+    "list",
+    "show",
+    "verify",
+    "export",
+    "promote",
+    "rollback",
+    "delete",
+    "prune",
+    "check",
+    "clear",
+}
 """Names of commands and of the commands in their groups."""
 
 ERROR_FILE = "PACKSHOT_ERROR_FILE"
@@ -64,6 +77,9 @@ ERROR_FILE = "PACKSHOT_ERROR_FILE"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """System errors that any command may meet wherever it writes; all others are mapped where they arise."""
 NO_RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)
+LONGEST_MESSAGE = 2000
+LONGEST_PATH = 200
+"""Characters of a path that a message shows."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -125,17 +141,27 @@ def _system_error(error: OSError) -> PackshotError:
         place = error.filename or "the disk"
         return PackshotError(f"can't write {place}: {error.strerror}", "make room, then run the same command again")
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-    what = f"can't use {error.filename}: {reason}" if error.filename else reason
+    what = f"can't use {_shortened(str(error.filename))}: {reason}" if error.filename else reason
     if error.errno in NO_RIGHTS:
         return PackshotError(what, "check its owner and permissions, or choose another --workspace")
     return PackshotError(what, "check the path; --debug shows where it happened")
 
 
+def _one_line(text: str) -> str:
+    """A message in one line of bearable length, whatever the names in it hold."""
+    line = " ".join(text.splitlines())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}..."
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
+
+
 def _report(error: PackshotError) -> None:
     """Print an error with its hint, and leave it to the program that started this command if that wants it."""
-    click.echo(f"Error: {error.message}", err=True)
+    click.echo(f"Error: {_one_line(error.message)}", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {_one_line(error.hint)}", err=True)
     if file := os.environ.get(ERROR_FILE):
         with suppress(OSError):
             facts = {"error": type(error).__name__, "message": error.message, "hint": error.hint}

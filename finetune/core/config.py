@@ -93,7 +93,10 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
         for parent in parents:
             child = node.setdefault(parent, {})
             if not isinstance(child, dict):
-                raise ConfigError(f"--set {override}: '{parent}' is a value, not a section")
+                raise ConfigError(
+                    f"--set {override}: '{parent}' is a value, not a section",
+                    "a setting is named section.key, for example train.steps",
+                )
             node = child
         node[last] = parse_yaml(text, f"--set {key.strip()}")
     return result

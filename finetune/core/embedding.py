@@ -6,7 +6,6 @@ It never uses the network, and never stands in for a missing model. Preprocessin
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from finetune.core.errors import ConfigError
+from finetune.core.json_files import read_object
 from finetune.core.pictures.images import Array
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def load_embedder(folder: Path) -> FolderEmbedder:
 
     try:
         model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True).eval()
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_object(folder / "config.json", ConfigError)
         side = int(config.get("vision_config", config)["image_size"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
@@ -87,7 +87,7 @@ def load_embedder(folder: Path) -> FolderEmbedder:
             "give a model of transformers' DINOv2, CLIP or SigLIP, or leave `embedder` empty",
         ) from error
     path = folder / "preprocessor_config.json"
-    preprocessing = IMAGENET | (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+    preprocessing = IMAGENET | (read_object(path, ConfigError) if path.is_file() else {})
     crop = preprocessing.get("crop_size") or preprocessing.get("size") or side
     if isinstance(crop, dict):
         crop = crop.get("height") or crop.get("shortest_edge") or side

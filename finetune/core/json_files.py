@@ -6,11 +6,12 @@ pydantic's own parser (Rust) is used: it bounds depth, so a document nested 20,0
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, RootModel, ValidationError
 from pydantic_core import from_json
 
+from finetune.core.console import warn
 from finetune.core.errors import PackshotError
 from finetune.core.text_files import read_text
 
@@ -20,10 +21,25 @@ MAX_BYTES = 64 << 20
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def _inside(path: str) -> str:
+    parts = path.replace("\\", "/").split("/")
+    if path and (parts[0] == "" or ".." in parts or "\0" in path or ":" in parts[0]):
+        raise ValueError("the path leads out of its folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+"""A path below the document's own folder, or empty; one that is absolute or holds `..` is refused, not followed."""
+
+
 class Document(BaseModel):
     """Base of what Packshot writes and reads back: values don't change, unknown keys of newer versions are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
+
+
+class _Object(RootModel[dict[str, Any]]):
+    """Any JSON object."""
 
 
 def read_json(
@@ -72,6 +88,51 @@ def read_json_lines(
     name, cure = what or path.name, hint or f"delete or restore {path}"
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     return [parse_json(line, model, error, what=f"{name}, line {number},", hint=cure) for number, line in lines]
+
+
+def read_object(
+    path: Path, error: type[PackshotError], *, shape: type[BaseModel] | None = None, what: str = "", hint: str = ""
+) -> dict[str, Any]:
+    """Read a JSON file as the mapping it holds; for documents of other programs, and those whose every key counts.
+
+    Args:
+        path: the file.
+        error: class of the errors raised.
+        shape: what the mapping has to fit.
+        what: what the file is, for messages; its name by default.
+        hint: the cure.
+
+    Raises:
+        PackshotError: of class `error`: as for `read_json`.
+    """
+    text = read_text(path, error, limit=MAX_BYTES, what=what, hint=hint)
+    return parse_object(text, error, shape=shape, what=what or path.name, hint=hint or f"delete or restore {path}")
+
+
+def parse_object(
+    text: str, error: type[PackshotError], *, shape: type[BaseModel] | None = None, what: str, hint: str
+) -> dict[str, Any]:
+    """A JSON text as the mapping it holds; arguments and errors as for `read_object`."""
+    if shape is not None:
+        parse_json(text, shape, error, what=what, hint=hint)
+    return parse_json(text, _Object, error, what=what, hint=hint).root
+
+
+def read_cache(path: Path, model: type[Model], *, what: str = "") -> Model | None:
+    """Read a document that can be made again: None without one, and for a damaged one, which a warning reports.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        what: what the file is, for the warning; its name by default.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read_json(path, model, PackshotError, what=what or path.name)
+    except PackshotError as error:
+        warn(f"{error.message}; it is made again ({path})")
+        return None
 
 
 def _check_version(text: str, error: type[PackshotError], what: str, hint: str, version: int) -> None:

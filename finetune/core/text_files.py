@@ -52,7 +52,41 @@ def read_text(path: Path, error: type[PackshotError], *, limit: int = MAX_BYTES,
         raise error(f"{name} is not UTF-8 text (line {line})", hint or f"save {path} as UTF-8") from reason
 
 
+def check_text(text: str, what: str, error: type[PackshotError]) -> None:
+    """Refuse an argument of the command line that is not text: bytes that are not UTF-8 arrive as lone surrogates.
+
+    Args:
+        text: the argument.
+        what: what it is, for the message.
+        error: class of the error raised.
+
+    Raises:
+        PackshotError: of class `error`: it can be written into no file.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as reason:
+        raise error(f"{what} is not UTF-8 text", "write it, or save the script that gives it, as UTF-8") from reason
+
+
 def reason_of(error: BaseException) -> str:
     """An error of the system in its own words, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
+
+
+def expanded(text: str) -> Path:
+    """A path as the user wrote it, `~` replaced by the home folder; `~nosuchuser/x` stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path names something, a broken link too; a name that no file can have names nothing."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -83,10 +83,10 @@ def _compose(text: str) -> yaml.Node | None:
     """The document's graph of nodes.
 
     Raises:
-        _Refused: it is nested too deeply.
+        _Refused: it is nested too deeply, or holds too many values.
         yaml.YAMLError: it is not YAML, or holds several documents.
     """
-    depth = 0
+    depth = count = 0
     for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
@@ -94,6 +94,9 @@ def _compose(text: str) -> yaml.Node | None:
                 raise _Refused(f"nested more than {MAX_DEPTH} levels deep", event.start_mark)
         elif isinstance(event, yaml.events.CollectionEndEvent):
             depth -= 1
+        count += isinstance(event, yaml.events.NodeEvent)
+        if count > MAX_NODES:
+            raise _Refused(f"more than {MAX_NODES:,} values", event.start_mark)
     return yaml.compose(text, Loader=_loader())
 
 

@@ -17,12 +17,16 @@ import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
+from finetune.core.errors import CatalogError
+from finetune.core.json_files import read_json_lines
 from finetune.core.pictures.contact_sheet import contact_sheet, on_three_grounds
+from finetune.core.products.prepared import FILE, PreparedSet
 from finetune.examples.facts import ExampleRow
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?![A-Za-z])"
 )
+ROWS = "metadata.jsonl"
 LONGEST_NAME = 180
 """Bytes of a photo's name in the prepared folder at most: endings are added, and file systems allow 255."""
 SHEET_CELL = 256
@@ -77,7 +81,20 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def write_rows(folder: Path, rows: Sequence[ExampleRow]) -> None:
     """Write metadata.jsonl, one row a line."""
     lines = (json.dumps(row.model_dump(), ensure_ascii=False) + "\n" for row in rows)
-    (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / ROWS).write_text("".join(lines), encoding="utf-8")
+
+
+def check_rows(prepared: PreparedSet) -> None:
+    """Check that the rows of a prepared set can be opened: `datasets`' own reader crashes on some damaged files.
+
+    Raises:
+        CatalogError: metadata.jsonl is missing, damaged, or not of this set.
+    """
+    path = prepared.folder / ROWS
+    hint = f"run: packshot prepare {prepared.sku}"
+    rows = read_json_lines(path, ExampleRow, CatalogError, what=str(path), hint=hint)
+    if len(rows) != prepared.examples:
+        raise CatalogError(f"{path} has {len(rows)} rows, and {FILE} says {prepared.examples}", hint)
 
 
 def overview(folder: Path, cutouts: Sequence[tuple[str, Path]], rows: Sequence[ExampleRow]) -> Image.Image:

@@ -20,8 +20,10 @@ from finetune.core.console import count, listed, say, warn
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name, derive_token
-from finetune.core.products.set_files import METADATA, fault, metadata_rows, read_caption_file
+from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.set_files import METADATA, check_names, fault, metadata_rows, read_caption_file
 from finetune.core.storage.durable import atomic_folder
+from finetune.core.text_files import check_text
 
 KOHYA = re.compile(r"(\d+)_(.+)")
 """kohya's sd-scripts name a folder of photos `<repeats>_<token> <class>` (their docs/train_README, "DreamBooth")."""
@@ -65,6 +67,7 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
         CatalogError: there is nothing to import; a set of that name exists; the class noun is unknown; captions
             cannot be read.
     """
+    check_text(class_noun, "the class noun", CatalogError)
     products = _find(source)
     if len(products) > 1 and (sku or class_noun):
         names = ", ".join(f"'{p.token} {p.class_noun}'" for p in products)
@@ -77,6 +80,7 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
         if (workspace.datasets / name).exists() or [n for n, _, _ in planned].count(name) > 1:
             raise CatalogError(f"the product set '{name}' exists already", "choose another SKU name, or remove the set")
     for name, noun, product in planned:
+        keep_house(workspace, name)
         copied = _write(workspace, name, noun, product)
         masked = f", {copied.masks} with a mask" if copied.masks else ""
         counts = f"{count(copied.photos, 'photo')} ({copied.photos - len(copied.bare)} with a caption{masked})"
@@ -118,7 +122,9 @@ def _find_below(folder: Path) -> Iterable[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    entries = sorted(folder.iterdir())
+    check_names(entries, folder.name)
+    return [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
 
 
 def _words(folder: Path) -> tuple[str, str]:

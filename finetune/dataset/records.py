@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from finetune.checks.photo_facts import PhotoFacts
 from finetune.core import errors
+from finetune.core.json_files import read_cache
 from finetune.core.products.set_files import Stage, UnusablePhoto
 from finetune.core.storage.durable import write_text
 from finetune.examples.facts import ExampleFacts
@@ -25,6 +27,11 @@ RECORDS = "records"
 """Folder of the records in a prepared set."""
 LAYERS = {"cutout": "cutouts", "glass": "glass", "shadow": "shadows"}
 """Folder of each picture that a cutout may consist of."""
+
+
+FolderName = Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
+Ending = Annotated[str, Field(pattern=r"^[\w.~-]{1,40}$")]
+"""Folder and ending of a photo's file: no separator, so that a record cannot name a file elsewhere."""
 
 
 class Record(BaseModel):
@@ -60,7 +67,7 @@ class PhotoRecord(Record):
     """Its pictures on the report's page, as HTML."""
     examples: tuple[ExampleFacts, ...]
     """One per variant."""
-    files: tuple[tuple[str, str], ...]
+    files: tuple[tuple[FolderName, Ending], ...]
     """(folder, ending) of every file: `<folder>/<name><ending>`."""
 
     def layers(self, name: str) -> dict[str, str]:
@@ -121,13 +128,14 @@ def write_record(record: PhotoRecord | UnusableRecord, path: Path) -> None:
     write_text(path, record.as_json())
 
 
+class _Either(RootModel[UnusableRecord | PhotoRecord]):
+    """A record's file."""
+
+
 def read_record(path: Path) -> PhotoRecord | UnusableRecord | None:
-    """Read a record; None if there is none, or it is damaged or of another form."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return UnusableRecord(**data) if "mark" in data else PhotoRecord(**data)
-    except (OSError, ValueError, TypeError):
-        return None
+    """Read a record; None if there is none, or it is damaged, which a warning reports."""
+    found = read_cache(path, _Either, what=f"the record {path.name}")
+    return None if found is None else found.root
 
 
 @dataclass(frozen=True)

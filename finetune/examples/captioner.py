@@ -9,17 +9,17 @@ BLIP: Li et al. 2022, "Bootstrapping Language-Image Pre-training", arXiv 2201.12
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from finetune.core import fingerprint
 from finetune.core.errors import ConfigError
+from finetune.core.json_files import read_object
+from finetune.core.storage.safetensors_header import UnreadableHeader, read_safetensors_header
 
 FORMAT = 1
 """Raise it when the same photo and weights would give other words."""
@@ -63,16 +63,15 @@ def captioner_files(folder: Path) -> tuple[Path, ...]:
             f"data.captioner: {folder} has no {missing[0]}",
             "save a BLIP model and its processor there with transformers' save_pretrained (safetensors)",
         )
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type", "")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"data.captioner: {folder}/config.json cannot be read", "copy the model again") from error
+    config = folder / "config.json"
+    kind = read_object(config, ConfigError, what=f"data.captioner: {config}", hint="copy the model again").get(
+        "model_type"
+    )
     if kind != "blip":
         raise ConfigError(f"data.captioner: {folder} is a model of type '{kind}'", "only BLIP (`blip`) is supported")
     try:
-        with safe_open(folder / WEIGHTS, framework="np"):  # checks the header against the file's size
-            pass
-    except (OSError, SafetensorError) as error:
+        read_safetensors_header(folder / WEIGHTS)
+    except (OSError, UnreadableHeader) as error:
         raise ConfigError(f"data.captioner: {folder / WEIGHTS} is damaged", "copy the file again") from error
     return tuple(folder / name for found in there for name in found)
 

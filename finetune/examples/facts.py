@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from finetune.core.json_files import RelativePath
+
 
 class ExampleFacts(BaseModel):
     """What an example shows, and how it is trained with."""
@@ -43,9 +45,9 @@ class ExampleRow(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    file_name: str
-    mask_file_name: str
-    matte_file_name: str
+    file_name: RelativePath
+    mask_file_name: RelativePath
+    matte_file_name: RelativePath
     text: str
     """The caption."""
     variant: int

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune.core.errors import RunError
+from finetune.core.json_files import parse_object
 from finetune.core.tracing.storages import DeviceFunctions, StorageWatch, Timeline
 from finetune.latents.batches import Batch
 from finetune.training.loop import Objective, batch_loss
@@ -142,8 +144,9 @@ def _unet(config: str, dtype: torch.dtype, rank: int, targets: str, dora: bool, 
 
     from finetune.unet.lora import add_lora
 
+    plain = parse_object(config, RunError, what="the UNet's configuration", hint="")
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(json.loads(config)).to(dtype).requires_grad_(False)
+        unet = UNet2DConditionModel.from_config(plain).to(dtype).requires_grad_(False)
         if nf4:
             quantize_shapes(unet, dtype=dtype)
         if rank:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from finetune.core.console import warn
 from finetune.core.environment import environment
 from finetune.core.errors import RunError
-from finetune.core.json_files import Document, read_json
+from finetune.core.json_files import MAX_BYTES, Document, parse_json, read_json, read_json_lines
 from finetune.core.storage.durable import atomic_folder, write_text
+from finetune.core.text_files import read_text
 
 INFO, DONE = "run.json", "done"
 
@@ -33,6 +33,30 @@ class LoweredMemory(Document):
     gradient_checkpointing: Literal["none", "partial", "all"]
     batch: int
     accumulation: int
+
+
+class _Step(Document):
+    """A line of `metrics.jsonl`."""
+
+    step: int
+    loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    seconds: float | None = None
+    memory_mib: float | None = None
+
+
+class _Candidate(Document):
+    step: int
+
+
+class ChoiceFile(Document):
+    """`choice.json`: which step was selected, and among which."""
+
+    step: int
+    why: str
+    rule: str
+    candidates: tuple[_Candidate, ...]
 
 
 @dataclass(frozen=True)
@@ -152,12 +176,23 @@ def trim_metrics(path: Path, step: int) -> None:
     """Drop metric lines after `step`, which a resumed run writes again, and a line cut short by a full disk."""
     if not path.is_file():
         return
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+    text = read_text(path, RunError, limit=MAX_BYTES)
+    lines = [line for line in text.splitlines() if _step_of(line) <= step]
     write_text(path, "".join(line + "\n" for line in lines), "metrics.jsonl")
 
 
 def _step_of(line: str) -> float:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return parse_json(line, _Step, RunError, what="the line", hint="").step
+    except RunError:
         return float("inf")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, an entry a step; none without a file.
+
+    Raises:
+        RunError: a line is damaged.
+    """
+    lines = read_json_lines(path, _Step, RunError) if path.exists() else []
+    return [line.model_dump(exclude_none=True) for line in lines]

@@ -5,7 +5,6 @@ A pure function of the run's folder: the page can be rebuilt at any time, and th
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -17,12 +16,13 @@ from PIL import Image
 
 from finetune.core.console import warn
 from finetune.core.errors import PackshotError, RunError
+from finetune.core.json_files import read_object
 from finetune.core.pages.render import inline_picture, render
 from finetune.core.pictures.images import open_picture
 from finetune.core.storage.durable import write_text
 from finetune.core.yaml_files import read_yaml
 from finetune.runs import plots
-from finetune.runs.folder import RunFolder
+from finetune.runs.folder import ChoiceFile, RunFolder, read_metrics
 from finetune.runs.plots import Line, Plot
 from finetune.runs.validation_records import BASE, Record, read_records
 
@@ -84,10 +84,9 @@ def make_page(run: RunFolder, state: str) -> str:
         run: The run's folder.
         state: One line on how the run ended.
     """
-    lines = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.is_file() else []
-    metrics = [json.loads(line) for line in lines]
+    metrics = read_metrics(run.metrics)
     config = read_yaml(run.config, RunError)
-    choice = json.loads(run.choice.read_text(encoding="utf-8")) if run.choice.is_file() else None
+    choice = read_object(run.choice, RunError, shape=ChoiceFile) if run.choice.exists() else None
     drawn = run_plots(metrics, read_records(run.validation), choice, config) if metrics else []
     done = metrics[-1]["step"] if metrics else 0
     return render(

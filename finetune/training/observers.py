@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from finetune.core.console import is_main_process, pace, say, span
 from finetune.core.device import peak_memory_mib
-from finetune.core.storage.durable import state_errors
+from finetune.core.storage.durable import append_line, state_errors
 from finetune.training.loop import Observer, StepReport
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class Metrics:
         with state_errors("the run's metrics", near=self.path):
             self.accelerator.log(values, step=report.step)
             if self.accelerator.is_main_process:
-                with self.path.open("a", encoding="utf-8") as handle:
-                    handle.write(json.dumps(line) + "\n")
+                append_line(self.path, json.dumps(line))
 
 
 class Every:

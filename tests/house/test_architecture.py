@@ -179,6 +179,59 @@ def _side(name: str) -> str:
     return "core" if name.startswith("finetune.core") else name.split(".")[0]
 
 
+PARSERS = {
+    "json": {"load", "loads", "JSONDecoder"},
+    "yaml": {"load", "load_all", "safe_load", "safe_load_all", "full_load", "compose", "parse", "scan"},
+    "pydantic_core": {"from_json"},
+    "struct": {"unpack", "unpack_from", "iter_unpack"},
+}
+DOORS = {"finetune.core.json_files": {"pydantic_core"}, "finetune.core.yaml_files": {"yaml"}}
+"""The modules that may call a parser, and whose."""
+
+
+def parsers_called(source: str) -> set[str]:
+    """Calls and imports of parsers in a module, also under another name: `json.loads`, `map(json.loads, ...)`."""
+    tree, names, found = ast.parse(source), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in PARSERS}
+        elif isinstance(node, ast.ImportFrom) and node.module in PARSERS:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if alias.name in PARSERS[node.module]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+            module = names[node.value.id]
+            found |= {f"{module}.{node.attr}"} if node.attr in PARSERS[module] else set()
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_documents_are_parsed_at_one_door(path: Path) -> None:
+    allowed = DOORS.get(name_of(path), set())
+    called = parsers_called(path.read_text(encoding="utf-8"))
+    assert {name for name in called if name.split(".")[0] not in allowed} == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import json\njson.loads(text)",
+        "import json as j\nlist(map(j.loads, lines))",
+        "from json import load",
+        "import yaml\nyaml.safe_load(text)",
+        "from pydantic_core import from_json",
+        "import struct\nstruct.unpack('<Q', head)",
+    ],
+)
+def test_a_planted_parser_is_found(source: str) -> None:
+    assert parsers_called(source) != set()
+
+
+def test_headers_are_read_by_safetensors_alone() -> None:
+    readers = {name_of(p) for p in MODULES if "safe_open" in p.read_text(encoding="utf-8")}
+    known = {"finetune.core.storage.safetensors_header", "finetune.core.adapters.foreign", "finetune.latents.entries"}
+    assert readers == known
+
+
 def test_no_room_hides_a_recipe() -> None:
     """Python takes a package before a module of the same name."""
     for side in ("finetune", "inference"):

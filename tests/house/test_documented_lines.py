@@ -43,7 +43,7 @@ def parse(arguments: list[str]) -> None:
     """Parse a command line with click as running it would, without running it."""
     command: click.Command = main
     context = click.Context(main, info_name="packshot")
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and (arguments or not command.invoke_without_command):
         name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None, arguments
         command, context = found, click.Context(found, info_name=name, parent=context)

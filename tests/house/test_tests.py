@@ -12,6 +12,7 @@ TESTS = ROOT / "tests"
 FILES = sorted(TESTS.rglob("test_*.py"))
 SUPPORT = {path.stem for path in (TESTS / "support").glob("*.py")}
 NAMED_OTHERWISE = {
+    "abuse": "benchmarks/abuse",
     "assets": "benchmarks",
     "documents": "finetune/core",
     "house": "CONTRIBUTING.md",

@@ -69,7 +69,12 @@ def test_placing_says_it_before_a_model_loads(
     folder.mkdir(parents=True)
     halves = {f"x.lora_{half}.weight": torch.zeros(2, 2) for half in "AB"}
     config = {"data": {"mask_shares": SHARES | {"box": 0.0}}}
-    write_adapter(folder / WEIGHTS, halves, {"r": 2}, manifest_of(tiny_base, sku="bottle01", config=config))
+    write_adapter(
+        folder / WEIGHTS,
+        halves,
+        {"r": 2, "lora_alpha": 2, "target_modules": ["x"]},
+        manifest_of(tiny_base, sku="bottle01", config=config),
+    )
 
     def plan(mode: str) -> str:
         settings = validate(PlaceConfig, {"size": 128, "mode": mode}, "test")

@@ -147,7 +147,7 @@ def test_bad_entries_are_left_out_by_name_and_a_bad_picture_by_prepare(tmp_path:
     [
         ('{"file_name": "../secret.png", "text": "x"}', "is not a picture in the folder"),
         ('{"file_name": "fromt.png", "text": "x"}', "did you mean 'front.png'?"),
-        ("no json", "is not JSON"),
+        ("no json", "line 1, is damaged: Invalid JSON"),
     ],
 )
 def test_metadata_that_cannot_be_meant_imports_nothing(tmp_path: Path, row: str, words: str) -> None:

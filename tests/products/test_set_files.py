@@ -190,9 +190,9 @@ def test_captions_from_both_sources(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ('{"file_name": "fromt.png", "text": "x"}', "there is no photo 'fromt.png'"),
-        ('{"file_name": "front.png"}', "needs `file_name` and `text`"),
-        ("front.png: x", "is not JSON"),
-        ('["front.png", "x"]', "needs `file_name` and `text`"),
+        ('{"file_name": "front.png"}', "line 1, is damaged: text: Field required"),
+        ("front.png: x", "line 1, is damaged: Invalid JSON"),
+        ('["front.png", "x"]', "line 1, is damaged: Input should be an object"),
         ('{"file_name": "front.png", "text": "x"}\n{"file_name": "front.png", "text": "y"}', "has a second row"),
         ('{"file_name": "front.png", "text": "other words"}', "has two captions"),
     ],

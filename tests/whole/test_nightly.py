@@ -26,6 +26,7 @@ from finetune.core.products.catalog import Workspace
 from finetune.core.storage.locks import exclusive
 from finetune.nightly import NightlyConfig, plan_night, run_night
 from finetune.prepare import prepared_fingerprint
+from finetune.runs.started_commands import run_command
 from finetune.train import check_request, training_fingerprint
 
 pytestmark = pytest.mark.tiny
@@ -40,15 +41,17 @@ class Steps:
         self.called: list[str] = []
         self.codes: dict[str, int] = {}
 
-    def __call__(self, workspace: Workspace, arguments: list[str], log: Path, timeout: float) -> tuple[int, str]:
+    def __call__(self, root: Path, arguments: list[str], log: Path, timeout: float) -> tuple[int, str]:
         command, sku = arguments[:2]
+        workspace = self.workspace
+        assert root == workspace.root
         self.called.append(f"{command} {sku}")
         code = self.codes.get(f"{command} {sku}", 0)
         if command == "train" and not code:
             add_version(workspace, sku, self.wanted[sku])
         if command == "evaluate" and code in (0, 3):
             gate = fingerprint.of_file(gate_path())
-            verdict = {"verdict": "fail" if code else "pass", "scores": [], "gate_file": gate}
+            verdict = {"fingerprint": "f", "verdict": "fail" if code else "pass", "scores": [], "gate_file": gate}
             folder = workspace.adapters / sku / arguments[arguments.index("--adapter") + 1]
             (folder / "fidelity.json").write_text(json.dumps(verdict), encoding="utf-8")
         return code, f"{command} said {code}"
@@ -61,7 +64,7 @@ def add_version(workspace: Workspace, sku: str, identity: str) -> versions.Adapt
     part.mkdir(parents=True)
     manifest = {"fingerprint": identity, "sku": sku, "base": {"model": "embedded"}}
     halves = {f"x.lora_{half}.weight": torch.zeros(2, 2) for half in "AB"}
-    write_adapter(part / WEIGHTS, halves, {"r": 2}, manifest)
+    write_adapter(part / WEIGHTS, halves, {"r": 2, "lora_alpha": 2, "target_modules": ["x"]}, manifest)
     return versions.add_version(workspace, sku, part)
 
 
@@ -79,7 +82,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, N
         content = prepared_fingerprint(workspace, product, train_config.data)
         wanted[entry] = training_fingerprint(content, check_request(train_config), train_config)
     steps = Steps(workspace, wanted)
-    monkeypatch.setattr(nightly, "_command", steps)
+    monkeypatch.setattr(nightly, "run_command", steps)
     return workspace, config, steps
 
 
@@ -197,14 +200,14 @@ def test_the_reason_of_a_failure_is_the_commands_own_error(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "mug.log"
-    code, why = nightly._command(workspace, ["adapters", "show", "mug"], log, 5)
+    code, why = run_command(workspace.root, ["adapters", "show", "mug"], log, 5)
     assert (code, why) == (1, "'mug' has no adapter yet")
     assert "Error: 'mug' has no adapter yet\nhint: run: packshot train mug" in log.read_text(encoding="utf-8")
-    assert nightly._command(workspace, ["adapters", "list"], log, 5) == (0, "")
+    assert run_command(workspace.root, ["adapters", "list"], log, 5) == (0, "")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mug.log"]
     for ended, said in {-9: "killed by signal 9, see mug.log", 1: "exit code 1, see mug.log"}.items():
         monkeypatch.setattr(subprocess, "run", lambda *_, ended=ended, **__: SimpleNamespace(returncode=ended))
-        assert nightly._command(workspace, ["train", "mug"], log, 5) == (ended, said)
+        assert run_command(workspace.root, ["train", "mug"], log, 5) == (ended, said)
 
 
 def test_a_step_that_hangs_is_stopped(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +215,7 @@ def test_a_step_that_hangs_is_stopped(workspace: Workspace, tmp_path: Path, monk
         raise subprocess.TimeoutExpired(line, named["timeout"])
 
     monkeypatch.setattr(subprocess, "run", hangs)
-    code, why = nightly._command(workspace, ["train", "bottle01"], tmp_path / "log", 0.5)
+    code, why = run_command(workspace.root, ["train", "bottle01"], tmp_path / "log", 0.5)
     assert (code, why) == (1, "stopped after 0.5 minutes (timeout_minutes)")
 
 

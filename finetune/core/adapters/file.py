@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.core.adapters.foreign_kinds import is_pickle
+from finetune.core.adapters.manifests import read_lora_fields, read_manifest
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.errors import AdapterError, AdapterMismatch
+from finetune.core.json_files import parse_object
 from finetune.core.storage.safetensors_header import SafetensorsHeader, UnreadableHeader, read_safetensors_header
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, metadata=metadata)
     length = int.from_bytes(data[:8], "little")
     body = data[8 + length :]
-    entries = json.loads(data[8 : 8 + length])
+    entries = parse_object(data[8 : 8 + length].decode(), AdapterError, what="the header", hint="")
     if "modelspec.sai_model_spec" in metadata:
         digest = hashlib.sha256(body).hexdigest()
         entries["__metadata__"] |= {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
@@ -127,7 +129,7 @@ def open_header(path: Path) -> SafetensorsHeader:
                 f"{path.name} is a pickle of PyTorch, which can run any code when it is read; it was not read",
                 "save it as .safetensors with the program that made it",
             ) from error
-        raise AdapterError(f"{path.name} is damaged, or not a safetensors file", DAMAGED) from error
+        raise AdapterError(f"{path} is damaged, or not a safetensors file", DAMAGED) from error
     except OSError as error:
         raise AdapterError(f"{path.name} can't be read: {error.strerror or error}", "check its permissions") from error
 
@@ -138,19 +140,18 @@ def parse_header(path: Path, header: SafetensorsHeader) -> AdapterHeader:
     Raises:
         AdapterError: Its entries are damaged, or tensors are missing.
     """
-    try:
-        entries = json.loads(header.metadata[METADATA_KEY]).items()
-        lora_config = {key.removeprefix(PREFIX): value for key, value in entries}
-        manifest = dict(json.loads(header.metadata[MANIFEST_KEY]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"{path.name} is not a Packshot adapter, or is damaged", DAMAGED) from error
-    modules = _whole_modules(path.name, set(header.shapes), bool(lora_config.get("use_dora")))
+    if not {METADATA_KEY, MANIFEST_KEY} <= header.metadata.keys():
+        raise AdapterError(f"{path} is not a Packshot adapter, or is damaged", DAMAGED)
+    lora_config = read_lora_fields(header.metadata[METADATA_KEY], str(path), DAMAGED, prefix=PREFIX)
+    manifest = read_manifest(header.metadata[MANIFEST_KEY], path, DAMAGED)
+    modules = _whole_modules(path.name, header.shapes, lora_config)
     return AdapterHeader(path, lora_config, manifest, frozenset(modules))
 
 
-def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
+def _whole_modules(name: str, shapes: dict[str, tuple[int, ...]], lora_config: dict[str, Any]) -> set[str]:
     """Adapted modules, each with all of its tensors: PEFT would silently replace a missing one by zeros or noise."""
-    halves = (".lora_A.weight", ".lora_B.weight") + ((".lora_magnitude_vector",) if dora else ())
+    keys, rank = set(shapes), lora_config["r"]
+    halves = (".lora_A.weight", ".lora_B.weight") + ((".lora_magnitude_vector",) if lora_config["use_dora"] else ())
     modules = {key.removeprefix(PREFIX).split(".lora_")[0] for key in keys}
     wanted = {PREFIX + module + half for module in modules for half in halves}
     if not modules or keys != wanted:
@@ -159,6 +160,12 @@ def _whole_modules(name: str, keys: set[str], dora: bool) -> set[str]:
             f"{name} is incomplete: {len(odd)} tensors are missing or unexpected{', first: ' + odd[0] if odd else ''}",
             "train it again",
         )
+    for module in sorted(modules):
+        down, up = (shapes[PREFIX + module + half] for half in halves[:2])
+        if len(down) < 2 or len(up) < 2 or down[0] != rank or up[1] != rank:
+            raise AdapterError(
+                f"{name} is damaged: {module} has matrices of shapes {down} and {up}, which is not rank {rank}", DAMAGED
+            )
     return modules
 
 

@@ -43,21 +43,25 @@ from finetune.core.adapters.foreign_layers import (
     trained_shape,
 )
 from finetune.core.adapters.kohya_names import KOHYA, spellings
+from finetune.core.adapters.manifests import Alphas, checked, read_manifest
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
 from finetune.core.errors import AdapterError, AdapterMismatch
+from finetune.core.json_files import parse_object, read_object
 from finetune.core.storage.safetensors_header import SafetensorsHeader
 
 if TYPE_CHECKING:
     import torch
     from diffusers import UNet2DConditionModel
 
+_DIMENSIONS = {DOWN: 2, UP: 2, ALPHA: 0, MAGNITUDE: 1, KOHYA_MAGNITUDE: 1}
+"""Fewest dimensions of the tensors of a LoRA's parts."""
 _UNET = (KOHYA, PREFIX, "diffusion_model.")
 _TEXT = re.compile(r"lora_te[12]?_|text_encoder(_2)?\.|text_encoders\.clip_|text_model\.|bundle_emb\.")
 _DIFFERENCE = re.compile(r"\.diff(_b)?$")
 _PEFT, _LYCORIS = "base_model.model.", "lycoris_"
 _PEFT_CONFIG = "adapter_config.json"
-_LARGEST_CONFIG = 1 << 20
+AGAIN, OTHER_BASE = "download it again", "give the base it was made for: --base REF"
 _SHOWN = ("modelspec.title", "modelspec.author", "modelspec.hash_sha256", "ss_output_name", "ss_sd_model_name")
 
 
@@ -110,7 +114,7 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
         if not part or not layer.startswith(_UNET):
             strange.append(key)
         elif part in layers.setdefault(layer, {}):
-            raise AdapterError(f"{path.name} names some layers twice: {named([key])}", "download it again")
+            raise AdapterError(f"{path.name} names some layers twice: {named([key])}", AGAIN)
         else:
             layers[layer][part] = key
     if strange:
@@ -118,9 +122,10 @@ def parse_foreign(path: Path, header: SafetensorsHeader) -> ForeignAdapter:
     if not layers:
         raise AdapterError(f"{path.name} has no layers for the UNet", "Packshot adapts only the UNet")
     if halves := [name for name, parts in layers.items() if not method_of(parts)]:
-        raise AdapterError(
-            f"{path.name} is incomplete: {named(halves)} without all matrices of one method", "download it again"
-        )
+        raise AdapterError(f"{path.name} is incomplete: {named(halves)} without all matrices of one method", AGAIN)
+    odd = [k for parts in layers.values() for part, k in parts.items() if len(shapes[k]) < _DIMENSIONS.get(part, 0)]
+    if odd:
+        raise AdapterError(f"{path.name} is damaged: wrong shapes in {named(odd)}", AGAIN)
     start = next(prefix for prefix in _UNET if next(iter(layers)).startswith(prefix))
     layout = {KOHYA: "kohya", PREFIX: "diffusers"}.get(start, "comfyui")
     if METADATA_KEY not in metadata and any(key.startswith(_PEFT) for key in shapes):
@@ -165,21 +170,15 @@ def _peft_config(path: Path) -> dict[str, str]:
     if not beside.is_file():
         warn(f"there is no {_PEFT_CONFIG} with the alpha of {path.name} beside it: its layers act at scale 1")
         return {}
-    try:
-        with beside.open("rb") as handle:
-            config = json.loads(handle.read(_LARGEST_CONFIG))
-        return {METADATA_KEY: json.dumps({PREFIX + key: value for key, value in config.items()})}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise AdapterError(f"{_PEFT_CONFIG} beside {path.name} is damaged", "download it again") from error
+    what = f"{_PEFT_CONFIG} beside {path.name}"
+    config = read_object(beside, AdapterError, shape=Alphas, what=what, hint=AGAIN)
+    return {METADATA_KEY: json.dumps({PREFIX + key: value for key, value in config.items()})}
 
 
 def _carried_manifest(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The manifest that an exported file carries; empty for one of another trainer."""
     own = metadata.get(MANIFEST_KEY)
-    try:
-        return dict(json.loads(own)) if own else {}
-    except (TypeError, ValueError) as error:
-        raise AdapterError(f"the manifest in {path.name} is damaged", "export it again") from error
+    return read_manifest(own, path, "export it again") if own else {}
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -215,11 +214,11 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
     if strangers := [name for name in adapter.layers if name not in table]:
         raise AdapterMismatch(
             f"{adapter.path.name} adapts layers that base '{base}' does not have: {named(strangers)}",
-            "give the base it was made for: --base REF",
+            OTHER_BASE,
         )
     places = {table[name]: parts for name, parts in adapter.layers.items()}
     if len(places) < len(adapter.layers):
-        raise AdapterError(f"{adapter.path.name} names some layers twice", "download it again")
+        raise AdapterError(f"{adapter.path.name} names some layers twice", AGAIN)
     shapes = adapter.shapes
     misfits = [
         min(parts.values()) if DOWN not in parts else parts[DOWN]
@@ -229,12 +228,14 @@ def _places(adapter: ForeignAdapter, unet: UNet2DConditionModel, base: str) -> d
     if misfits:
         raise AdapterMismatch(
             f"{adapter.path.name} does not fit base '{base}', shapes differ in {named(misfits)}",
-            "give the base it was made for: --base REF",
+            OTHER_BASE,
         )
     magnitudes = [name for name, parts in places.items() if MAGNITUDE in parts or KOHYA_MAGNITUDE in parts]
     if magnitudes and len(magnitudes) < len(places):
         bare = set(places) - set(magnitudes)
-        raise AdapterError(f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {named(bare)}")
+        raise AdapterError(
+            f"{adapter.path.name} is DoRA with {len(bare)} layers without magnitude: {named(bare)}", AGAIN
+        )
     return places
 
 
@@ -256,16 +257,18 @@ def attach_foreign(unet: UNet2DConditionModel, adapter: ForeignAdapter, base: st
     for name, parts in places.items():
         state |= _folded(adapter, name, parts, tensors, tuple(unet.get_submodule(name).weight.shape))
     if bad := [key for key, tensor in state.items() if not tensor.isfinite().all()]:
-        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {named(bad)}", "download it again")
+        raise AdapterError(f"{adapter.path.name} holds NaN or infinite numbers: {named(bad)}", AGAIN)
     try:
         unet.load_lora_adapter(state, prefix=PREFIX[:-1], adapter_name=ADAPTER_NAME)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise AdapterMismatch(f"{adapter.path.name} does not fit base '{base}': {reason}") from error
+        raise AdapterMismatch(f"{adapter.path.name} does not fit base '{base}': {reason}", OTHER_BASE) from error
     injected = injected_modules(unet)
     if injected != set(places):
         odd = injected ^ set(places)
-        raise AdapterMismatch(f"{adapter.path.name}: some layers were not loaded as they are named: {named(odd)}")
+        raise AdapterMismatch(
+            f"{adapter.path.name}: some layers were not loaded as they are named: {named(odd)}", AGAIN
+        )
     assert all(unet.get_submodule(name).scaling[ADAPTER_NAME] == 1 for name in places), "scales are folded in"
     return len(injected)
 
@@ -314,12 +317,12 @@ def _header_scale(adapter: ForeignAdapter, name: str, rank: int) -> float:
         return 1.0
     from peft.utils.other import get_pattern_key  # not documented; seen in peft 0.21.2
 
-    try:
-        config = {k.removeprefix(PREFIX): v for k, v in json.loads(text).items() if k.startswith(PREFIX)}
-        if not config:
-            return 1.0
-        alphas = config.get("alpha_pattern") or {}
-        alpha = float(alphas.get(get_pattern_key(alphas, name), config["lora_alpha"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"{METADATA_KEY} in {adapter.path.name} is damaged", "download it again") from error
-    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
+    what, hint = f"{METADATA_KEY} in {adapter.path.name}", AGAIN
+    entries = parse_object(text, AdapterError, what=what, hint=hint)
+    config = {k.removeprefix(PREFIX): v for k, v in entries.items() if k.startswith(PREFIX)}
+    if not config:
+        return 1.0
+    found = checked(config, Alphas, what, hint)
+    alphas = found.alpha_pattern or {}
+    alpha = alphas.get(get_pattern_key(alphas, name), found.lora_alpha)
+    return float(alpha / (rank**0.5 if found.use_rslora else rank))

@@ -8,20 +8,35 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from finetune.core.adapters.file import WEIGHTS, read_header
 from finetune.core.adapters.foreign import Adapter, read_adapter
+from finetune.core.console import warn
 from finetune.core.errors import AdapterError
+from finetune.core.json_files import Document, read_json_lines
 from finetune.core.products.catalog import Workspace, check_sku_name
-from finetune.core.storage.durable import write_text
+from finetune.core.storage.durable import append_line, write_text
+from finetune.core.text_files import expanded, read_text
 
 NUMBER = re.compile(r"\d{4}")
 HISTORY = "history.jsonl"
 RETIRED = "retired"
 """Beside the versions: numbers of those that were removed, one a line."""
+
+
+class Publishing(Document):
+    """A line of the history: a version was published."""
+
+    when: str
+    before: str | None = Field(alias="from")
+    to: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,14 +67,31 @@ class AdapterVersion:
         return self.weights.resolve() == (folder / self.number / WEIGHTS).resolve()
 
 
-def list_versions(workspace: Workspace, sku: str) -> list[AdapterVersion]:
-    """Every complete version of a SKU, oldest first."""
+def list_versions(
+    workspace: Workspace, sku: str, *, damaged: Callable[[AdapterError], None] | None = None
+) -> list[AdapterVersion]:
+    """Every whole version of a SKU, oldest first.
+
+    Args:
+        workspace: Where `adapters/<sku>/` is.
+        sku: Whose versions they are.
+        damaged: Called with what is wrong with each damaged version; by default a warning says that it is passed over.
+    """
+    report = damaged or (lambda error: warn(f"passing over a version of '{sku}': {error.message}"))
+    current = _current_or_none(workspace, sku)
+    found = []
+    for number in _complete(workspace, sku):
+        try:
+            found.append(_read(sku, number, workspace.adapters / sku / number, number == current))
+        except AdapterError as error:
+            report(error)
+    return found
+
+
+def _complete(workspace: Workspace, sku: str) -> list[str]:
+    """Numbers of the versions whose file is there, oldest first."""
     folder = workspace.adapters / check_sku_name(sku)
-    if not folder.is_dir():
-        return []
-    current = read_current(workspace, sku)
-    numbers = sorted(p.name for p in folder.iterdir() if NUMBER.fullmatch(p.name) and (p / WEIGHTS).is_file())
-    return [_read(sku, number, folder / number, number == current) for number in numbers]
+    return [number for number in version_numbers(workspace, sku) if (folder / number / WEIGHTS).is_file()]
 
 
 def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> AdapterVersion:
@@ -68,22 +100,25 @@ def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> A
     Raises:
         AdapterError: there is none, or the wanted one is not there, damaged, or no LoRA for SDXL's UNet.
     """
-    versions = list_versions(workspace, sku)
+    numbers, place = _complete(workspace, sku), workspace.adapters / sku
     if wanted:
-        for version in versions:
-            if wanted in (version.number, version.number.lstrip("0")):
-                return version
-        folder = Path(wanted).expanduser()
+        for number in numbers:
+            if wanted in (number, number.lstrip("0")):
+                return _read(sku, number, place / number, number == _current_or_none(workspace, sku))
+        folder = expanded(wanted)
         if folder.is_file():
             return _read_file(sku, folder)
         if (folder / WEIGHTS).is_file():
             return _read(sku, folder.name, folder, published=False)
-        known = ", ".join(v.number for v in versions) or "none"
-        raise AdapterError(f"no adapter version '{wanted}' of '{sku}'", f"versions: {known}")
-    if not versions:
+        raise AdapterError(
+            f"no adapter version '{wanted[:200]}' of '{sku}'", f"versions: {', '.join(numbers) or 'none'}"
+        )
+    if not numbers:
         cure = f"run: packshot train {sku} (placing works without: --adapter none)"
         raise AdapterError(f"'{sku}' has no adapter yet", cure)
-    return next((v for v in versions if v.published), versions[-1])
+    current = read_current(workspace, sku)
+    number = current if current in numbers else numbers[-1]
+    return _read(sku, number, place / number, number == current)
 
 
 def _read(sku: str, number: str, folder: Path, published: bool) -> AdapterVersion:
@@ -103,15 +138,16 @@ def version_numbers(workspace: Workspace, sku: str) -> list[str]:
 def next_number(workspace: Workspace, sku: str) -> str:
     """The number a new version gets: one more than the highest ever given, so that numbers are never used twice."""
     retired = workspace.adapters / check_sku_name(sku) / RETIRED
-    lines = retired.read_text(encoding="utf-8", errors="replace").split() if retired.is_file() else []
-    taken = [*version_numbers(workspace, sku), *filter(NUMBER.fullmatch, lines)]
+    text = (
+        read_text(retired, AdapterError, hint=f"write the removed numbers into {retired}") if retired.exists() else ""
+    )
+    taken = [*version_numbers(workspace, sku), *filter(NUMBER.fullmatch, text.split())]
     return f"{max(map(int, taken), default=0) + 1:04d}"
 
 
 def retire_number(workspace: Workspace, sku: str, number: str) -> None:
     """Record that a version is removed, so that its number is not given again."""
-    with (workspace.adapters / check_sku_name(sku) / RETIRED).open("a", encoding="utf-8") as handle:
-        handle.write(number + "\n")
+    append_line(workspace.adapters / check_sku_name(sku) / RETIRED, number)
 
 
 def add_version(workspace: Workspace, sku: str, part: Path) -> AdapterVersion:
@@ -133,10 +169,20 @@ def read_current(workspace: Workspace, sku: str) -> str | None:
     path = workspace.adapters / sku / "current"
     if not path.is_file():
         return None
-    number = path.read_text(encoding="utf-8").strip()
+    hint = f"run: packshot adapters promote {sku} VERSION"
+    number = read_text(path, AdapterError, limit=64, what=str(path), hint=hint).strip()
     if not NUMBER.fullmatch(number):
-        raise AdapterError(f"{path} is damaged", f"run: packshot adapters promote {sku} VERSION")
+        raise AdapterError(f"{path} is damaged", hint)
     return number
+
+
+def _current_or_none(workspace: Workspace, sku: str) -> str | None:
+    """The published version's number; None, with a warning, where `current` is damaged and another was asked for."""
+    try:
+        return read_current(workspace, sku)
+    except AdapterError as error:
+        warn(f"{error.message}; {error.hint}")
+        return None
 
 
 def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: str) -> AdapterVersion:
@@ -159,13 +205,11 @@ def promote(workspace: Workspace, sku: str, number: str, *, reason: str, when: s
             f"'{number}' is no version of '{sku}' in this workspace",
             f"published are numbered versions only; `packshot adapters list {sku}` shows them",
         )
-    before = read_current(workspace, sku)
+    before = _current_or_none(workspace, sku)
     if before == version.number:
         return version
     write_text(folder / "current", version.number + "\n")
-    entry = {"when": when, "from": before, "to": version.number, "reason": reason}
-    with (folder / HISTORY).open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(entry) + "\n")
+    append_line(folder / HISTORY, json.dumps({"when": when, "from": before, "to": version.number, "reason": reason}))
     return find_version(workspace, sku, version.number)
 
 
@@ -173,12 +217,13 @@ def earlier_published(workspace: Workspace, sku: str) -> str | None:
     """Number of the version that was published before the current one and is still there; None if there is none."""
     current = read_current(workspace, sku)
     path = workspace.adapters / sku / HISTORY
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    folder = workspace.adapters / sku
-    existing = {number for number in version_numbers(workspace, sku) if (folder / number / WEIGHTS).is_file()}
-    for entry in map(json.loads, reversed(lines)):
-        if entry["to"] == current and entry["from"] in existing and entry["reason"] != "rollback":
-            return str(entry["from"])
+    if not path.exists():
+        return None
+    hint = f"correct or remove {path}; it is what `rollback` and `prune` go by"
+    existing = set(_complete(workspace, sku))
+    for entry in reversed(read_json_lines(path, Publishing, AdapterError, what=str(path), hint=hint)):
+        if entry.to == current and entry.before in existing and entry.reason != "rollback":
+            return entry.before
     return None
 
 

@@ -6,12 +6,12 @@ pointers that Git LFS puts in the place of files it has not fetched.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from finetune.core import fingerprint
 from finetune.core.errors import BaseModelError
+from finetune.core.json_files import read_object
 from finetune.core.storage.safetensors_header import SafetensorsHeader, UnreadableHeader, read_safetensors_header
 
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
@@ -68,15 +68,7 @@ def read_json(path: Path, model: str, cure: str = "download it again") -> dict[s
     """
     if fault := fault_of(path):
         raise faulty(path, fault, model, cure)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BaseModelError(f"{path} can't be read: {error.strerror or error}", "check its permissions") from error
-    except ValueError as error:
-        raise BaseModelError(f"base '{model}': {short_name(path)} is damaged", cure) from error
-    if not isinstance(data, dict):
-        raise BaseModelError(f"base '{model}': {short_name(path)} is damaged", cure)
-    return data
+    return read_object(path, BaseModelError, what=f"base '{model}': {short_name(path)}", hint=cure)
 
 
 def read_header(path: Path, model: str) -> SafetensorsHeader:

@@ -8,9 +8,11 @@ asked.
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from finetune.core.errors import BaseModelError
+from finetune.core.json_files import Document, read_object
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -33,13 +35,13 @@ def load_tokenizer(folder: Path, standard: Path | None = None) -> CLIPTokenizer:
 
     Raises:
         OSError: A file is missing.
-        ValueError: The configuration is not JSON.
+        BaseModelError: The configuration is missing or damaged.
     """
     from transformers import CLIPTokenizer
 
     if any((folder / name).is_file() for name in OWN_VOCABULARY):
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, **_unsaid(folder, standard))
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_object(folder / CONFIG, BaseModelError, shape=_Tokenizer)
     merges = read_merges()
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(vocabulary(merges))},
@@ -49,11 +51,18 @@ def load_tokenizer(folder: Path, standard: Path | None = None) -> CLIPTokenizer:
     )
 
 
+class _Tokenizer(Document):
+    """What is needed of a `tokenizer_config.json`."""
+
+    pad_token: str | dict[str, Any]
+    model_max_length: int
+
+
 def _unsaid(folder: Path, standard: Path | None) -> dict[str, Any]:
     """What a `tokenizer_config.json` that is missing would have said."""
     if standard is None or (folder / CONFIG).is_file():
         return {}
-    config = json.loads((standard / CONFIG).read_text(encoding="utf-8"))
+    config = read_object(standard / CONFIG, BaseModelError, shape=_Tokenizer)
     return {"model_max_length": int(config["model_max_length"]), "pad_token": config["pad_token"]}
 
 

@@ -28,6 +28,7 @@ from finetune.core.basemodel.separate_vae import SeparateVae, resolve_vae
 from finetune.core.basemodel.weight_files import PartFiles
 from finetune.core.errors import BaseModelError
 from finetune.core.storage.safetensors_header import SafetensorsHeader
+from finetune.core.text_files import expanded
 
 EMBEDDED = "embedded"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -120,7 +121,7 @@ def resolve_recorded(summary: dict[str, Any], model: str = "", vae: str = "") ->
 def _resolve_alone(model: str, revision: str, offline: bool) -> ResolvedBase:
     if model == EMBEDDED:
         return _from_folder(EMBEDDED, "", Path(__file__).resolve().parents[2] / "embedded")
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.is_dir():
         return _from_folder(model, "", path.resolve())
     if path.is_file():
@@ -143,7 +144,7 @@ def locate_base(model: str, revision: str = "") -> Path | None:
     """
     if model == EMBEDDED:
         return resolve_base(EMBEDDED).path
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.exists() or path.is_symlink():
         return path.absolute()
     return hub_cache.cached_snapshot(model, revision) if HUB_ID.fullmatch(model) else None

@@ -19,10 +19,14 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from finetune.core.errors import CatalogError
 from finetune.core.fingerprint import of_file
+from finetune.core.json_files import MAX_BYTES, Document, RelativePath, parse_json
+from finetune.core.text_files import read_text
 
 if TYPE_CHECKING:
     from finetune.core.products.catalog import ProductSet
@@ -35,21 +39,25 @@ STORED_NAMES = {"unusable": "left_out"}
 """Fields of `PreparedSet` that have another key in `prepared.json`."""
 
 
+class OtherFormat(CatalogError):
+    """A set was prepared by a Packshot of another format."""
+
+
 @dataclass(frozen=True)
 class PreparedPhoto:
     """One photo after cutting out. `cutout` is relative to the prepared folder, sizes in pixels."""
 
     photo: str
-    cutout: str
+    cutout: RelativePath
     source: str
     """Where the matte came from: `mask`, `alpha`, `plain ground`, `learned model <name>`; `picture` in a brand set."""
     width: int
     height: int
     split: str
     """`train` or `validation`."""
-    glass: str = ""
+    glass: RelativePath = ""
     """The glass layer, relative to the prepared folder; empty for an opaque product."""
-    shadow: str = ""
+    shadow: RelativePath = ""
     """The packshot's own shadow, relative to the prepared folder; empty where none is known."""
 
 
@@ -109,26 +117,49 @@ class PreparedSet:
         (self.folder / FILE).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+class _Stored(Document):
+    """`prepared.json` as it lies on disk."""
+
+    format: int
+    sku: str
+    kind: Literal["sku", "brand", "category"]
+    class_noun: str
+    token: str
+    fingerprint: str = Field(pattern=r"[0-9a-f]{8,}")
+    content: str
+    size: int
+    examples: int
+    photos: tuple[PreparedPhoto, ...]
+    settings: dict[str, Any]
+    unusable: dict[str, str] = Field(default_factory=dict, alias="left_out")
+    contents: dict[str, str] = Field(default_factory=dict)
+
+
+class _Version(Document):
+    """The one key that every format has."""
+
+    format: int
+
+
 def read_prepared(folder: Path) -> PreparedSet | None:
-    """Read a prepared set; None if there is none, or it has another format.
+    """Read a prepared set; None if there is none.
 
     Raises:
+        OtherFormat: it is another Packshot's.
         CatalogError: `prepared.json` is there but damaged.
     """
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("format") != FORMAT:
-            return None
-        photos = tuple(PreparedPhoto(**p) for p in data.pop("photos"))
-        names = {stored: name for name, stored in STORED_NAMES.items()}
-        return PreparedSet(folder=folder, photos=photos, **{names.get(key, key): data[key] for key in data})
-    except (ValueError, KeyError, TypeError) as error:
-        raise CatalogError(
-            f"{path} is damaged", "delete the prepared folder and run `packshot prepare` again"
-        ) from error
+    what, hint = str(path), f"run: packshot prepare {folder.parent.name}"
+    text = read_text(path, CatalogError, limit=MAX_BYTES, what=what, hint=hint)
+    number = parse_json(text, _Version, CatalogError, what=what, hint=hint).format
+    if number != FORMAT:
+        age = "an older" if number < FORMAT else "a newer"
+        raise OtherFormat(f"'{folder.parent.name}' was prepared by {age} Packshot", hint)
+    stored = parse_json(text, _Stored, CatalogError, what=what, hint=hint)
+    values = {name: getattr(stored, name) for name in _Stored.model_fields if name != "format"}
+    return PreparedSet(folder=folder, **values)
 
 
 def require_prepared(folder: Path, sku: str) -> PreparedSet:
@@ -139,7 +170,7 @@ def require_prepared(folder: Path, sku: str) -> PreparedSet:
         sku: for the message.
 
     Raises:
-        CatalogError: there is none, or it is damaged.
+        CatalogError: there is none, it is damaged, or another Packshot's.
     """
     prepared = read_prepared(folder)
     if prepared is None:

@@ -6,19 +6,26 @@ have come with an archive from a stranger, and what it points to would end up in
 
 from __future__ import annotations
 
-import json
 import os
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from finetune.core.errors import CatalogError, ImageError, PackshotError, did_you_mean
+from finetune.core.json_files import MAX_BYTES, Document, parse_json
 from finetune.core.pictures.images import SUFFIXES
+from finetune.core.text_files import read_text, reason_of
 
 METADATA = "metadata.jsonl"
 CAPTION = ".txt"
 """Ending of a photo's caption file, in any case."""
+LARGEST = 2 << 30
+"""Bytes of a file of a set; 200 megapixels in 16 bits have 1.2 GB."""
+LONGEST_CAPTION = 1 << 16
+"""Bytes of a caption file; CLIP reads 77 tokens."""
+ROW_HINT = 'write one JSON object a line: {"file_name": "front.jpg", "text": "a caption"}'
 
 Stage = Literal["listing", "reading", "cutting"]
 """Where a photo failed: its entry in the folder; decoding it or its mask; separating the product from its ground."""
@@ -111,13 +118,35 @@ def _pictures(folder: Path, part: str, name: str) -> list[Path]:
             f"{name}/{part} is a link that leads out of the set", f"copy the pictures into {part}/ inside the set"
         )
     try:
-        return sorted(p for p in inside.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    except PermissionError as error:
-        raise CatalogError(f"{name}/{part} cannot be read: permission denied", "grant read permission") from error
+        entries = sorted(inside.iterdir())
+    except OSError as error:
+        reason = reason_of(error).lower()
+        raise CatalogError(f"{name}/{part} cannot be read: {reason}", "grant read permission") from error
+    check_names(entries, f"{name}/{part}")
+    return [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+
+
+def check_names(paths: Iterable[Path], place: str) -> None:
+    """Refuse names that are not text: they can stand in no report and no prepared set.
+
+    Args:
+        paths: of the files.
+        place: the name in messages of the folder they are in.
+
+    Raises:
+        CatalogError: a name is not UTF-8.
+    """
+    for path in paths:
+        if not (name := path.name).isascii() and name.encode(errors="replace") != name.encode(errors="surrogateescape"):
+            shown = name.encode(errors="backslashreplace").decode()
+            raise CatalogError(f"{place}: the name '{shown}' is not UTF-8 text", "rename the file")
 
 
 def _leads_out(path: Path, folder: Path) -> bool:
-    return not path.resolve().is_relative_to(folder.resolve())
+    try:
+        return not path.resolve().is_relative_to(folder.resolve())
+    except (RuntimeError, OSError):  # a link to itself leads nowhere
+        return False
 
 
 def fault(path: Path, folder: Path, place: str = "the set") -> ImageError | None:
@@ -136,6 +165,8 @@ def fault(path: Path, folder: Path, place: str = "the set") -> ImageError | None
         return ImageError(f"{path.name} is not a file", "remove it, or put the picture itself in its place")
     if not os.access(path, os.R_OK):
         return ImageError(f"{path.name} cannot be read: permission denied", "grant read permission")
+    if path.stat().st_size > LARGEST:
+        return ImageError(f"{path.name} has more than {LARGEST >> 30} GiB", "save it smaller, as a PNG or JPEG")
     return None
 
 
@@ -214,19 +245,17 @@ def metadata_rows(text: str, name: str) -> list[tuple[int, str, str]]:
     """
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise CatalogError(f"{name}, line {number}, is not JSON", "write one JSON object per line") from error
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("file_name", "text")):
-            raise CatalogError(
-                f"{name}, line {number}, needs `file_name` and `text`",
-                'write it as {"file_name": "front.jpg", "text": "a caption"}',
-            )
-        rows.append((number, row["file_name"], " ".join(row["text"].split())))
+        if line.strip():
+            row = parse_json(line, _Row, CatalogError, what=f"{name}, line {number},", hint=ROW_HINT)
+            rows.append((number, row.file_name, " ".join(row.text.split())))
     return rows
+
+
+class _Row(Document):
+    """A line of the user's metadata.jsonl; other columns are of no use here."""
+
+    file_name: str
+    text: str
 
 
 def read_caption_file(path: Path, folder: Path, place: str) -> str:
@@ -238,11 +267,9 @@ def read_caption_file(path: Path, folder: Path, place: str) -> str:
         place: the name in messages of the folder the file is in.
 
     Raises:
-        CatalogError: the file is a link out of the folder, cannot be read, or is not UTF-8.
+        CatalogError: the file is a link out of the folder, cannot be read, is too large, or is not UTF-8.
     """
     if error := fault(path, folder):
         raise CatalogError(f"{place}/{error.message}", error.hint)
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{place}/{path.name} is not UTF-8 text", "save it as UTF-8") from error
+    limit = MAX_BYTES if path.name == METADATA else LONGEST_CAPTION
+    return read_text(path, CatalogError, limit=limit, what=f"{place}/{path.name}")

@@ -19,6 +19,7 @@ from scipy import ndimage
 from finetune.core import fingerprint
 from finetune.core.errors import CutoutError, did_you_mean
 from finetune.core.pictures.images import Floats
+from finetune.core.text_files import expanded
 
 BEST_FIRST = ("birefnet-general", "birefnet-general-lite", "isnet-general-use", "u2net", "silueta", "u2netp")
 """Models looked for if none is named. bria-rmbg is not among them: its licence forbids commercial use."""
@@ -47,7 +48,7 @@ def find_model(wanted: str, folder: Path) -> Path:
         CutoutError: there is no such file; the hint says where to put it.
     """
     if wanted.endswith(".onnx") or "/" in wanted:
-        path = folder / Path(wanted).expanduser()
+        path = folder / expanded(wanted)
         if not path.is_file():
             hint = "cutout_model is a name, or a path relative to the set's folder"
             raise CutoutError(f"there is no model {path}", hint)
@@ -67,8 +68,8 @@ def _places(name: str) -> list[Path]:
     """Paths where rembg keeps a model: the flat folder that all its versions use, then that of the newer ones."""
     home = os.environ.get("U2NET_HOME", "")
     data = os.environ.get("XDG_DATA_HOME", "")
-    flat = Path(home or f"{data or '~'}/.u2net").expanduser()
-    newer = Path(home or os.environ.get("REMBG_HOME", "") or (f"{data}/rembg" if data else "~/.rembg")).expanduser()
+    flat = expanded(home or f"{data or '~'}/.u2net")
+    newer = expanded(home or os.environ.get("REMBG_HOME", "") or (f"{data}/rembg" if data else "~/.rembg"))
     return [flat / f"{name}.onnx", newer / "models" / name / f"{name}.onnx"]
 
 

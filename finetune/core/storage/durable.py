@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -79,6 +78,17 @@ def write_text(path: Path, text: str, what: str = "") -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a UTF-8 text file, which is made if it is missing; never through a link.
+
+    Raises:
+        OSError: The disk refused, or the file is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as handle:
+        handle.write(line.encode() + b"\n")
+
+
 @contextmanager
 def atomic_folder(path: Path, what: str = "", *, replace: bool = False) -> Iterator[Path]:
     """Write a folder: the block fills the yielded temporary folder, which becomes `path` when the block ends well.
@@ -135,7 +145,7 @@ def check_writable(what: str, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-"):
+        with temporary_folder(folder / "check"):
             pass
     except OSError as error:
         hint = f"make {folder} a folder you may write into, or give another --workspace"
@@ -173,6 +183,7 @@ def _temporary(path: Path, sweep: Callable[[Path], None]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     part = temporary_beside(path)
+    _remove(part)  # a link of that name would lead elsewhere
     try:
         yield part
     finally:
@@ -210,9 +221,14 @@ def _swap(part: Path, path: Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed as they wrote left in a folder, where there is one."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        match = TEMPORARY.fullmatch(path.name)
-        if match and _is_abandoned(path, match["machine"], int(match["process"])):
-            _remove(path)
+        remove_if_abandoned(path)
+
+
+def remove_if_abandoned(path: Path) -> None:
+    """Remove a temporary file or folder whose writer is gone; anything else stays."""
+    match = TEMPORARY.fullmatch(path.name)
+    if match and _is_abandoned(path, match["machine"], int(match["process"])):
+        _remove(path)
 
 
 @cache

@@ -14,7 +14,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import RootModel
+
 from finetune.core import fingerprint
+from finetune.core.json_files import read_cache
 from finetune.core.storage.durable import write_text
 
 SETTLED = 2_500_000_000
@@ -74,9 +77,10 @@ class FileHashes:
             write_text(self._store, json.dumps(self._kept))
 
 
+class _Store(RootModel[dict[str, Entry]]):
+    """The file: fingerprints by path."""
+
+
 def _read(store: Path) -> dict[str, Entry]:
-    try:
-        data = json.loads(store.read_text(encoding="utf-8"))
-        return {key: (int(a), int(b), int(c), int(d), str(e)) for key, (a, b, c, d, e) in data.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    kept = read_cache(store, _Store, what="the file of remembered fingerprints")
+    return {} if kept is None else dict(kept.root)

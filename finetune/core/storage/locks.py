@@ -6,7 +6,6 @@ beside it names it to whoever comes second; that file may be stale and decides n
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from finetune.core.console import say
 from finetune.core.errors import RunError
+from finetune.core.json_files import Document, read_json
 from finetune.core.storage.durable import state_errors, write_text
 
 CURE = "wait until it ends, stop it, or run again with --wait"
@@ -47,9 +47,12 @@ def exclusive(path: Path, what: str, *, wait: bool = False, cure: str = CURE) ->
         cure: hint of the error.
 
     Raises:
-        RunError: another process holds it and `wait` is off; the message names process, machine and since when.
+        RunError: another process holds it and `wait` is off (the message names process, machine and since when); or
+            the lock or its folder is a link.
         StateWriteError: the folder can't be written to.
     """
+    if link := next((p for p in (path, path.parent) if p.is_symlink()), None):
+        raise RunError(f"{link} is a link; Packshot writes nothing through it", f"remove {link}")
     holder = path.with_suffix(".holder.json")
     lock = FileLock(path)
     with state_errors("the lock", path):
@@ -62,7 +65,7 @@ def exclusive(path: Path, what: str, *, wait: bool = False, cure: str = CURE) ->
         lock.acquire(poll_interval=POLL)
     try:
         began = datetime.now().astimezone().isoformat(timespec="seconds")
-        write_text(holder, json.dumps({"process": os.getpid(), "machine": platform.node(), "since": began}) + "\n")
+        write_text(holder, _Holder(process=os.getpid(), machine=platform.node(), since=began).model_dump_json() + "\n")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -77,12 +80,20 @@ def _try(lock: FileLock) -> bool:
     return True
 
 
+class _Holder(Document):
+    """What a holder writes beside its lock."""
+
+    process: int
+    machine: str
+    since: str
+
+
 def _told(holder: Path) -> str:
     """The holder in words; another process where it left no name."""
     for _ in range(5):  # it may be about to write its name
         try:
-            found = json.loads(holder.read_text(encoding="utf-8"))
-            return f"process {found['process']} on {found['machine']} (since {found['since']})"
-        except (OSError, ValueError, KeyError, TypeError):
+            found = read_json(holder, _Holder, RunError)
+            return f"process {found.process} on {found.machine} (since {found.since})"
+        except RunError:
             time.sleep(0.05)
     return "another process"

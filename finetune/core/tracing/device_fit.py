@@ -14,8 +14,8 @@ from finetune.core import fingerprint
 from finetune.core.console import warn
 from finetune.core.device import computes_bf16, free_gpu_memory
 from finetune.core.environment import environment
-from finetune.core.errors import RunError
-from finetune.core.json_files import read_json
+from finetune.core.errors import BaseModelError, RunError
+from finetune.core.json_files import read_json, read_object
 from finetune.core.machine_memory import anonymous_memory, machine_memory
 from finetune.core.storage.durable import write_text
 
@@ -81,8 +81,8 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
 
 def architecture_of(folder: Path, *parts: str) -> list[dict[str, Any]]:
     """`architecture` of some parts of a base; `folder` holds its configuration files."""
-    files = ((folder / part / "config.json").read_text(encoding="utf-8") for part in parts)
-    return [architecture(json.loads(text)) for text in files]
+    files = (folder / part / "config.json" for part in parts)
+    return [architecture(read_object(file, BaseModelError, hint="download the base again")) for file in files]
 
 
 def cached(cache: Path, key: list[Any], make: Callable[[], dict[str, int]]) -> dict[str, int]:

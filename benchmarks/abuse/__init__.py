@@ -1,0 +1,1 @@
+"""Abuse: every document and command, given what it must refuse or bear, and judged."""

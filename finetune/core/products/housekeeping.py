@@ -1,0 +1,69 @@
+"""The folders of a workspace that a command is about to write into: no link below them, nothing left of a kill.
+
+Top-level folders of a workspace may be links, for people keep `runs/` on another disk. Below them a link to a folder
+would have Packshot write somewhere else: it is refused. Single files are replaced, never written through. Of the cache,
+the kinds that grow may be links too: their entries have names that no two contents share.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from finetune.core.errors import RunError
+from finetune.core.products.catalog import Workspace
+from finetune.core.storage.durable import remove_if_abandoned
+
+MOVABLE = ("class", "datasets", "evaluate", "latents", "plans", "text")
+"""Folders of the cache that may be links, as its top-level folder may."""
+
+
+def keep_house(workspace: Workspace, sku: str) -> None:
+    """Make a SKU's folders and the cache ready to be written into.
+
+    Links are looked for first: what killed commands left is removed only where everything is Packshot's own.
+
+    Args:
+        workspace: The workspace.
+        sku: Whose folders they are.
+
+    Raises:
+        RunError: A folder below a top-level one is a link.
+    """
+    places = [workspace.datasets / sku / "prepared", workspace.runs / sku, workspace.adapters / sku]
+    places += [workspace.scenes / sku, workspace.runs / "nightly", workspace.cache]
+    _refuse_link(workspace.datasets / sku)
+    entries = [entry for place in places for entry in _below(place, top=place == workspace.cache)]
+    entries += _entries(workspace.datasets / sku) + _entries(workspace.datasets)
+    for entry in entries:
+        remove_if_abandoned(Path(entry.path))
+
+
+def _below(folder: Path, *, top: bool) -> Iterator[os.DirEntry[str]]:
+    """Every entry below a folder; what is in a temporary one belongs to that."""
+    if not top:
+        _refuse_link(folder)
+    for entry in _entries(folder):
+        yield entry
+        if entry.is_symlink():
+            if not (top and entry.name in MOVABLE):
+                _refuse_link(Path(entry.path))
+        elif entry.is_dir() and not entry.name.endswith(".part"):
+            yield from _below(Path(entry.path), top=False)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError:  # not there; or not readable, which writing into it will say
+        return []
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink() and path.is_dir():
+        raise RunError(
+            f"{path} is a link to a folder; Packshot writes through none below a workspace's top-level folders",
+            "put the folder itself there; the top-level folders (runs/, adapters/, ...) may be links",
+        )
