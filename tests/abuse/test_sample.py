@@ -26,4 +26,4 @@ def test_a_sample_of_abuse_is_refused_or_borne(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(rows) == CASES
     assert len({row["kind"] for row in rows}) > 8
-    assert sum(row["code"] != 0 for row in rows) > CASES // 2, "most are refused"
+    assert sum(row["code"] != 0 for row in rows) > CASES // 3, "the others are borne"
