@@ -122,19 +122,19 @@ def belt() -> list[Thing]:
     black, steel = leather("1b1a1c"), metal("c4c7cb", 0.18)
     angles = np.linspace(0.0, 2.6 * 2 * math.pi, 260)
     radius = 0.42 + 0.052 * angles / (2 * math.pi) * 1.7
-    coil = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(260, 0.2)], -1)
+    coil = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(260, 0.19)], -1)
     ahead = coil[-1] - coil[-2]
     ahead /= np.linalg.norm(ahead)
     out = np.array((ahead[1], -ahead[0], 0.0))
     tail = [coil[-1] + ahead * reach + out * reach**2 * 0.5 for reach in (0.1, 0.25, 0.4)]
     things = [band("strap", np.concatenate([coil, tail]), (0.36, 0.035), (0, 0, 1), black)]
     turn = math.degrees(math.atan2(float(ahead[1] + 0.5 * out[1]), float(ahead[0] + 0.5 * out[0])))
-    outer, hole = oval((0, 0), (0.2, 0.26), 64, power=5), oval((0, 0), (0.15, 0.21), 64, power=5)
+    outer, hole = oval((0, 0), (0.17, 0.2), 64, power=5), oval((0, 0), (0.125, 0.155), 64, power=5)
     buckle = moved(plate("buckle", [outer, hole], 0.04, 0.015, steel), turn=(90, 0, 0))
-    things.append(moved(buckle, tail[-1] + 0.17 * ahead + 0.06 * out + (0, 0, 0.0), (0, 0, turn)))
-    pin = wires("pin", [smooth([(-0.2, -0.02, 0), (0.0, -0.04, 0), (0.18, -0.03, 0)], 6)], 0.014, steel)
+    things.append(moved(buckle, tail[-1] + 0.17 * ahead + 0.06 * out, (0, 0, turn)))
+    pin = wires("pin", [smooth([(-0.17, -0.02, 0), (0.0, -0.04, 0), (0.16, -0.03, 0)], 6)], 0.014, steel)
     things.append(moved(pin, tail[-1] + 0.17 * ahead + 0.06 * out, (0, 0, turn)))
     keeper = oval((0, 0), (0.06, 0.2), 48, power=6)
-    collar = np.array([(0.03 * math.copysign(1, x) * 0 + 0.0, 0.9 * x, z) for x, z in keeper])
+    collar = np.array([(0.0, 0.9 * x, z) for x, z in keeper])
     things.append(moved(band("keeper", collar, (0.08, 0.02), (1, 0, 0), black, closed=True), tail[0], (0, 0, turn - 8)))
     return things

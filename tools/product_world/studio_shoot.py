@@ -72,7 +72,8 @@ def ground(draws: Draws) -> Thing:
     last = len(line) - 1
     tone = draws.number("paper", 0.82, 0.9)
     warm = draws.number("warmth", -0.012, 0.012)
-    paper = surfaces.plain("paper", (tone + warm, tone, tone - warm), 0.9, Specular_IOR_Level=0.1)
+    graph = surfaces.Graph("paper")  # plain scattering: most rays end here, so it has to be cheap
+    paper = graph.finish(graph.node("BsdfDiffuse", Color=(tone + warm, tone, tone - warm)))
     return shapes.sheet(
         "ground", lambda u, v: ((2 * u - 1) * 40, line[round(v * last)][0], line[round(v * last)][1]), (1, last), paper
     )

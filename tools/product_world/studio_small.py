@@ -21,7 +21,7 @@ def eyewear(frame: Material, rim: float, bow: float) -> list[Thing]:
         outline = flat_curve([(side * x * (1 + rim), y * (1 + 1.2 * rim)) for x, y in RIM], 8)
         hole = flat_curve([(side * x, y) for x, y in RIM], 8)
         front = plate("front", [outline, hole], 0.07, 0.02, frame)
-        things.append(moved(front, (0.45 * side, 0.03, 0.5), (90, 0, 5.0 * side)))
+        things.append(moved(front, (0.53 * side, 0.03, 0.5), (90, 0, 5.0 * side)))
         temple = [
             (0.84, 0.03, 0.6),
             (0.88, 0.12, 0.61),
@@ -30,9 +30,9 @@ def eyewear(frame: Material, rim: float, bow: float) -> list[Thing]:
             (0.82, 1.5, 0.36),
             (0.8, 1.62, 0.2),
         ]
-        path = smooth([(side * x, y, z) for x, y, z in temple], 8)
+        path = smooth([(side * (x + 0.08), y, z) for x, y, z in temple], 8)
         things.append(wires("temple", [path], lambda t: 0.045 - 0.012 * t, frame))
-    bridge = smooth([(-0.14, 0.01, 0.56), (-0.06, -0.01, 0.6), (0.06, -0.01, 0.6), (0.14, 0.01, 0.56)], 8)
+    bridge = smooth([(-0.13, -0.004, 0.57), (-0.06, -0.02, 0.6), (0.06, -0.02, 0.6), (0.13, -0.004, 0.57)], 8)
     return [*things, wires("bridge", [bridge], bow, frame)]
 
 
@@ -42,7 +42,7 @@ def sunglasses() -> list[Thing]:
     dark = clear((0.32, 0.26, 0.22), shadow=0.6)
     for side in (-1, 1):
         lens = plate("lens", [flat_curve([(side * x * 1.04, y * 1.04) for x, y in RIM], 8)], 0.02, 0.004, dark)
-        things.append(moved(lens, (0.45 * side, 0.03, 0.5), (90, 0, 5.0 * side)))
+        things.append(moved(lens, (0.53 * side, 0.03, 0.5), (90, 0, 5.0 * side)))
     return things
 
 

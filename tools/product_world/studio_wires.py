@@ -73,14 +73,13 @@ def rope_coil() -> list[Thing]:
     radius = 0.78 + 0.06 * np.sin(2.3 * turn) + 0.05 * ((turn.astype(int) * 7) % 3 - 1)
     level = 0.08 + 0.055 * turn + 0.02 * np.sin(3 * angles)
     coil = np.stack([radius * np.cos(angles), radius * np.sin(angles), level], -1)
-    last = coil[-1]
-    tail = smooth(
-        [coil[-12], last, (*last, -0.25, 0.12, -0.12), (*last, -0.45, -0.2, -0.26), (*last, -0.3, -0.55, -0.3)], 16
-    )
-    first = smooth(
-        [coil[12], coil[0], coil[0] + (0.12, -0.3, 0.0), coil[0] + (0.35, -0.5, 0.0), coil[0] + (0.3, -0.8, 0.0)], 16
-    )
-    paths = [strand for path in (coil, tail[16:], first[16:]) for strand in strands(path, 0.038, 0.34)]
+    ends = [(12, ((0.12, -0.3, 0.0), (0.35, -0.5, 0.0), (0.3, -0.8, 0.0)))]
+    ends.append((-12, ((-0.25, 0.12, -0.12), (-0.45, -0.2, -0.26), (-0.3, -0.55, -0.3))))
+    tails = []
+    for start, steps in ends:
+        end = coil[0 if start > 0 else -1]
+        tails.append(smooth([coil[start], end, *(end + np.array(step) for step in steps)], 16)[16:])
+    paths = [strand for path in (coil, *tails) for strand in strands(path, 0.038, 0.34)]
     return [wires("rope", paths, 0.042, hemp, sides=10)]
 
 
