@@ -54,6 +54,7 @@ def test_finished_files_are_skipped(tmp_path: Path) -> None:
     assert ("mask", 0) not in missing
     # Parts are read against the mask, so all masks come first.
     assert [what for what, _ in missing] == [""] * 3 + ["mask"] * 3 + ["transmittance"] * 4 + ["parts"] * 4
+    assert studio_list.missing(tmp_path, product, [2]) == [("mask", 2), ("transmittance", 2), ("parts", 2)]
 
 
 def test_flat_things_are_seen_from_above() -> None:

@@ -68,10 +68,9 @@ def shoot_packshots(options: argparse.Namespace) -> int:
     """Makes what is missing of the packshots."""
     from . import studio_shoot  # needs Blender's module, which nothing else here does
 
+    settings = studio_shoot.Options(options.size, options.samples, options.threads)
     for product in options.products:
-        made, seconds = studio_shoot.shoot(
-            product, options.out / product.sku, options.size, options.samples, options.threads
-        )
+        made, seconds = studio_shoot.shoot(product, options.out / product.sku, options.views, settings)
         print(f"{product.sku}: {made} files, {seconds:.0f} s", file=sys.stderr, flush=True)
     return 0
 
@@ -100,6 +99,7 @@ def read_command_line(words: list[str] | None = None) -> argparse.Namespace:
     packshots = commands.add_parser("packshots", help="photograph products on white paper; finished files are skipped")
     packshots.add_argument("--out", type=Path, required=True, help="folder of the packshots, one folder a product")
     packshots.add_argument("--products", type=read_products, default="", help="names with commas between (all)")
+    packshots.add_argument("--views", type=int, nargs="+", choices=range(4), default=range(4), help="which views (all)")
     packshots.add_argument("--size", type=int, default=768, help="pixels a side (768)")
     packshots.add_argument("--samples", type=int, default=20, help="rays a pixel of the pictures (20)")
     packshots.add_argument("--threads", type=int, default=0, help="of the renderer; 0 means all")

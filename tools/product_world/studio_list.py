@@ -6,6 +6,7 @@ Plain data without Blender. A product's builder is the function of its name in t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -104,9 +105,8 @@ def layers(product: Product) -> tuple[str, ...]:
     return ("", "mask", "transmittance", "parts") if product.glass else ("", "mask", "parts")
 
 
-def missing(folder: Path, product: Product) -> list[tuple[str, int]]:
-    """The layers and views of a product that are not on disk yet."""
-    numbers = range(len(views(product)))
+def missing(folder: Path, product: Product, numbers: Sequence[int] = range(4)) -> list[tuple[str, int]]:
+    """The layers of a product's views that are not on disk yet."""
     wanted = [(layer, number) for layer in layers(product) for number in numbers]
     return [(layer, number) for layer, number in wanted if not (folder / file_name(number, layer)).exists()]
 

@@ -7,6 +7,7 @@ import importlib
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,13 +185,22 @@ def take_tint(things: Sequence[Thing]) -> None:
                 node.inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
 
 
+@dataclass(frozen=True)
+class Options:
+    """Pixels a side, rays a pixel of the pictures, threads (0: all)."""
+
+    size: int
+    samples: int
+    threads: int
+
+
 class Session:
     """One product on the table; layers must be made in the order of `studio_list.layers`."""
 
-    def __init__(self, product: Product, folder: Path, size: int, samples: int, threads: int) -> None:
-        self.product, self.folder, self.size = product, folder, size
+    def __init__(self, product: Product, folder: Path, options: Options) -> None:
+        self.product, self.folder, self.size = product, folder, options.size
         self.draws = Draws(f"packshot:{product.sku}")
-        self.scene = reset(samples, threads, has_glass=bool(product.glass))
+        self.scene = reset(options.samples, options.threads, has_glass=bool(product.glass))
         self.things = stand(product)
         self.paper = ground(self.draws)
         light(self.scene, self.draws)
@@ -259,17 +269,17 @@ def to_image(what: str, layer: Layer) -> Image.Image:
     return image
 
 
-def shoot(product: Product, folder: Path, size: int, samples: int, threads: int) -> tuple[int, float]:
-    """Makes what is missing of a product; returns the number of files made and the seconds taken."""
+def shoot(product: Product, folder: Path, numbers: Sequence[int], options: Options) -> tuple[int, float]:
+    """Makes what is missing of a product's views; returns the number of files made and the seconds taken."""
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = studio_list.missing(folder, product)
+    wanted = studio_list.missing(folder, product, numbers)
     if wanted:
-        session = Session(product, folder, size, samples, threads)
+        session = Session(product, folder, options)
         for what, number in wanted:
             path = folder / studio_list.file_name(number, what)
             part = path.with_suffix(".part.png")
             to_image(what, session.layer(what, number)).save(part, optimize=True)
             part.replace(path)
-    (folder / "meta.json").write_text(studio_list.description(product, size), encoding="utf-8")
+    (folder / "meta.json").write_text(studio_list.description(product, options.size), encoding="utf-8")
     return len(wanted), time.monotonic() - started
