@@ -1,4 +1,4 @@
-"""`python -m tools.product_world`: renders a world of product scenes, draws a contact sheet of it."""
+"""`python -m tools.product_world`: renders a world of product scenes or packshots, draws a contact sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from . import records
+from . import records, studio_list
 from .sheet import contact_sheet
 
 PICTURE_SETTINGS = {"quality": 75, "subsampling": "4:4:4"}
@@ -64,6 +64,25 @@ def draw_sheet(options: argparse.Namespace) -> int:
     return 0
 
 
+def shoot_packshots(options: argparse.Namespace) -> int:
+    """Makes what is missing of the packshots."""
+    from . import studio_shoot  # needs Blender's module, which nothing else here does
+
+    settings = studio_shoot.Options(options.size, options.samples, options.threads)
+    for product in options.products:
+        made, seconds = studio_shoot.shoot(product, options.out / product.sku, options.views, settings)
+        print(f"{product.sku}: {made} files, {seconds:.0f} s", file=sys.stderr, flush=True)
+    return 0
+
+
+def read_products(words: str) -> list[studio_list.Product]:
+    """The products an option names."""
+    try:
+        return studio_list.chosen(words)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from fault
+
+
 def read_command_line(words: list[str] | None = None) -> argparse.Namespace:
     """The command and its options."""
     parser = argparse.ArgumentParser(prog="python -m tools.product_world", description=__doc__)
@@ -77,6 +96,14 @@ def read_command_line(words: list[str] | None = None) -> argparse.Namespace:
     frames.add_argument("--samples", type=int, default=9, help="rays a pixel; the denoiser does the rest (9)")
     frames.add_argument("--threads", type=int, default=0, help="of the renderer; 0 means all")
     frames.set_defaults(run=render_frames)
+    packshots = commands.add_parser("packshots", help="photograph products on white paper; finished files are skipped")
+    packshots.add_argument("--out", type=Path, required=True, help="folder of the packshots, one folder a product")
+    packshots.add_argument("--products", type=read_products, default="", help="names with commas between (all)")
+    packshots.add_argument("--views", type=int, nargs="+", choices=range(4), default=range(4), help="which views (all)")
+    packshots.add_argument("--size", type=int, default=768, help="pixels a side (768)")
+    packshots.add_argument("--samples", type=int, default=20, help="rays a pixel of the pictures (20)")
+    packshots.add_argument("--threads", type=int, default=0, help="of the renderer; 0 means all")
+    packshots.set_defaults(run=shoot_packshots)
     sheet = commands.add_parser("sheet", help="draw random frames with captions and outlines of their masks")
     sheet.add_argument("--out", type=Path, required=True, help="folder of the world")
     sheet.add_argument("file", type=Path, metavar="FILE", help="picture to write")
