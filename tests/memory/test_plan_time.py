@@ -36,7 +36,7 @@ def test_a_copy_at_another_place_shares_it(tiny_base: Path, tmp_path: Path) -> N
     shutil.copytree(tiny_base, copy)
     for part in ("unet", "vae", "text_encoder"):
         config = json.loads((copy / part / "config.json").read_text(encoding="utf-8"))
-        config |= {"_name_or_path": "/home/someone/else", "_diffusers_version": "0.1.0"}
+        config |= {"_name_or_path": "elsewhere/base", "_diffusers_version": "0.1.0"}
         (copy / part / "config.json").write_text(json.dumps(config), encoding="utf-8")
     first = plan(tmp_path, tiny_base)
     known = sorted((tmp_path / ".cache" / "plans").iterdir())

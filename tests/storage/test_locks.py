@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
@@ -49,7 +50,8 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
         assert caught.value.message.endswith("is training mug01 already")
         assert "--wait" in caught.value.hint
     with exclusive(path, "training mug01"):
-        assert f'"process": {os.getpid()}' in path.with_suffix(".holder.json").read_text(encoding="utf-8")
+        holder = json.loads(path.with_suffix(".holder.json").read_text(encoding="utf-8"))
+        assert holder["process"] == os.getpid()
     assert not path.with_suffix(".holder.json").exists()
 
 
