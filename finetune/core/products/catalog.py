@@ -109,7 +109,7 @@ class ProductSet:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder that holds datasets/, runs/, adapters/ and scenes/."""
+    """The folder that holds datasets/, runs/, adapters/, scenes/ and cutouts/."""
 
     root: Path
 
@@ -132,6 +132,11 @@ class Workspace:
     def scenes(self) -> Path:
         """Placed pictures."""
         return self.root / "scenes"
+
+    @property
+    def cutouts(self) -> Path:
+        """Cutouts as files for people."""
+        return self.root / "cutouts"
 
     @property
     def cache(self) -> Path:
