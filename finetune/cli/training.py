@@ -31,6 +31,13 @@ FROM_HELP = (
 @click.option(
     "--class-noun", default="", metavar="TEXT", help="With --from: what the product is, for example `perfume bottle`."
 )
+@click.option(
+    "--mask",
+    "masks",
+    multiple=True,
+    metavar="PHOTO=FILE.png",
+    help="Check a mask (255 = product) and copy it to masks/; PHOTO is the file name or stem (repeatable).",
+)
 @click.option("--force", is_flag=True, help="Prepare the whole set again, even what is up to date.")
 @click.option(
     "--jobs",
@@ -52,6 +59,7 @@ def prepare(
     as_json: bool,
     wait: bool,
     workspace: Path,
+    masks: tuple[str, ...],
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
 
@@ -64,18 +72,24 @@ def prepare(
       packshot prepare perfume01
       packshot prepare --from kohya/img/10_ohwx\\ perfume\\ bottle
       packshot prepare --from photos/ mymug --class-noun mug
+      packshot prepare mymug --mask front=drawn/front.png
     """
+    from finetune.dataset.given_masks import take_masks
     from finetune.prepare import prepare_set
 
     if not sku and source is None:
         raise click.UsageError("Missing argument 'SKU' (or --from FOLDER).")
     if class_noun and source is None:
         raise click.UsageError("--class-noun needs --from; in an existing set, write class_noun into set.yaml.")
+    if masks and not sku:
+        raise click.UsageError("--mask needs SKU: it belongs to the photo of one set.")
     config = resolve_config(config_name, overrides, announce=False)
     for name in _imported(workspace, source, sku, class_noun) if source else [sku]:
         place = Workspace(workspace)
         load_set(place, name)
         with exclusive(sku_lock(place.cache, name), f"preparing {name}", wait=wait):
+            if masks:
+                take_masks(load_set(place, name), masks)
             prepared, made = prepare_set(place, name, data=config.data, force=force, jobs=jobs)
         say(
             f"prepared {name}: {len(prepared.photos)} photos, {prepared.examples} examples of {prepared.size} px"
