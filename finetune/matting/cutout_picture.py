@@ -118,15 +118,20 @@ def cutout_picture(layers: Layers, look: Look) -> tuple[Image.Image, Frame]:
         RGBA without a ground, else RGB; and where the product is in it.
     """
     frame = frame_of(layers, look)
-    rgba = np.asarray(_laid(layers.rgba, frame))
-    glass = None if layers.glass is None else np.asarray(_laid(layers.glass, frame))
     light = _light(layers, frame)
     if look.ground is None:
-        return Image.fromarray(_transparent(rgba, glass, light)), frame
-    ground = np.broadcast_to(np.array(look.ground, dtype=np.uint8), (*rgba.shape[:2], 3))
-    under = ground if light is None else darken(np.ascontiguousarray(ground), light)
+        glass = None if layers.glass is None else np.asarray(_laid(layers.glass, frame))
+        return Image.fromarray(_transparent(np.asarray(_laid(layers.rgba, frame)), glass, light)), frame
+    pixels = np.full((frame.size[1], frame.size[0], 3), look.ground, dtype=np.uint8)
+    if light is not None:
+        pixels = darken(pixels, light)
+    box = frame.product
+    where, size = np.s_[box.top : box.bottom, box.left : box.right], (box.width, box.height)
+    rgba = np.asarray(resize_rgba(layers.rgba, size))
+    glass = None if layers.glass is None else np.asarray(resize_rgba(layers.glass, size))
     alpha = (rgba[..., 3] / 255.0).astype(np.float32)
-    return Image.fromarray(composite_glass(np.ascontiguousarray(rgba[..., :3]), alpha, under, glass)), frame
+    pixels[where] = composite_glass(np.ascontiguousarray(rgba[..., :3]), alpha, pixels[where].copy(), glass)
+    return Image.fromarray(pixels), frame
 
 
 def _laid(layer: Image.Image, frame: Frame) -> Image.Image:
