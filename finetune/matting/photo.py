@@ -14,6 +14,7 @@ from finetune.core.pictures.images import read_picture
 from finetune.core.products.catalog import SetConfig
 from finetune.core.products.set_files import Photo, UnusablePhoto
 from finetune.matting.glass_detection import GLASS_NOUNS, with_glass
+from finetune.matting.hints import read_hint
 from finetune.matting.mask_fit import fitted_mask
 from finetune.matting.matte import Cutout
 from finetune.matting.sources import cut_by
@@ -45,9 +46,11 @@ def cut_photo(photo: Photo, config: SetConfig) -> CutPhoto:
     found = read_picture(photo.path, max_pixels=limit)
     own = photo.mask if config.cutout in ("auto", "mask") else None
     mask, turned = fitted_mask(own, found, limit) if own else (None, ())
+    hint = read_hint(photo.hint, found) if photo.hint else None
     folder = photo.path.parent.parent
     vessel = config.glass == "yes" or (config.glass == "auto" and GLASS_NOUNS.search(config.class_noun) is not None)
-    cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder, vessel=vessel)
+    model = config.cutout_model
+    cutout, remarks = cut_by(config.cutout, found.picture, mask, model, folder, vessel=vessel, hint=hint)
     cutout = with_glass(cutout, found.picture, config.glass, config.class_noun)
     return CutPhoto(photo, found.picture, cutout, (*found.remarks, *turned, *remarks))
 

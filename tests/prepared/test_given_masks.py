@@ -1,4 +1,4 @@
-"""`packshot prepare SKU --mask PHOTO=FILE.png`."""
+"""`packshot prepare SKU --mask PHOTO=FILE.png --hint PHOTO=FILE.png`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from drawn_products import draw_bottle, write_set
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from finetune.core.commands import main
 from finetune.core.products.prepared import require_prepared
@@ -79,7 +79,7 @@ def test_another_mask_makes_the_photo_again_and_the_earlier_one_is_kept(shop: Pa
         (["front=drawn.png", "side=drawn.jpg"], "drawn.jpg is no PNG"),
         (["front=drawn.png", "side=empty.png"], "empty.png cannot be used: side.png: the mask is empty"),
         (["front=drawn.png", "side=small.png"], "the mask is 50x50 pixels but its photo is 160x160"),
-        (["front=drawn.png", "front.png=soft.png"], "--mask names 'front.png' twice"),
+        (["front=drawn.png", "front.png=soft.png"], "--mask names 'front.png' a second time"),
         (["front"], "--mask cannot be 'front'"),
     ],
 )
@@ -98,3 +98,24 @@ def test_a_set_that_uses_no_masks_refuses_them(shop: Path) -> None:
     done = run(shop, "jar01", "--mask", f"front={shop / 'drawn.png'}")
     assert done.exit_code == 1
     assert "set.yaml says `cutout: plain`" in done.stderr
+
+
+def test_hints_are_copied_and_used(tmp_path: Path, shop: Path) -> None:
+    photo = draw_bottle(SIDE)
+    ImageDraw.Draw(photo).rectangle((125, 90, 148, 140), fill=(60, 60, 70))
+    write_set(tmp_path, "jar02", {"front": photo}, class_noun="jar", glass="no")
+    hint = Image.new("L", photo.size, 128)
+    ImageDraw.Draw(hint).rectangle((118, 84, 159, 159), fill=0)
+    hint.save(tmp_path / "hint.png")
+    assert run(shop, "jar02").exit_code == 0
+    prepared = shop / "datasets/jar02/prepared"
+    with_block = require_prepared(prepared, "jar02").photos[0]
+    done = run(shop, "jar02", "--hint", f"front={tmp_path / 'hint.png'}")
+    assert done.exit_code == 0, done.output
+    assert "hints/front.png is new" in done.stderr
+    without = require_prepared(prepared, "jar02").photos[0]
+    assert without.width < with_block.width - 20
+    refused = run(shop, "jar02", "--mask", f"front={shop / 'drawn.png'}")
+    assert refused.exit_code == 1
+    assert "the photo has a mask and a hint" in refused.stderr
+    assert not (shop / "datasets/jar02/masks").exists()

@@ -104,6 +104,7 @@ class ProductSet:
 
     def _files(self, hash_of: Callable[[Path], str]) -> dict[str, str]:
         files = [p.path for p in self.photos] + [p.mask for p in self.photos if p.mask]
+        files += [p.hint for p in self.photos if p.hint]
         return fingerprint.of_files(files, self.folder, hash_of)
 
 
