@@ -32,6 +32,20 @@ FROM_HELP = (
 @click.option(
     "--class-noun", default="", metavar="TEXT", help="With --from: what the product is, for example `perfume bottle`."
 )
+@click.option(
+    "--mask",
+    "masks",
+    multiple=True,
+    metavar="PHOTO=FILE.png",
+    help="Check a mask (255 = product) and copy it to masks/; PHOTO is the file name or stem (repeatable).",
+)
+@click.option(
+    "--hint",
+    "hints",
+    multiple=True,
+    metavar="PHOTO=FILE.png",
+    help="The same for hints/: 0 = not product, 255 = product, 128 = to be decided by the plain ground.",
+)
 @click.option("--force", is_flag=True, help="Prepare the whole set again, even what is up to date.")
 @click.option(
     "--jobs",
@@ -53,6 +67,8 @@ def prepare(
     as_json: bool,
     wait: bool,
     workspace: Path,
+    masks: tuple[str, ...],
+    hints: tuple[str, ...],
 ) -> None:
     """Turn the photos of SKU into a prepared set: cutouts, mattes, captions, training examples.
 
@@ -65,18 +81,23 @@ def prepare(
       packshot prepare perfume01
       packshot prepare --from kohya/img/10_ohwx\\ perfume\\ bottle
       packshot prepare --from photos/ mymug --class-noun mug
+      packshot prepare mymug --mask front=drawn/front.png
     """
+    from finetune.dataset.given_masks import take_given
     from finetune.prepare import prepare_set
 
     if not sku and source is None:
         raise click.UsageError("Missing argument 'SKU' (or --from FOLDER).")
     if class_noun and source is None:
         raise click.UsageError("--class-noun needs --from; in an existing set, write class_noun into set.yaml.")
+    if (masks or hints) and not sku:
+        raise click.UsageError("--mask and --hint need SKU: they belong to photos of one set.")
     config = resolve_config(config_name, overrides, announce=False)
     for name in _imported(workspace, source, sku, class_noun) if source else [sku]:
         place = Workspace(workspace)
         load_set(place, name)
         with exclusive(sku_lock(place.cache, name), f"preparing {name}", wait=wait):
+            take_given(load_set(place, name), masks, hints)
             prepared, made = prepare_set(place, name, data=config.data, force=force, jobs=jobs)
         say(
             f"prepared {name}: {count(len(prepared.photos), 'photo')}, {count(prepared.examples, 'example')} of "

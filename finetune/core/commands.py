@@ -37,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "finetune.cli.check:check",
         "Check the photos without preparing them: what is wrong, why it matters, what to do.",
     ),
+    "cutout": (
+        "finetune.cli.cutout:cutout",
+        "Cutouts as files for people: transparent PNG, or JPEG on white or another colour.",
+    ),
     "plan": (
         "finetune.cli.plan:plan",
         "Memory that training needs, by component, and the fastest settings that fit.",

@@ -77,6 +77,8 @@ class MeasureTask:
     config: SetConfig
     model: str
     """Fingerprint of the learned model that set.yaml names; empty if it names none."""
+    hint_content: str = ""
+    """Fingerprint of its hint; empty without one."""
 
     @cached_property
     def key(self) -> str:
@@ -84,7 +86,7 @@ class MeasureTask:
         return fingerprint.of_value(
             {
                 "format": PREPARE_FORMAT,
-                "content": [self.content, self.mask_content, self.photo.path.name],
+                "content": [self.content, self.mask_content, self.photo.path.name, *filter(None, [self.hint_content])],
                 "config": self.config.model_dump(mode="json", exclude=WORDS_ONLY),
                 "glass is likely": bool(GLASS_NOUNS.search(self.config.class_noun)),
                 "model": self.model,

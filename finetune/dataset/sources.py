@@ -183,7 +183,8 @@ def measure_tasks(product: ProductSet, hash_of: HashOf) -> tuple[MeasureTask, ..
 
 
 def _measure_task(product: ProductSet, photo: Photo, model: str, hash_of: HashOf) -> MeasureTask:
-    return MeasureTask(photo, hash_of(photo.path), hash_of(photo.mask) if photo.mask else "", product.config, model)
+    mask, hint = (hash_of(path) if path else "" for path in (photo.mask, photo.hint))
+    return MeasureTask(photo, hash_of(photo.path), mask, product.config, model, hint)
 
 
 def members_of(workspace: Workspace, product: ProductSet) -> tuple[ProductSet, ...]:

@@ -16,6 +16,7 @@ from finetune.core.errors import CutoutError, ImageError
 from finetune.core.pictures.images import Array, Floats, over, to_float, to_linear
 from finetune.core.pictures.masks import Box, Mask, bounding_box, dilate
 from finetune.matting.ground import HINT, estimate_ground
+from finetune.matting.hints import Hint
 from finetune.matting.outline import enlarged, outline_blur, refine_outline
 from finetune.matting.rim import without_traces
 from finetune.matting.separation import separate
@@ -80,13 +81,16 @@ def reduction(size: tuple[int, int]) -> int:
     return max(1, round(max(size) / WORKING_SIDE))
 
 
-def cut_out(picture: Image.Image, mask: Image.Image | None = None, *, vessel: bool = False) -> Cutout:
+def cut_out(
+    picture: Image.Image, mask: Image.Image | None = None, *, vessel: bool = False, hint: Hint | None = None
+) -> Cutout:
     """Cut the product out.
 
     Args:
         picture: RGB or RGBA, upright sRGB.
         mask: L, 255 = product, of the picture's size; takes precedence over all else.
         vessel: the product may be clear: what is seen through its body is not taken for an opening.
+        hint: what is known of the pixels, for a plain ground.
 
     Raises:
         ImageError: the mask's size is not the picture's.
@@ -99,7 +103,7 @@ def cut_out(picture: Image.Image, mask: Image.Image | None = None, *, vessel: bo
         return _finish(
             np.asarray(picture.convert("RGB")), np.asarray(picture.getchannel("A")), "alpha", whole, picture.size
         )
-    return _from_plain_ground(over(picture, "white"), vessel)
+    return _from_plain_ground(over(picture, "white"), vessel, hint)
 
 
 def _from_mask(picture: Image.Image, mask: Image.Image) -> Cutout:
@@ -139,12 +143,18 @@ def _has_silhouette(picture: Image.Image) -> bool:
     return float((alpha < 128).mean()) > 0.01
 
 
-def _from_plain_ground(picture: Image.Image, vessel: bool) -> Cutout:
+def _from_plain_ground(picture: Image.Image, vessel: bool, hint: Hint | None) -> Cutout:
     """Separate product, shadow and ground on a reduced picture; solve outline and edge colours at full size."""
     factor = reduction(picture.size)
     encoded = to_float(np.asarray(picture.reduce(factor) if factor > 1 else picture))
     calm = smoothed(encoded, estimate_ground(encoded).noise)
     parts = separate(calm, estimate_ground(calm), vessel=vessel)
+    if hint is not None:
+        small_hint = hint.reduced(factor)
+        known = small_hint.applied(parts.product)
+        if not known.any():
+            raise CutoutError("the hint leaves no product", "mark less of the photo as ground (0)")
+        parts = replace(parts, product=known, shadow=np.where(known, np.float32(1), parts.shadow))
     small = to_linear(encoded)
     inner = bounding_box(parts.product)
     assert inner is not None  # `separate` raises when it finds nothing
@@ -159,7 +169,11 @@ def _from_plain_ground(picture: Image.Image, vessel: bool) -> Cutout:
     if factor > 1:
         product = refine_outline(pixels, ground_at, small[where], product, factor)
     product = without_traces(pixels, ground_at, product, factor)
+    if hint is not None:
+        product = hint.cropped(box).applied(product)
     alpha = solve_alpha(pixels, ground_at, product, outline_blur(pixels, ground_at, product))
+    if hint is not None:
+        alpha = hint.cropped(box).forced(alpha)
     unmixed = unmix_colours(pixels, alpha, ground_at)
     shadow = Image.fromarray((parts.shadow * 255 + 0.5).astype(np.uint8))
     return replace(_finish(unmixed, alpha, "plain ground", box, picture.size), shadow=shadow)

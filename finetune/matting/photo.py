@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from PIL import Image
 
 from finetune.core.console import say, warn
-from finetune.core.errors import CatalogError, CutoutError, ImageError, PackshotError
+from finetune.core.errors import CatalogError, CutoutError, PackshotError
 from finetune.core.pictures.decoded import Remark
-from finetune.core.pictures.images import Reading, read_mask, read_picture
+from finetune.core.pictures.images import read_picture
 from finetune.core.products.catalog import SetConfig
 from finetune.core.products.set_files import Photo, UnusablePhoto
 from finetune.matting.glass_detection import GLASS_NOUNS, with_glass
+from finetune.matting.hints import read_hint
+from finetune.matting.mask_fit import fitted_mask
 from finetune.matting.matte import Cutout
 from finetune.matting.sources import cut_by
 
@@ -42,25 +44,15 @@ def cut_photo(photo: Photo, config: SetConfig) -> CutPhoto:
     """
     limit = int(config.max_megapixels * 1e6)
     found = read_picture(photo.path, max_pixels=limit)
-    mask = _mask_of(photo, found, limit) if config.cutout in ("auto", "mask") else None
+    own = photo.mask if config.cutout in ("auto", "mask") else None
+    mask, turned = fitted_mask(own, found, limit) if own else (None, ())
+    hint = read_hint(photo.hint, found) if photo.hint else None
     folder = photo.path.parent.parent
     vessel = config.glass == "yes" or (config.glass == "auto" and GLASS_NOUNS.search(config.class_noun) is not None)
-    cutout, remarks = cut_by(config.cutout, found.picture, mask, config.cutout_model, folder, vessel=vessel)
+    model = config.cutout_model
+    cutout, remarks = cut_by(config.cutout, found.picture, mask, model, folder, vessel=vessel, hint=hint)
     cutout = with_glass(cutout, found.picture, config.glass, config.class_noun)
-    return CutPhoto(photo, found.picture, cutout, (*found.remarks, *remarks))
-
-
-def _mask_of(photo: Photo, found: Reading, limit: int) -> Image.Image | None:
-    if photo.mask is None:
-        return None
-    mask = read_mask(photo.mask, max_pixels=limit)
-    if mask.original_size != found.original_size:
-        (width, height), (wide, high) = mask.original_size, found.original_size
-        raise ImageError(
-            f"the mask is {width}x{height} pixels but its photo is {wide}x{high}",
-            "make the mask from this photo, without scaling or cropping",
-        )
-    return mask.picture
+    return CutPhoto(photo, found.picture, cutout, (*found.remarks, *turned, *remarks))
 
 
 def unusable(photo: Photo, error: PackshotError) -> UnusablePhoto:

@@ -18,14 +18,23 @@ from finetune.core.errors import CutoutError
 from finetune.core.pictures.decoded import Remark
 from finetune.core.pictures.images import over
 from finetune.core.segmentation.learned import INSTALL, find_model, learned_mask, model_content
+from finetune.matting.hints import Hint
 from finetune.matting.matte import Cutout, cut_out
 
+HINTS_ONLY = "hints correct what is cut out by the plain ground: set `cutout: plain`, or remove the hint"
 LEARNED = "learned model"
 """First words of a cutout's source if a model made it; the model's name follows."""
 
 
 def cut_by(
-    source: str, picture: Image.Image, mask: Image.Image | None, model: str, folder: Path, *, vessel: bool = False
+    source: str,
+    picture: Image.Image,
+    mask: Image.Image | None,
+    model: str,
+    folder: Path,
+    *,
+    vessel: bool = False,
+    hint: Hint | None = None,
 ) -> tuple[Cutout, tuple[Remark, ...]]:
     """Cut the product out by the source that set.yaml asks for.
 
@@ -36,6 +45,7 @@ def cut_by(
         model: name or path of the learned model, see `find_model`; empty for the best on disk.
         folder: of the set, which the model's path is relative to.
         vessel: the product may be clear, see `cut_out`.
+        hint: what is known of the pixels; only for a plain ground.
 
     Returns:
         The cutout, and remarks on how it was made.
@@ -45,6 +55,8 @@ def cut_by(
             model either.
         ImageError: the mask's size is not the picture's.
     """
+    if hint is not None and source not in ("auto", "plain"):
+        raise CutoutError(f"the photo has a hint, but set.yaml says `cutout: {source}`", HINTS_ONLY)
     if source == "mask":
         if mask is None:
             raise CutoutError("set.yaml asks for a mask, but there is none", "add one in masks/, or set `cutout: auto`")
@@ -57,10 +69,17 @@ def cut_by(
             raise CutoutError("the alpha channel shows no silhouette", "set `cutout: auto`, or add a mask in masks/")
         return found, ()
     if source == "plain":
-        return cut_out(over(picture, "white"), vessel=vessel), ()
+        return cut_out(over(picture, "white"), vessel=vessel, hint=hint), ()
     if source == "learned":
         return _learned(picture, find_model(model, folder))
-    return _first_possible(picture, mask, model, folder, vessel)
+    if hint is None:
+        return _first_possible(picture, mask, model, folder, vessel)
+    if mask is not None:
+        raise CutoutError("the photo has a mask and a hint", "remove one of them: a mask decides every pixel")
+    found = cut_out(picture, vessel=vessel, hint=hint)
+    if found.source == "alpha":
+        raise CutoutError("the photo has an alpha channel and a hint", HINTS_ONLY)
+    return found, ()
 
 
 def _first_possible(

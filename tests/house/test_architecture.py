@@ -26,7 +26,7 @@ FLOORS = [
     ["core/fidelity", "dataset", "latents", "unet"],
     ["training", "inference"],
     ["validation", "memory"],
-    ["plan", "prepare", "check", "export", "doctor", "place", "evaluate"],
+    ["plan", "prepare", "check", "cutout", "export", "doctor", "place", "evaluate"],
     ["train"],
     ["nightly"],
     ["cli", "inference/cli"],
@@ -38,7 +38,7 @@ CONFIG_MODULES = {"finetune.settings", "inference.settings"}
 SEE_CONFIG = {"finetune.training.session"}
 """Modules besides the settings, recipes and command lines that import a configuration class: each puts a recipe's parts
 together and hands them plain values."""
-RECIPES = {"plan", "prepare", "check", "export", "doctor", "train", "nightly", "place", "evaluate"}
+RECIPES = {"plan", "prepare", "check", "cutout", "export", "doctor", "train", "nightly", "place", "evaluate"}
 AWAITED = {
     "finetune.core.embedding": "fidelity measures identity with it",
     "finetune.core.label_ocr": "fidelity reads print with it",

@@ -41,6 +41,8 @@ class Reading:
     original_size: tuple[int, int]
     """(width, height) in the file, upright; `picture` is smaller where it was scaled down."""
     remarks: tuple[Remark, ...]
+    orientation: int = 1
+    """EXIF orientation of the file, 1 to 8; `picture` is upright already."""
 
 
 def open_picture(path: Path, *, min_side: int = MIN_SIDE) -> Image.Image:
@@ -86,7 +88,7 @@ def read_mask(path: Path, *, max_pixels: int | None = None) -> Reading:
     found = _read(path, 1, max_pixels, managed=False)
     alpha = found.picture.getchannel("A") if found.picture.mode == "RGBA" else None
     mask = alpha if alpha is not None else found.picture.convert("L")
-    return Reading(mask, found.original_size, found.remarks)
+    return Reading(mask, found.original_size, found.remarks, found.orientation)
 
 
 def _read(path: Path, min_side: int, max_pixels: int | None, *, managed: bool) -> Reading:
@@ -108,7 +110,7 @@ def _read(path: Path, min_side: int, max_pixels: int | None, *, managed: bool) -
         why = f"max_megapixels limits photos to {(max_pixels or 0) / 1e6:g} megapixels, to save memory"
         cure = "raise it in set.yaml if scenes need more pixels of the product"
         remarks = (*remarks, Remark(what, why, cure, serious=False))
-    return Reading(picture, original, remarks)
+    return Reading(picture, original, remarks, decoded.orientation)
 
 
 def _scaled_down(decoded: DecodedPicture, size: tuple[int, int], *, managed: bool) -> Array:

@@ -104,12 +104,13 @@ class ProductSet:
 
     def _files(self, hash_of: Callable[[Path], str]) -> dict[str, str]:
         files = [p.path for p in self.photos] + [p.mask for p in self.photos if p.mask]
+        files += [p.hint for p in self.photos if p.hint]
         return fingerprint.of_files(files, self.folder, hash_of)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder that holds datasets/, runs/, adapters/ and scenes/."""
+    """The folder that holds datasets/, runs/, adapters/, scenes/ and cutouts/."""
 
     root: Path
 
@@ -132,6 +133,11 @@ class Workspace:
     def scenes(self) -> Path:
         """Placed pictures."""
         return self.root / "scenes"
+
+    @property
+    def cutouts(self) -> Path:
+        """Cutouts as files for people."""
+        return self.root / "cutouts"
 
     @property
     def cache(self) -> Path:

@@ -39,6 +39,8 @@ class Photo:
     mask: Path | None
     caption: str = ""
     """The user's own words for it, one line; empty without any."""
+    hint: Path | None = None
+    """What the user knows of its pixels: 0 is ground, 255 product, 128 open."""
 
     @property
     def stem(self) -> str:
@@ -76,6 +78,7 @@ def find_photos(folder: Path, name: str) -> tuple[tuple[Photo, ...], tuple[Unusa
             read; photos/ or masks/ is a link that leads out of the set.
     """
     masks = {_same(path.stem): path for path in _pictures(folder, "masks", name)}
+    hints = {_same(path.stem): path for path in _pictures(folder, "hints", name)}
     photos: dict[str, Path] = {}
     unusable: dict[str, UnusablePhoto] = {}
     for path in _pictures(folder, "photos", name):
@@ -83,23 +86,26 @@ def find_photos(folder: Path, name: str) -> tuple[tuple[Photo, ...], tuple[Unusa
         if error := fault(path, folder):
             unusable[path.name] = UnusablePhoto(path, "listing", error)
             masks.pop(stem, None)
+            hints.pop(stem, None)
             continue
         if stem in photos:
             raise CatalogError(
                 f"{name}/photos has two photos named '{path.stem}'", "rename one: outputs are named after the stem"
             )
         photos[stem] = path
-        if stem in masks and (error := fault(masks[stem], folder)):
-            because = ImageError(f"{path.name}: its mask {error.message}", error.hint)
-            unusable[path.name] = UnusablePhoto(path, "listing", because)
-    if strangers := sorted(set(masks) - set(photos)):
-        raise CatalogError(
-            f"{name}/masks/{masks[strangers[0]].name} belongs to no photo",
-            did_you_mean(strangers[0], photos) or "name the mask like its photo (same stem)",
-        )
+        for what, files in (("mask", masks), ("hint", hints)):
+            if stem in files and (error := fault(files[stem], folder)):
+                because = ImageError(f"{path.name}: its {what} {error.message}", error.hint)
+                unusable[path.name] = UnusablePhoto(path, "listing", because)
+    for what, files in (("mask", masks), ("hint", hints)):
+        if strangers := sorted(set(files) - set(photos)):
+            raise CatalogError(
+                f"{name}/{what}s/{files[strangers[0]].name} belongs to no photo",
+                did_you_mean(strangers[0], photos) or f"name the {what} like its photo (same stem)",
+            )
     captions = _captions(folder, name, {*photos, *(_same(u.path.stem) for u in unusable.values())})
     good = {stem: path for stem, path in photos.items() if path.name not in unusable}
-    found = tuple(Photo(path, masks.get(stem), captions.get(stem, "")) for stem, path in good.items())
+    found = tuple(Photo(path, masks.get(stem), captions.get(stem, ""), hints.get(stem)) for stem, path in good.items())
     return found, tuple(unusable.values())
 
 
