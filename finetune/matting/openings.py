@@ -21,6 +21,8 @@ VESSEL_DISC = 6.0
 WALL_SHARE, NEAREST_PART = 0.08, 10
 """Thickness of a solid wall as a share of the product's size (square root of its area), and the percentile of a
 pocket's rim, nearest the outside first, at which it is measured."""
+MOUTH = 0.5
+"""Width of a corner's mouth, as a share of the square root of its area."""
 SAME = 0.009
 """Largest mean difference from the ground, sRGB, of a pocket that is ground."""
 EVEN = 0.012
@@ -64,13 +66,23 @@ def ground_seen_through(
     wide = connected_with(room > disc, border)
     outside = free & (ndimage.distance_transform_edt(~wide) <= disc + 1)
     outside = connected_with(outside, wide)
+    outside |= _corners(free & ~outside, outside)
     pockets = free & ~outside
     possible = _behind_thick_walls(pockets, outside, unlike) if vessel else pockets
-    opened, large = _judged(possible, difference, noise)
-    kept = (large & ~opened) | (_judged(pockets & ~possible, difference, noise)[1] if vessel else False)
+    opened, large = _judged(possible, difference, noise, unlike)
+    kept = (large & ~opened) | (_judged(pockets & ~possible, difference, noise, unlike)[1] if vessel else False)
     outside |= opened
     outside = _into_slits(outside, deviation_of(difference))
     return outside, kept & ~outside
+
+
+def _corners(pockets: Mask, outside: Mask) -> Mask:
+    """The pockets whose mouth is wide for their size: corners of the outline that the disc does not reach into."""
+    labels, count = ndimage.label(pockets)
+    mouth = np.bincount(labels[pockets & ndimage.binary_dilation(outside)], minlength=count + 1)
+    corner = mouth > MOUTH * np.sqrt(np.bincount(labels.ravel(), minlength=count + 1))
+    corner[0] = False
+    return np.asarray(corner[labels])
 
 
 def _behind_thick_walls(pockets: Mask, outside: Mask, unlike: Mask) -> Mask:
@@ -88,7 +100,7 @@ def _behind_thick_walls(pockets: Mask, outside: Mask, unlike: Mask) -> Mask:
     return np.asarray(thick[labels])
 
 
-def _judged(enclosed: Mask, difference: Floats, noise: float) -> tuple[Mask, Mask]:
+def _judged(enclosed: Mask, difference: Floats, noise: float, unlike: Mask) -> tuple[Mask, Mask]:
     """The pockets that look like the ground, as bright and as even as it, and those large enough to be judged."""
     labels, count = ndimage.label(enclosed)
     if not count:
@@ -104,14 +116,14 @@ def _judged(enclosed: Mask, difference: Floats, noise: float) -> tuple[Mask, Mas
         off = np.maximum(off, np.abs(mean))
         spread = np.maximum(spread, np.sqrt(np.maximum(square - mean**2, 0)))
     is_open = (off <= max(SAME, 2 * noise)) & (spread <= max(EVEN, 3 * noise)) & (size >= LEAST_POCKET)
-    is_open &= _steep(labels, count, deviation_of(difference))
+    is_open &= _steep(labels, count, deviation_of(difference), unlike)
     is_open[0] = False
     large = size >= LEAST_POCKET
     large[0] = False
     return np.asarray(is_open[labels]), np.asarray(large[labels])
 
 
-def _steep(labels: NDArray[np.int32], count: int, deviation: Floats) -> NDArray[np.bool_]:
+def _steep(labels: NDArray[np.int32], count: int, deviation: Floats, unlike: Mask) -> NDArray[np.bool_]:
     """Per pocket, whether the product begins abruptly around it; a highlight on metal fades into its surroundings."""
     contrast = ndimage.maximum_filter(deviation, size=2 * FURTHER + 1)
     ringing = (deviation < RINGING * contrast) & (labels == 0)
@@ -120,6 +132,7 @@ def _steep(labels: NDArray[np.int32], count: int, deviation: Floats) -> NDArray[
     beyond = ndimage.maximum_filter(labels, size=2 * STEP + 1)
     ring = (beyond > 0) & (ndimage.maximum_filter(labels, size=2 * STEP - 1) == 0)
     abrupt = deviation > ABRUPT * contrast
+    ring &= unlike  # not where the pocket opens into the ground outside
     total = np.bincount(beyond[ring], minlength=count + 1)
     sharp = np.bincount(beyond[ring & abrupt], minlength=count + 1)
     return np.asarray(sharp >= ABRUPT_SHARE * np.maximum(total, 1))
