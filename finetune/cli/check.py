@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from finetune.core.commands import common_options, config_options
-from finetune.core.console import count, say
+from finetune.core.console import say
 from finetune.core.errors import CatalogError
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.completion import complete_sku
@@ -59,4 +59,6 @@ def check(
         click.echo(f"         why: {finding.why}\n         do: {finding.cure}")
     say(f"report: {path}")
     if not found.trainable:
-        raise CatalogError(f"none of the {count(found.photos, 'photo')} of '{sku}' can be used", found.findings[0].cure)
+        if found.photos == 1:
+            raise CatalogError(f"the only photo of '{sku}' cannot be used", found.findings[0].cure)
+        raise CatalogError(f"none of the {found.photos} photos of '{sku}' can be used", found.findings[0].cure)

@@ -237,7 +237,7 @@ def test_exit_code_1_only_when_nothing_is_left(tmp_path: Path) -> None:
     told = json.loads(result.stdout)
     assert (result.exit_code, told["usable"], told["errors"]) == (1, 0, 1)
     assert told["findings"][0]["photo"] == "bad.jpg"
-    assert "Error: none of the 1 photos of 'x1' can be used\nhint: " in result.stderr
+    assert "Error: the only photo of 'x1' cannot be used\nhint: " in result.stderr
     assert "bad.jpg is not a picture" in (folder / "report.html").read_text(encoding="utf-8")
 
 
