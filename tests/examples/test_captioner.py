@@ -141,7 +141,7 @@ def test_a_photo_is_described_once_and_again_by_other_weights(
         (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "has no preprocessor_config.json"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"torn"), "is damaged"),
-        (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "git"}'), "of type 'git'"),
     ],
 )
