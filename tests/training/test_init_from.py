@@ -170,7 +170,7 @@ def test_a_set_without_an_adapter_says_how_to_make_one(shelf: tuple[Workspace, T
     base = check_request(config)
     with pytest.raises(AdapterError, match="'mug01' has no adapter yet") as caught:
         find_training_parent(workspace, "vase01", config, base)
-    assert caught.value.hint == "run: packshot train mug01"
+    assert caught.value.hint.startswith("run: packshot train mug01")
 
 
 def test_a_night_retrains_members_of_a_new_category_adapter_only_where_asked_to(

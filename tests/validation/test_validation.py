@@ -16,7 +16,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from validated_runs import GATE, config_of, run_of, story_of, train, write_gate
 
-from finetune.core.errors import ConfigError
 from finetune.core.fidelity.gate import load_gate
 from finetune.core.products.catalog import Workspace
 from finetune.runs.folder import RunFolder
@@ -126,7 +125,7 @@ def test_a_killed_run_chooses_the_same_bytes(
             raise Killed
         return real_loss(*arguments)
 
-    def measure(judge: selection.CandidateScorer) -> Measured:
+    def measure(judge: selection.CandidateScorer, *others: Any) -> Measured:
         raise Killed
 
     monkeypatch.setattr(loop, "batch_loss", batch_loss)
@@ -216,9 +215,10 @@ def test_the_fingerprint_holds_what_changes_the_choice(tiny_base: Path, gate: Pa
     assert len(set(seen)) == len(changes)
 
 
-def test_validation_that_is_off_cannot_choose(tiny_base: Path, gate: Path) -> None:
-    with pytest.raises(ConfigError, match=r"validation\.every=0"):
-        config_of(tiny_base, gate, "validation.every=0")
+def test_validation_that_is_off_chooses_the_last_step(tiny_base: Path, gate: Path) -> None:
+    config = config_of(tiny_base, gate, "validation.every=0")
+    assert config.validation.every == 0
+    assert config.validation.choose == "last"
 
 
 def measured(step: int, loss: float, distance: float, passed: bool | None) -> Candidate:
