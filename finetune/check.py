@@ -18,7 +18,7 @@ from finetune.checks.examination import CheckedPhoto, CheckReport, examine, writ
 from finetune.core.console import count, say
 from finetune.core.errors import CatalogError, ConfigError
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.dataset.files import plain_name
 from finetune.dataset.photo_pool import Outcome, WorkedThrough, work_through
@@ -56,7 +56,7 @@ def check_set(
     product = load_set(workspace, sku)
     if product.config.kind == "category":
         raise CatalogError(f"'{sku}' is a category set", "check the SKUs that name it")
-    keep_house(workspace, sku)
+    check_folders(workspace, sku)
     path = report or product.folder / REPORT
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"the report cannot be written to {path}", "name a file in an existing folder")

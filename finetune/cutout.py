@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from finetune.core.console import say, warn
+from finetune.core.console import count, say, warn
 from finetune.core.errors import CatalogError, ConfigError, PackshotError, RunError
 from finetune.core.pictures.images import write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
@@ -105,7 +105,7 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
         _write(layers, look, folder / (task.photo.stem + suffix))
     written = len(product.photos) + len(product.unusable) - len(failed)
     warn_of_unusable(sku, written, failed)
-    say(f"cut out {sku}: {written} picture{'s' if written != 1 else ''}")
+    say(f"cut out {sku}: {count(written, 'picture')}")
     return folder
 
 
@@ -114,7 +114,7 @@ def _check_folder(workspace: Workspace, folder: Path, names: Sequence[str], *, f
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder", "give another --out")
     if folder.resolve().is_relative_to(workspace.datasets.resolve()):
-        raise ConfigError(f"{folder} lies among the product sets", "give an --out outside of datasets/")
+        raise ConfigError(f"{folder} is inside datasets/", "give an --out outside of datasets/")
     there = [name for name in names if (folder / name).exists()]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""

@@ -28,7 +28,7 @@ from finetune.core.config import Strict, apply_overrides, find_config, gate_path
 from finetune.core.console import say
 from finetune.core.errors import AdapterError, PackshotError
 from finetune.core.products.catalog import Workspace, load_set
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.prepared import read_prepared
 from finetune.core.progress import Progress
 from finetune.core.storage.durable import write_text
@@ -214,7 +214,7 @@ def run_night(workspace: Workspace, config: NightlyConfig, *, now: datetime) -> 
     folder = workspace.runs / "nightly" / f"{now:%Y%m%d-%H%M%S}"
     lock = workspace.runs / "nightly" / ".lock"
     with exclusive(lock, "running the night of this workspace", cure="wait until it ends, or stop it"):
-        keep_house(workspace, "nightly")
+        check_folders(workspace, "nightly")
         folder.mkdir(parents=True, exist_ok=True)
         problems = _prepare_all(workspace, config, plan, folder)
         report = NightReport(folder / "report.md", [])

@@ -22,7 +22,7 @@ from finetune.core.console import count, listed, say, warn
 from finetune.core.errors import CatalogError
 from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.products.set_files import UnusablePhoto, stray_captions
 from finetune.core.storage.durable import atomic_folder
@@ -73,7 +73,7 @@ def prepare_set(
         RunError: a process died over a photo.
     """
     product = load_set(workspace, sku)
-    keep_house(workspace, sku)
+    check_folders(workspace, sku)
     hashes = _hashes(workspace, sku, trust=not force)
     ready = None if force else _last_prepared(product)
     settings = _plain(data)

@@ -273,7 +273,7 @@ class TrainConfig(Strict):
         t, v = self.train, self.validation
         if t.warmup >= t.steps:
             cut = t.steps // WARMUP_SHARE
-            warn(f"train.warmup ({t.warmup}) is not under train.steps ({t.steps}): {cut} warm-up steps are taken")
+            warn(f"train.warmup ({t.warmup}) must be below train.steps ({t.steps}): using {cut} warm-up steps")
             changes["train"] = t.model_copy(update={"warmup": cut})
         if not v.every and (v.choose != "last" or v.patience):
             changes["validation"] = v.model_copy(update={"choose": "last", "patience": 0})

@@ -46,7 +46,7 @@ from finetune.core.pictures.contact_sheet import contact_sheet
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.prepared import PreparedSet
 from finetune.core.storage.durable import write_text
 from inference import delivery
@@ -150,7 +150,7 @@ def evaluate_adapter(
             missing.
     """
     evaluation = resolve_evaluation(asked, config)
-    keep_house(asked.workspace, asked.sku)
+    check_folders(asked.workspace, asked.sku)
     path = evaluation.folder / REPORT
     kept = None if force else _up_to_date(path, evaluation.fingerprint)
     if kept is None:

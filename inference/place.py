@@ -32,7 +32,7 @@ from finetune.core.painting.pictures import (
 from finetune.core.painting.prompts import resolve_prompt
 from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.progress import Progress
 from finetune.core.storage.durable import atomic_folder, sweep
 from finetune.core.text_files import check_text
@@ -150,7 +150,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         ConfigError: A prompt is longer than the base can read.
         OutOfMemory: The device has too little memory.
     """
-    keep_house(request.workspace, request.sku)
+    check_folders(request.workspace, request.sku)
     folder = request.folder
     sweep(folder.parent)
     if (done := _complete(folder)) is not None:

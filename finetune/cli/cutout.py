@@ -33,7 +33,9 @@ from finetune.core.products.catalog import Workspace
     show_default=True,
     help="Whether the packshot's own soft shadow stays.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The folder.  [default: cutouts/SKU]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to.  [default: cutouts/SKU]"
+)
 @click.option("--force", is_flag=True, help="Replace files that are there; otherwise none is replaced.")
 @common_options
 def cutout(

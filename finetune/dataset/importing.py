@@ -20,7 +20,7 @@ from finetune.core.console import count, listed, say, warn
 from finetune.core.errors import CatalogError, did_you_mean
 from finetune.core.pictures.images import SUFFIXES
 from finetune.core.products.catalog import SetConfig, Workspace, check_sku_name, derive_token
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.set_files import METADATA, check_names, fault, metadata_rows, read_caption_file
 from finetune.core.storage.durable import atomic_folder
 from finetune.core.text_files import check_text
@@ -80,7 +80,7 @@ def import_sets(workspace: Workspace, source: Path, *, sku: str = "", class_noun
         if (workspace.datasets / name).exists() or [n for n, _, _ in planned].count(name) > 1:
             raise CatalogError(f"the product set '{name}' exists already", "choose another SKU name, or remove the set")
     for name, noun, product in planned:
-        keep_house(workspace, name)
+        check_folders(workspace, name)
         copied = _write(workspace, name, noun, product)
         masked = f", {copied.masks} with a mask" if copied.masks else ""
         counts = f"{count(copied.photos, 'photo')} ({copied.photos - len(copied.bare)} with a caption{masked})"

@@ -1,7 +1,7 @@
 """Which pixels of a packshot are product, shadow and ground, on a reduced picture.
 
-A pixel's deviation is its distance from the ground in sRGB values. Shadows are judged by transmittance T, linear light
-over the ground's: a soft shadow lowers all channels alike and smoothly, a product does neither.
+A pixel's deviation is its distance from the ground in sRGB values, colour at half weight. What deviates is product or
+shadow; `soft_shadow` tells which, `openings` where the ground is seen through the product.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Separation:
 def separate(encoded: Floats, ground: Ground, *, vessel: bool = False) -> Separation:
     """Separate product, shadow and ground.
 
-    Whatever deviates from the ground by hysteresis is product or shadow. The shadow is what can be reached from the
-    ground without crossing a sharp edge; along it the product's outline is found by a watershed on edge sharpness.
-    Enclosed regions are filled unless they look exactly like ground: a handle's hole does, a white label does not.
+    Whatever deviates from the ground by hysteresis is product or shadow. The soft shadow, the contact shadow at the
+    foot, slivers, specks and faint islands are taken off. Enclosed regions are filled unless they show the ground: a
+    handle's hole does, a white label does not.
 
     Args:
         encoded: (H, W, 3) sRGB 0..1.

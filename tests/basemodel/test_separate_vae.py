@@ -143,7 +143,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no configuration": (lambda folder: (folder / "config.json").unlink(), r"lacks config\.json"),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "has no safetensors weights"),
     "cut": (lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9]), "is damaged"),
-    "the first Stable Diffusion's": (setting("scaling_factor", 0.18215), "is of other latents"),
+    "the first Stable Diffusion's": (setting("scaling_factor", 0.18215), "makes latents of another scale"),
     "sixteen channels": (setting("latent_channels", 16), r"has another architecture .*latent_channels"),
 }
 

@@ -144,7 +144,7 @@ def test_tinted_glass_over_white_is_the_same_with_one_alpha_channel() -> None:
         (("jar01", "--size", "2000"), "--size cannot be '2000'"),
         (("jar01", "--size", "20x2000"), "--size cannot be 20x2000"),
         (("jar02",), "no product set 'jar02'"),
-        (("jar01", "--out", "IN/datasets/jar01/photos"), "lies among the product sets"),
+        (("jar01", "--out", "IN/datasets/jar01/photos"), "is inside datasets/"),
         (("jar01", "--out", "IN/datasets/jar01/set.yaml"), "is not a folder"),
         (("style",), "'style' is a brand set"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from benchmarks.cutout.camera import Delivery, deliver
+from benchmarks.cutout.camera import PLAIN_GROUNDS, Delivery, deliver
 from benchmarks.cutout.measures import iou
 from finetune.core.pictures.images import LUMINANCE, composite, to_linear
 from finetune.matting.matte import Cutout, cut_out
@@ -72,8 +72,6 @@ def test_no_white_pixel_is_left_on_the_rim(colour: tuple[int, int, int], quality
     [("black", (150, 40, 40)), ("blue", (230, 225, 210)), ("green", (30, 30, 34)), ("mid grey", (180, 40, 60))],
 )
 def test_grounds_of_another_plain_colour(ground: str, product: tuple[int, int, int]) -> None:
-    from benchmarks.cutout.camera import PLAIN_GROUNDS
-
     photo, true = delivered(product, replace(STUDIO, ground=ground, colour=PLAIN_GROUNDS[ground], quality=88))
     found = cut_out(photo).full_alpha()
     assert iou(found > 0.5, true > 0.5) > 0.98

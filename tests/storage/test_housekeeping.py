@@ -12,7 +12,7 @@ from drawn_products import draw_bottle, write_set
 from finetune.core.commands import main
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
-from finetune.core.products.housekeeping import keep_house
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.storage.durable import append_line, temporary_beside
 from finetune.core.storage.locks import exclusive, sku_lock
 
@@ -31,12 +31,12 @@ def test_top_level_links_are_fine_and_lower_ones_are_not(tmp_path: Path) -> None
     for top in (workspace.datasets, workspace.runs, workspace.cache):
         top.symlink_to(elsewhere)
     (elsewhere / "latents").symlink_to(tmp_path)
-    keep_house(workspace, "bottle01")
+    check_folders(workspace, "bottle01")
     inner = elsewhere / "bottle01"
     for link in (inner, elsewhere / "nightly", elsewhere / "hashes"):
         link.symlink_to(tmp_path)
         with pytest.raises(RunError, match=f"{link.name} is a link to a folder"):
-            keep_house(workspace, "bottle01")
+            check_folders(workspace, "bottle01")
         link.unlink()
 
 
@@ -46,7 +46,7 @@ def test_a_lock_and_an_appended_file_are_not_written_through_a_link(tmp_path: Pa
     lock = tmp_path / "nightly" / ".lock"
     lock.parent.mkdir()
     lock.symlink_to(outside)
-    with pytest.raises(RunError, match="is a link; Packshot writes nothing through it"), exclusive(lock, "testing"):
+    with pytest.raises(RunError, match="is a link; Packshot does not write through it"), exclusive(lock, "testing"):
         pass
     with pytest.raises(OSError, match="symbolic links"):
         append_line(lock, "text")
@@ -68,7 +68,7 @@ def test_what_a_kill_left_anywhere_is_removed(tmp_path: Path) -> None:
     for path in (*left, lives):
         path.mkdir(parents=True)
         (path / "half").touch()
-    keep_house(workspace, "bottle01")
+    check_folders(workspace, "bottle01")
     assert [path for path in left if path.exists()] == []
     assert lives.is_dir()
 

@@ -54,9 +54,7 @@ def test_more_than_five_are_counted() -> None:
 def test_a_warmup_that_is_too_long_is_cut_told_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     cut = validate(TrainConfig, {"train": {"steps": 20, "warmup": 20}}, "test")
     assert cut.train.warmup == 2
-    assert (
-        "Warning: train.warmup (20) is not under train.steps (20): 2 warm-up steps are taken" in capsys.readouterr().err
-    )
+    assert "Warning: train.warmup (20) must be below train.steps (20): using 2 warm-up steps" in capsys.readouterr().err
     assert cut == validate(TrainConfig, {"train": {"steps": 20, "warmup": 2}}, "test")
     assert validate(TrainConfig, {"train": {"steps": 3, "warmup": 300}}, "test").train.warmup == 0
     assert validate(TrainConfig, {"train": {"steps": 20, "warmup": 19}}, "test").train.warmup == 19

@@ -291,7 +291,9 @@ def _folded(
     else:
         down, up = lycoris_products.lora_matrices(parts, tensors, trained)
     if trained != weight:
-        say(f"  {name} in {adapter.path.name} is for {trained[1]} inputs: zeros stand for the base's other ones")
+        say(
+            f"  {name} in {adapter.path.name} expects {trained[1]} input channels; the base's others are filled with zeros"
+        )
         down = functional.pad(down, (0, 0, 0, 0, 0, weight[1] - trained[1]))
     scale = 1.0  # of a LoKr of two whole factors, whatever its alpha
     if rank:

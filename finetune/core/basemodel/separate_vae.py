@@ -105,5 +105,6 @@ def _check_config(config: dict[str, Any], own: dict[str, Any], reference: str) -
         raise BaseModelError(f"VAE '{reference}' has another architecture than the base's ({what} differ)", HINT)
     if abs(scale - wanted) > 1e-6:
         raise BaseModelError(
-            f"VAE '{reference}' is of other latents: its scaling_factor is {scale:g}, the base's {wanted:g}", HINT
+            f"VAE '{reference}' makes latents of another scale: its scaling_factor is {scale:g}, the base's {wanted:g}",
+            HINT,
         )

@@ -19,8 +19,8 @@ MOVABLE = ("class", "datasets", "evaluate", "latents", "plans", "text")
 """Folders of the cache that may be links, as its top-level folder may."""
 
 
-def keep_house(workspace: Workspace, sku: str) -> None:
-    """Make a SKU's folders and the cache ready to be written into.
+def check_folders(workspace: Workspace, sku: str) -> None:
+    """Refuse links among a SKU's folders and the cache, and remove what killed commands left in them.
 
     Links are looked for first: what killed commands left is removed only where everything is Packshot's own.
 
@@ -64,6 +64,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _refuse_link(path: Path) -> None:
     if path.is_symlink() and path.is_dir():
         raise RunError(
-            f"{path} is a link to a folder; Packshot writes through none below a workspace's top-level folders",
+            f"{path} is a link to a folder; below a workspace's top-level folders Packshot writes through no link",
             "put the folder itself there; the top-level folders (runs/, adapters/, ...) may be links",
         )

@@ -52,7 +52,7 @@ def exclusive(path: Path, what: str, *, wait: bool = False, cure: str = CURE) ->
         StateWriteError: the folder can't be written to.
     """
     if link := next((p for p in (path, path.parent) if p.is_symlink()), None):
-        raise RunError(f"{link} is a link; Packshot writes nothing through it", f"remove {link}")
+        raise RunError(f"{link} is a link; Packshot does not write through it", f"remove {link}")
     holder = path.with_suffix(".holder.json")
     lock = FileLock(path)
     with state_errors("the lock", path):
