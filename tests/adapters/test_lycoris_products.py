@@ -146,6 +146,6 @@ def test_a_first_layer_for_four_channels_acts_on_the_noisy_latents(
     assert foreign.attach_foreign(attached, read_adapter(path), base.name) == 1
     torch.testing.assert_close(output(attached), truth, atol=2e-4, rtol=0)
     assert (
-        "conv_in in theirs.safetensors expects 4 input channels; the base's others are filled with zeros"
+        "conv_in in theirs.safetensors expects 4 input channels; the base has 9, zeros fill the others"
         in capsys.readouterr().err
     )
