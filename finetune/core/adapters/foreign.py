@@ -291,9 +291,8 @@ def _folded(
     else:
         down, up = lycoris_products.lora_matrices(parts, tensors, trained)
     if trained != weight:
-        say(
-            f"  {name} in {adapter.path.name} expects {trained[1]} input channels; the base has {weight[1]}, zeros fill the others"
-        )
+        counts = f"expects {trained[1]} input channels; the base has {weight[1]}, zeros fill the others"
+        say(f"  {name} in {adapter.path.name} {counts}")
         down = functional.pad(down, (0, 0, 0, 0, 0, weight[1] - trained[1]))
     scale = 1.0  # of a LoKr of two whole factors, whatever its alpha
     if rank:
