@@ -32,14 +32,21 @@ TEXT_KEY = "packshot"
 XMP_KEY = "XML:com.adobe.xmp"
 SOURCE_TYPES = {
     "preserve": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
+    "blend": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     "insert": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+    "gallery": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic",
+    "plate": "http://cv.iptc.org/newscodes/digitalsourcetype/composite",
 }
+"""IPTC's words for how a picture came about; a plate of the gallery is rendered, one's own may be anything."""
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
 <Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
+
+
+Side = Annotated[int, Field(gt=0, le=1 << 14)]
 
 
 class _Version(Document):
@@ -67,7 +74,8 @@ class _Manifest(Document):
     """The parts of a manifest that checking a picture needs."""
 
     format: int
-    size: int = Field(gt=0, le=1 << 14)
+    size: Side | tuple[Side, Side]
+    """Side of a square picture, or width and height."""
     placement: _Placement
     core: _Core | None
     picture: _Picture
@@ -135,9 +143,16 @@ def read_core_mask(manifest: dict[str, Any]) -> Mask:
         if mask.size != (place["width"], place["height"]):  # before its pixels are read
             raise ValueError("the mask has another size than the product's box")
         inside = np.asarray(mask, dtype=bool)
-    core = np.zeros((manifest["size"], manifest["size"]), dtype=bool)
+    width, height = picture_size(manifest)
+    core = np.zeros((height, width), dtype=bool)
     core[place["top"] : place["top"] + place["height"], place["left"] : place["left"] + place["width"]] = inside
     return core
+
+
+def picture_size(manifest: dict[str, Any]) -> tuple[int, int]:
+    """(width, height) of a manifest's picture in pixels."""
+    size = manifest["size"]
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def write_manifest(manifest: dict[str, Any], path: Path) -> None:
@@ -189,10 +204,9 @@ def check_picture(picture: Path) -> Verified:
 
 def _compared(picture: Path, manifest: dict[str, Any]) -> Verified:
     opened = open_picture(picture, min_side=1).convert("RGB")
-    if opened.size != (manifest["size"], manifest["size"]):
+    if opened.size != (size := picture_size(manifest)):
         raise RunError(
-            f"{picture.name} is {opened.width}x{opened.height} pixels, but its manifest says "
-            f"{manifest['size']}x{manifest['size']}",
+            f"{picture.name} is {opened.width}x{opened.height} pixels, but its manifest says {size[0]}x{size[1]}",
             "verify the original picture, not a resized copy",
         )
     pixels: Array = np.asarray(opened)

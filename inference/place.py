@@ -8,17 +8,16 @@ product core compared with the resampled packshot: one differing byte is an erro
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from finetune.core.adapters.file import check_objective
-from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
+from finetune.core.compositing.grounding import Grounding
+from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.console import say, warn
 from finetune.core.environment import version_of
-from finetune.core.errors import ConfigError, CutoutError, PackshotError, RunError
+from finetune.core.errors import ConfigError, CutoutError
 from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
 from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import (
@@ -30,13 +29,13 @@ from finetune.core.painting.pictures import (
     preserve_picture,
 )
 from finetune.core.painting.prompts import resolve_prompt
-from finetune.core.pictures.images import open_picture, write_png
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.housekeeping import check_folders
 from finetune.core.progress import Progress
-from finetune.core.storage.durable import atomic_folder, sweep
+from finetune.core.storage.durable import sweep
 from finetune.core.text_files import check_text
-from inference import delivery, manifest, report
+from inference import manifest
+from inference.grounding import painted_grounding
 from inference.request import (
     PICTURES,
     Painting,
@@ -46,25 +45,15 @@ from inference.request import (
     read_cutout,
     warn_of_another_product,
 )
+from inference.scene_files import ScenesRun, complete_run, core_of, placement_of, relight_of, write_run, write_scene
 from inference.settings import PlaceConfig
 
-RUN_FILE = "run.json"
-MASKS = {"preserve": "background", "insert": "box"}
+MASKS = {"preserve": "background", "blend": "background", "insert": "box"}
 """Which of the masks that adapters are trained with each mode paints."""
 FINISHING = 86
 """Bytes per pixel of the delivered picture while product, shadow and grain are put over the scene (measured)."""
 SOFT_ABOVE = 1.05
 """Enlargement of the cutout from which the product looks soft."""
-
-
-@dataclass(frozen=True)
-class ScenesRun:
-    """A complete run on disk."""
-
-    folder: Path
-    pictures: tuple[Path, ...]
-    made: bool
-    """False if it was complete already."""
 
 
 def resolve_request(
@@ -104,17 +93,18 @@ def resolve_request(
         name: resolve_prompt(
             getattr(config.prompts, name), token=prepared.token, class_noun=prepared.class_noun, prompt=prompt
         )
-        for name in (("place",) if config.mode == "preserve" else ("scene", "insert"))
+        for name in (("scene", "insert") if config.mode == "insert" else ("place",))
     }
     p = config.placement
     box = placement_box(cutout.size, config.size, anchor=p.anchor, scale=p.scale, ground=p.ground)
     placed = put_on_canvas(cutout, box, config.size, glass)
-    if config.mode == "preserve" and not placed.core.any():
+    if config.mode != "insert" and not placed.core.any():
         raise CutoutError(
             f"the cutout of '{chosen.photo}' has no opaque pixel",
             f"put a mask of the product into masks/, then run: packshot prepare {sku}",
         )
-    return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, _painting(config))
+    painting = _painting(config, painted_grounding(config, subject.product.config, prompt, placed))
+    return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, painting)
 
 
 def check_prompt(prompt: str) -> None:
@@ -124,7 +114,8 @@ def check_prompt(prompt: str) -> None:
         raise ConfigError("the prompt is empty", 'say where the product stands: --prompt "on a white marble vanity"')
 
 
-def _painting(config: PlaceConfig) -> Painting:
+def _painting(config: PlaceConfig, grounding: Grounding) -> Painting:
+    blends = config.mode == "blend"
     return Painting(
         mode=config.mode,
         candidates=config.candidates,
@@ -133,7 +124,7 @@ def _painting(config: PlaceConfig) -> Painting:
         precision=config.precision,
         sampling=Sampling(**config.sampling.model_dump()),
         mask_grow=config.mask_grow,
-        finish=Finish(config.blend.fringe, config.blend.grain, config.shadow.strength, config.shadow.softness),
+        finish=Finish(config.blend.fringe, config.blend.grain, grounding, config.blend_budget if blends else 0.0),
         box_margin=config.box_margin,
     )
 
@@ -153,7 +144,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     check_folders(request.workspace, request.sku)
     folder = request.folder
     sweep(folder.parent)
-    if (done := _complete(folder)) is not None:
+    if (done := complete_run(folder)) is not None:
         say(f"{request.sku}: the scenes in {folder} are up to date")
         return done
     _tell(request)
@@ -175,33 +166,14 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         device=device,
     )
     inpainter.check_prompts([*request.prompts.values(), painting.sampling.negative])
-    try:
-        with atomic_folder(folder, replace=True) as part:  # the folder may hold an incomplete or damaged run
-            with Progress("painting", len(request.prompts) * painting.candidates * painting.sampling.steps_run) as bar:
-                inpainter.after_step = bar.advance
-                manifests = [_make(request, inpainter, index, part) for index in range(painting.candidates)]
-            _finish(request, manifests, part)
-    except OSError as error:
-        if (done := _complete(folder)) is not None:  # another process made the same scenes meanwhile
-            return done
-        raise RunError(
-            f"can't write {folder}: {error.strerror or error}", "free some disk space, or choose another --workspace"
-        ) from error
-    return ScenesRun(folder, tuple(folder / m["picture"]["file"] for m in manifests), made=True)
 
+    def make(part: Path) -> list[dict[str, Any]]:
+        with Progress("painting", len(request.prompts) * painting.candidates * painting.sampling.steps_run) as bar:
+            inpainter.after_step = bar.advance
+            return [_make(request, inpainter, index, part) for index in range(painting.candidates)]
 
-def _complete(folder: Path) -> ScenesRun | None:
-    """The run in `folder` if it is complete: every picture it names is what its manifest says."""
-    if not (folder / RUN_FILE).is_file():
-        return None
-    try:
-        pictures = tuple(folder / name for name in manifest.read_run(folder / RUN_FILE).pictures)
-        for picture in pictures:
-            manifest.check_picture(picture)
-    except PackshotError as error:
-        warn(f"regenerating {folder.name}, which is damaged: {error}")
-        return None
-    return ScenesRun(folder, pictures, made=False)
+    facts = {"sku": request.sku, "prompt": request.user_prompt, "recipe": request.recipe}
+    return write_run(folder, make, facts)
 
 
 def _tell(request: PlaceRequest) -> None:
@@ -224,17 +196,10 @@ def _tell(request: PlaceRequest) -> None:
 def _make(request: PlaceRequest, inpainter: Inpainter, index: int, folder: Path) -> dict[str, Any]:
     """Paint, write and check one candidate; returns its manifest."""
     seed = request.painting.seed + index
-    paint = _preserve if request.painting.mode == "preserve" else _insert
+    paint = _insert if request.painting.mode == "insert" else _preserve
     painted = paint(request, inpainter, seed)
     found = _manifest(request, painted, seed)
-    picture = folder / f"{index + 1:02d}.png"
-    write_png(painted.picture, picture, manifest.png_text(found))
-    if found["core"]:
-        _prove_core(picture, request.placed, found["core"]["sha256"])
-    whole = found | {"picture": manifest.picture_section(picture)}
-    manifest.write_manifest(whole, picture.with_suffix(".json"))
-    say(f"  {picture.name}: seed {seed}, {report.core_line(whole)}")
-    return whole
+    return write_scene(painted.picture, found, request.placed, folder / f"{index + 1:02d}.png", painted.relit)
 
 
 def _preserve(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
@@ -264,21 +229,10 @@ def _insert(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
     return insert_picture(inpainter, scene, where, request.prompts["insert"], sampling=how.sampling, seed=seed)
 
 
-def _prove_core(picture: Path, placed: Placed, sha256: str) -> None:
-    """Read the PNG back: its core has to be the resampled packshot's, byte for byte."""
-    written = np.asarray(open_picture(picture, min_side=1).convert("RGB"))
-    found = delivery.check_core(written, placed.rgb, placed.core)
-    if found.max_difference or found.sha256 != sha256:
-        raise RunError(
-            f"the product's core in {picture.name} differs from the packshot by up to {found.max_difference}",
-            "this is a bug in Packshot: please report it with the packshot",
-        )
-
-
 def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, Any]:
     """How a picture was made, without the section `picture`, which needs the written file."""
     how, placed, subject = request.painting, request.placed, request.subject
-    core = _core(painted, placed) if how.mode == "preserve" else None
+    core = core_of(painted.picture, placed, painted.relit) if how.mode != "insert" else None
     sampling = asdict(how.sampling)
     negative = sampling.pop("negative")
     return {
@@ -300,24 +254,13 @@ def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, A
         "seed": seed,
         "sampling": sampling,
         "size": placed.size,
-        "placement": {
-            "left": placed.box.left,
-            "top": placed.box.top,
-            "width": placed.box.width,
-            "height": placed.box.height,
-            "enlarged": round(placed.upscaled, 4),
-        },
+        "placement": placement_of(placed),
         "mask": {"coverage": round(painted.coverage, 4), "grow": painted.grow},
-        "shadow": how.shadow if core else None,
+        "ground": how.ground if core else None,
         "blend": how.blend if core else None,
+        "relight": relight_of(painted.relit, how.finish.budget),
         "core": core,
     }
-
-
-def _core(painted: Painted, placed: Placed) -> dict[str, Any]:
-    check = delivery.check_core(np.asarray(painted.picture), placed.rgb, placed.core)
-    mask = manifest.core_section(placed.core, placed.box)
-    return {"pixels": check.pixels, "max_difference": check.max_difference, "sha256": check.sha256, "mask": mask}
 
 
 def _adapter(request: PlaceRequest) -> dict[str, Any] | None:
@@ -331,19 +274,3 @@ def _adapter(request: PlaceRequest) -> dict[str, Any] | None:
         "scale": request.painting.adapter_scale,
     }
     return section | {key: version.manifest[key] for key in ("foreign",) if key in version.manifest}
-
-
-def _finish(request: PlaceRequest, manifests: list[dict[str, Any]], folder: Path) -> None:
-    """Contact sheet, page and `run.json`, which is last: its presence says that the run is complete."""
-    names = [m["picture"]["file"] for m in manifests]
-    captions = [f"{m['picture']['file']} seed {m['seed']}" for m in manifests]
-    report.write_contact_sheet([folder / name for name in names], captions, folder / "contact_sheet.png")
-    report.write_index(manifests, folder / "index.html")
-    run = {
-        "format": 1,
-        "sku": request.sku,
-        "prompt": request.user_prompt,
-        "recipe": request.recipe,
-        "pictures": names,
-    }
-    manifest.write_manifest(run, folder / RUN_FILE)

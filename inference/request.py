@@ -29,7 +29,7 @@ from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
 
-PICTURES = 3
+PICTURES = 4
 """Bump when the same settings would produce different pixels; older runs are then regenerated."""
 NO_ADAPTER = "none"
 """Given for an adapter, it asks for the base alone."""
@@ -60,6 +60,17 @@ def find_subject(workspace: Workspace, sku: str, adapter: str | None = None, *, 
         PackshotError: Of the fitting kind: unknown SKU, version or base, a set that is no product or not prepared, a
             damaged adapter, an adapter of another base.
     """
+    product, prepared = find_prepared(workspace, sku)
+    version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
+    return Subject(product, prepared, version, _resolve(version, base))
+
+
+def find_prepared(workspace: Workspace, sku: str) -> tuple[ProductSet, PreparedSet]:
+    """Find a product and its prepared set; warn of what changed since it was prepared.
+
+    Raises:
+        PackshotError: Of the fitting kind: unknown SKU, a set that is no product, or not prepared.
+    """
     product = _find_product(workspace, sku)
     prepared = require_prepared(product.prepared_dir, sku)
     if not prepared.photos:
@@ -68,8 +79,12 @@ def find_subject(workspace: Workspace, sku: str, adapter: str | None = None, *, 
     if changes := prepared.changes(product, hashes.of_file):
         warn(f"'{sku}' changed since it was prepared: {changes} (to use the changes, run: packshot prepare {sku})")
     hashes.save(forget=False)
-    version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
-    return Subject(product, prepared, version, _resolve(version, base))
+    return product, prepared
+
+
+def is_prepared(workspace: Workspace, sku: str) -> bool:
+    """Whether a product has a prepared set. Raises CatalogError for an unknown SKU or a set that is no product."""
+    return read_prepared(_find_product(workspace, sku).prepared_dir) is not None
 
 
 def needs_preparing(workspace: Workspace, sku: str, adapter: str | None = None, *, base: str | None = None) -> bool:
@@ -77,8 +92,7 @@ def needs_preparing(workspace: Workspace, sku: str, adapter: str | None = None, 
 
     Arguments and errors as for `find_subject`.
     """
-    product = _find_product(workspace, sku)
-    if read_prepared(product.prepared_dir) is not None:
+    if is_prepared(workspace, sku):
         return False
     _resolve(None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter), base)
     return True
@@ -104,7 +118,7 @@ def warn_of_another_product(sku: str, version: AdapterVersion) -> None:
 class Painting:
     """How the pictures of a placing are painted."""
 
-    mode: Literal["preserve", "insert"]
+    mode: Literal["preserve", "blend", "insert"]
     candidates: int
     """Number of pictures, with the seeds seed, seed + 1, ..."""
     seed: int
@@ -121,9 +135,9 @@ class Painting:
     """Insert mode: margin of the painted box, share of the frame."""
 
     @property
-    def shadow(self) -> dict[str, float]:
-        """The contact shadow, as recipes and manifests record it."""
-        return {"strength": self.finish.shadow, "softness": self.finish.softness}
+    def ground(self) -> dict[str, Any] | None:
+        """Light, shadow and reflection, as recipes and manifests record them."""
+        return self.finish.grounding.facts if self.finish.grounding else None
 
     @property
     def blend(self) -> dict[str, float]:
@@ -135,8 +149,9 @@ class Painting:
         """What of it has an effect in this mode, as recipes record it."""
         names = ("mode", "candidates", "seed", "adapter_scale", "precision")
         kept = {name: getattr(self, name) for name in names} | {"sampling": asdict(self.sampling)}
-        if self.mode == "preserve":
-            return kept | {"mask_grow": self.mask_grow, "shadow": self.shadow, "blend": self.blend}
+        if self.mode != "insert":
+            kept |= {"budget": self.finish.budget} if self.mode == "blend" else {}
+            return kept | {"mask_grow": self.mask_grow, "ground": self.ground, "blend": self.blend}
         return kept | {"box_margin": self.box_margin}
 
 

@@ -9,8 +9,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from finetune.core.compositing.light import read_light
 from finetune.core.compositing.placement import ANCHOR, BOX_MARGIN, GROUND
 from finetune.core.config import Strict
+from finetune.core.errors import ConfigError
 from finetune.core.painting.prompts import PromptSection
 
 
@@ -47,12 +49,16 @@ class SamplingSection(Strict):
 
 
 class ShadowSection(Strict):
-    """The analytic contact shadow under the product (preserve mode)."""
+    """The product's shadow on the ground (preserve mode and plates)."""
 
-    strength: float = Field(default=0.8, ge=0, le=1)
-    """Darkness of the shadow; 0 draws none."""
-    softness: float = Field(default=0.5, ge=0, le=1)
-    """Width of its penumbra: 0 hard light, 1 overcast."""
+    strength: float = Field(default=1.0, ge=0, le=1)
+    """Darkness of the whole shadow: 1 as computed, 0 none."""
+    contact: float = Field(default=1.0, ge=0, le=1)
+    """Of the dark line at the foot and the darkening beneath the product."""
+    cast: float = Field(default=1.0, ge=0, le=1)
+    """Of the shadow that the main light casts."""
+    softness: float | None = Field(default=None, ge=0, le=1)
+    """Width of its penumbra: 0 hard light, 1 overcast; the light's own if left out."""
 
 
 class BlendSection(Strict):
@@ -71,8 +77,11 @@ class PlaceConfig(Strict):
 
     REFERENCE = "the settings of a placing are described in docs/settings.md, section 'Placing'"
 
-    mode: Literal["preserve", "insert"] = "preserve"
-    """`preserve` keeps the product's own pixels in a painted scene; `insert` has the adapter draw the product."""
+    mode: Literal["preserve", "blend", "insert"] = "preserve"
+    """`preserve` keeps the product's own pixels; `blend` relights them with the scene's light, within `blend_budget`;
+    `insert` has the adapter draw the product."""
+    blend_budget: float = Field(default=6.0, ge=0, le=30)
+    """Blend mode: largest 95th percentile of the colour change (CIEDE2000) on the product's core; 0 changes nothing."""
     size: int = Field(default=1024, ge=64, le=4096)
     """Side of the delivered square picture in pixels, a multiple of 64."""
     candidates: int = Field(default=1, ge=1, le=64)
@@ -93,6 +102,13 @@ class PlaceConfig(Strict):
     sampling: SamplingSection = SamplingSection()
     shadow: ShadowSection = ShadowSection()
     blend: BlendSection = BlendSection()
+    light: str = ""
+    """The main light as DIRECTION[,HEIGHT][,KIND], as in `back-left,low,hard`; what prompt or plate say if
+    left out."""
+    pose: Literal["auto", "standing", "lying", "hanging", "floating"] = "auto"
+    """How the product rests; `auto` follows set.yaml, then the class noun."""
+    reflection: float = Field(default=1.0, ge=0, le=2)
+    """Strength of the product's mirror image on a glossy ground: 1 as computed, 0 none."""
     prompts: PromptSection = PromptSection()
 
     @field_validator("size")
@@ -100,4 +116,14 @@ class PlaceConfig(Strict):
     def _multiple(cls, value: int) -> int:
         if value % 64:
             raise ValueError(f"{value} is not a multiple of 64")
+        return value
+
+    @field_validator("light")
+    @classmethod
+    def _light(cls, value: str) -> str:
+        if value:
+            try:
+                read_light(value)
+            except ConfigError as error:
+                raise ValueError(f"{error.message.removeprefix('--light ')} ({error.hint})") from error
         return value

@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "List, show, verify, export, promote and roll back adapter versions.",
     ),
     "place": ("inference.cli.place:place", "Adapter + cutout -> scenes that keep the product's own pixels."),
+    "plates": ("inference.cli.plates:plates", "List the gallery of scenes that `place --plate` puts a product into."),
     "evaluate": ("inference.cli.evaluate:evaluate", "Fidelity report of an adapter; exit 3 when the gate is not met."),
     "verify": ("inference.cli.place:verify", "Check that a picture is still what its manifest says."),
     "cache": ("finetune.cli.cache:cache", "Size of the workspace's cache, by kind; clear it."),

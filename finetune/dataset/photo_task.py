@@ -40,7 +40,7 @@ from finetune.matting.glass_detection import GLASS_NOUNS
 from finetune.matting.photo import CutPhoto, cut_photo, unusable
 from finetune.matting.sources import environment
 
-WORDS_ONLY = {"class_noun", "token", "brand", "category", "label_text", "height_mm"}
+WORDS_ONLY = {"class_noun", "token", "brand", "category", "label_text", "height_mm", "pose"}
 """set.yaml keys that do not affect pixels (class_noun does via the glass heuristic). Any key not listed here, including
 future ones, invalidates the photo."""
 FOLDERS = ("images", "masks", "mattes", *LAYERS.values(), RECORDS)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from finetune.core.compositing.contact_shadow import darken
+from finetune.core.compositing.cast_shadow import darken
 from finetune.core.compositing.glass import composite_glass
 from finetune.core.pictures.images import Array, Floats, resize_rgba, to_linear, to_srgb
 from finetune.core.pictures.masks import Box, bounding_box, dilate

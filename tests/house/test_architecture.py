@@ -26,7 +26,7 @@ FLOORS = [
     ["core/fidelity", "dataset", "latents", "unet"],
     ["training", "inference"],
     ["validation", "memory"],
-    ["plan", "prepare", "check", "cutout", "export", "doctor", "place", "evaluate"],
+    ["plan", "prepare", "check", "cutout", "export", "doctor", "place", "plate_scene", "evaluate"],
     ["train"],
     ["nightly"],
     ["cli", "inference/cli"],
@@ -35,10 +35,22 @@ FLOORS = [
 Names without a folder are recipes and single modules; `core` is what stands directly in it."""
 
 CONFIG_MODULES = {"finetune.settings", "inference.settings"}
-SEE_CONFIG = {"finetune.training.session"}
+SEE_CONFIG = {"finetune.training.session", "inference.grounding"}
 """Modules besides the settings, recipes and command lines that import a configuration class: each puts a recipe's parts
 together and hands them plain values."""
-RECIPES = {"plan", "prepare", "check", "cutout", "export", "doctor", "train", "nightly", "place", "evaluate"}
+RECIPES = {
+    "plan",
+    "prepare",
+    "check",
+    "cutout",
+    "export",
+    "doctor",
+    "train",
+    "nightly",
+    "place",
+    "plate_scene",
+    "evaluate",
+}
 AWAITED = {
     "finetune.core.embedding": "fidelity measures identity with it",
     "finetune.core.label_ocr": "fidelity reads print with it",
@@ -73,7 +85,7 @@ def room_of(module: str) -> str | None:
     if side == "inference":
         if parts[0] == "cli":
             return "inference/cli"
-        return parts[0] if parts[0] in ("place", "evaluate") else "inference"
+        return parts[0] if parts[0] in ("place", "plate_scene", "evaluate") else "inference"
     for length in (2, 1):
         if (room := "/".join(parts[:length])) in names:
             return room
@@ -94,7 +106,7 @@ def wrong_imports(module: str, imported: set[str]) -> list[str]:
     if own.startswith("core"):
         wrong += [f"{module} imports {room}" for room in sorted(rooms) if not room.startswith("core")]
     if module.startswith("inference"):
-        ours = {"inference", "inference/cli", "place", "evaluate"}
+        ours = {"inference", "inference/cli", "place", "plate_scene", "evaluate"}
         wrong += [
             f"{module} imports {room}" for room in sorted(rooms) if not room.startswith("core") and room not in ours
         ]

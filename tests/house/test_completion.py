@@ -32,7 +32,7 @@ def completed(*words: str) -> list[str]:
 
 
 def test_commands_and_options() -> None:
-    assert completed("pla") == ["plan", "place"]
+    assert completed("pla") == ["plan", "place", "plates"]
     assert completed("train", "--for") == ["--force"]
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune.core.compositing.contact_shadow import contact_shadow, darken
 from finetune.core.compositing.finish import add_grain, clear_fringe
 from finetune.core.compositing.glass import composite_glass
+from finetune.core.compositing.grounding import Grounding, ground_product
 from finetune.core.compositing.placement import (
     Placed,
     around_product,
@@ -91,11 +91,11 @@ def test_preserve_is_paint_clear_shade_grain_composite(
     scene = inpainter.paint(job.picture, job.mask, "on oak", sampling=SAMPLING, seed=SEED)
     large = np.asarray(scene.resize((DELIVERED, DELIVERED), Image.Resampling.LANCZOS))
     large = clear_fringe(large, product.solid, 3.0 * DELIVERED / BASE)
-    shaded = darken(large, contact_shadow(product.matte, strength=0.8, softness=0.5))
+    shaded = ground_product(large, product, Grounding())
     grained = add_grain(shaded, 1.5, np.random.default_rng([SEED, 1]))
     expected = composite_glass(product.rgb, product.matte, grained, product.glass)
     found = preserve_picture(
-        inpainter, product, "on oak", sampling=SAMPLING, seed=SEED, grow=1, finish=Finish(3.0, 1.5, 0.8, 0.5)
+        inpainter, product, "on oak", sampling=SAMPLING, seed=SEED, grow=1, finish=Finish(3.0, 1.5, Grounding())
     )
     assert np.array_equal(np.asarray(found.picture), expected)
     assert (found.coverage, found.grow) == (job.coverage, job.grow)

@@ -90,7 +90,7 @@ def test_the_products_core_is_bit_equal_in_the_file(shop: Workspace) -> None:
 def test_manifest_says_how_the_picture_was_made(shop: Workspace, tiny_base: Path) -> None:
     run = recipe.place(resolve_request(shop, "bottle01", PROMPT, config=settings()))
     manifest = read_manifest(run.pictures[0])
-    assert manifest["prompt"]["resolved"] == {"place": "a photo of bttl01 perfume bottle on oak"}
+    assert manifest["prompt"]["resolved"] == {"place": "an empty scene, on oak"}
     assert manifest["adapter"]["version"] == "0001"
     assert manifest["base"]["model"] == str(tiny_base)
     assert manifest["seed"] == 0
@@ -229,8 +229,11 @@ def test_what_cannot_be_done_is_one_line_with_a_hint(
     assert sorted(shop.scenes.rglob("*")) == before
 
 
-def test_missing_prompt_is_a_usage_error(shop: Workspace) -> None:
-    assert run_cli(shop, "place", "bottle01").exit_code == 2
+def test_neither_prompt_nor_plate(shop: Workspace) -> None:
+    result = run_cli(shop, "place", "bottle01")
+    assert result.exit_code == 1
+    assert "neither --prompt nor --plate" in result.stderr
+    assert "hint: " in result.stderr
 
 
 def test_a_damaged_cutout_is_named(shop: Workspace, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from finetune.core.painting.prompts import PromptSection, resolve_prompt
 
-TEMPLATE = PromptSection().place
+TEMPLATE = PromptSection().insert
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,15 @@ def test_the_product_is_named_once(prompt: str, filled: str) -> None:
 
 
 def test_a_template_that_does_not_name_it_leaves_it_to_the_prompt() -> None:
-    for template in ("{prompt}", "an empty scene, {prompt}", "{token} {prompt}"):
+    for template in ("{prompt}", "{token} {prompt}"):
         filled = resolve_prompt(template, token="t1", class_noun="mug", prompt="a t1 mug on oak")
         assert filled.endswith("a t1 mug on oak")
+
+
+def test_an_empty_scene_does_not_contain_the_product() -> None:
+    for prompt in ("on oak", "a t1 mug on oak", "a photo of t1 mug on oak", "t1 on oak", "mug on oak"):
+        filled = PromptSection().resolve(token="t1", class_noun="mug", prompt=prompt)
+        assert filled["place"] == filled["scene"] == "an empty scene, on oak"
 
 
 def test_signs_in_names_are_no_patterns() -> None:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from finetune.core.compositing.contact_shadow import contact_shadow, darken
+from finetune.core.compositing.cast_shadow import darken
 from finetune.core.errors import PackshotError
 from finetune.core.pictures.images import Array, composite, resize_rgba
 from finetune.core.pictures.masks import bounding_box
+from finetune.examples.contact_shadow import contact_shadow
 from finetune.matting.matte import Cutout, cut_out
 
 from .world import World, may_mirror

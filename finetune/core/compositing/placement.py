@@ -41,7 +41,7 @@ class Placed:
     """The cutout on the delivered picture's canvas."""
 
     canvas: Image.Image
-    """RGBA, size x size: the resampled cutout at `box`, transparent elsewhere."""
+    """RGBA: the resampled cutout at `box`, transparent elsewhere; square but on a plate."""
     box: Box
     glass: Array | None
     """(H, W, 4) uint8, the glass layer on the same canvas; None for an opaque product."""
@@ -50,7 +50,7 @@ class Placed:
 
     @property
     def size(self) -> int:
-        """Side of the canvas in pixels."""
+        """Side of a square canvas in pixels."""
         return self.canvas.width
 
     @property
@@ -156,18 +156,20 @@ def _largest_scale(cutout: tuple[int, int], anchor: float, ground: float) -> flo
     return max(0.0, math.floor(min(by_width, ground) * 100 - 0.5) / 100)
 
 
-def put_on_canvas(cutout: Image.Image, box: Box, size: int, glass: Image.Image | None = None) -> Placed:
+def put_on_canvas(
+    cutout: Image.Image, box: Box, size: int | tuple[int, int], glass: Image.Image | None = None
+) -> Placed:
     """Resample the cutout to its box and put it on an empty canvas. It is resampled nowhere else.
 
     Args:
         cutout: RGBA.
         box: The product's box in the picture.
-        size: Side of the picture in pixels.
+        size: Side of a square picture in pixels, or (width, height).
         glass: The cutout's glass layer, RGBA of the cutout's size; it is resampled alike.
     """
     layers = []
     for layer in (cutout, glass):
-        canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+        canvas = Image.new("RGBA", (size, size) if isinstance(size, int) else size, (0, 0, 0, 0))
         if layer is not None:
             canvas.paste(resize_rgba(layer, (box.width, box.height)), (box.left, box.top))
         layers.append(canvas)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from finetune.core.compositing.contact_shadow import contact_shadow, darken
 from finetune.core.compositing.finish import add_grain, bring_to_size, clear_fringe
 from finetune.core.compositing.glass import composite_glass
+from finetune.core.compositing.grounding import Grounding, ground_product
 from finetune.core.compositing.placement import (
     BOX_MARGIN,
     Placed,
@@ -23,6 +23,7 @@ from finetune.core.compositing.placement import (
     default_grow,
     whole_frame,
 )
+from finetune.core.compositing.relight import Relit, relight
 from finetune.core.painting.inpainter import Inpainter, Sampling
 from finetune.core.pictures.masks import Box
 
@@ -35,10 +36,10 @@ class Finish:
     """Pixels of the base around the product in which its painted, softened edge is replaced by the ground beyond."""
     grain: float = 0.0
     """Standard deviation of the film grain, 8-bit steps."""
-    shadow: float = 0.0
-    """Strength of the contact shadow, 0..1."""
-    softness: float = 0.0
-    """Width of the shadow's penumbra, 0..1."""
+    grounding: Grounding | None = None
+    """The product's shadow and mirror image on the ground; None for neither."""
+    budget: float = 0.0
+    """Largest colour change of the product by the scene's light (`relight`); 0 keeps the packshot's pixels."""
 
 
 class InsertBox(NamedTuple):
@@ -62,6 +63,8 @@ class Painted:
     """Share of the base's picture that was painted, 0..1; at 1 the base was shown nothing of the product."""
     grow: int
     """Latent cells that were painted into the product's edge."""
+    relit: Relit | None = None
+    """The product in the scene's light, where that was asked for."""
 
 
 def preserve_picture(
@@ -94,10 +97,14 @@ def preserve_picture(
     scene = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
     ground = np.asarray(bring_to_size(scene, placed.size))
     ground = clear_fringe(ground, placed.solid, finish.fringe * placed.size / inpainter.size)
-    ground = darken(ground, contact_shadow(placed.matte, strength=finish.shadow, softness=finish.softness))
+    relit = None
+    if finish.grounding is not None:
+        if finish.budget > 0:
+            relit = relight(placed, ground, finish.grounding.light, budget=finish.budget)
+        ground = ground_product(ground, placed, finish.grounding)
     ground = add_grain(ground, finish.grain, np.random.default_rng([seed, 1]))
-    whole = composite_glass(placed.rgb, placed.matte, ground, placed.glass)
-    return Painted(Image.fromarray(whole), job.coverage, job.grow)
+    whole = composite_glass(relit.rgb if relit else placed.rgb, placed.matte, ground, placed.glass)
+    return Painted(Image.fromarray(whole), job.coverage, job.grow, relit)
 
 
 def whole_picture(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:

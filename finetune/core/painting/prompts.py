@@ -17,8 +17,9 @@ PROMPT_FIELDS = ("token", "class_noun", "prompt")
 class PromptSection(Strict):
     """Templates of the prompts. `{prompt}` is the text you give; `{token}` and `{class_noun}` are the product's."""
 
-    place: str = "a photo of {token} {class_noun} {prompt}"
-    """Preserve mode: paints the surroundings of the product."""
+    place: str = "an empty scene, {prompt}"
+    """Preserve mode: paints the surroundings of the product. They do not contain it: a template that names the product
+    has it painted a second time."""
     scene: str = "an empty scene, {prompt}"
     """Insert mode, first pass: paints the scene without the product."""
     insert: str = "a photo of {token} {class_noun} {prompt}"
@@ -47,12 +48,13 @@ class PromptSection(Strict):
 def resolve_prompt(template: str, *, token: str, class_noun: str, prompt: str) -> str:
     """Fill a template and collapse whitespace. `prompt` may hold any characters, braces included.
 
-    A prompt that names the product itself, as in "a photo of prfm01 perfume bottle on slate", names it once: what the
-    template says of the product is taken out of the prompt.
+    A prompt that names the product itself, as in "a photo of prfm01 perfume bottle on slate", names it once, or not at
+    all in an empty scene: what the template says of the product is taken out of the prompt. The template `{prompt}`
+    leaves every word to the user.
     """
     fields = {name for _, name, _, _ in string.Formatter().parse(template)}
     words = " ".join(prompt.split())
-    if {"token", "class_noun"} <= fields:
+    if ("token" in fields) == ("class_noun" in fields) and template.strip() != "{prompt}":
         words = _without_product(words, token, class_noun)
     return " ".join(template.format(token=token, class_noun=class_noun, prompt=words).split())
 

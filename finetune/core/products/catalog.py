@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -22,6 +22,10 @@ from finetune.core.products.set_files import Photo, UnusablePhoto, find_photos
 from finetune.core.yaml_files import read_yaml
 
 SKU_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+PLACING_ONLY = {"pose"}
+"""Keys of set.yaml that change no prepared picture."""
 
 
 class SetConfig(Strict):
@@ -42,7 +46,9 @@ class SetConfig(Strict):
     label_text: tuple[str, ...] = ()
     """Words printed on the product, as they should read."""
     height_mm: float | None = Field(default=None, gt=0, le=10_000)
-    """Real height in millimetres, for placing products side by side at the same scale."""
+    """Real height in millimetres: its size on a plate of the gallery; usual for its class if left out."""
+    pose: Literal["auto", "standing", "lying", "hanging"] = "auto"
+    """How the product rests in a scene; `auto` decides by the class noun: sunglasses lie, bottles stand."""
     mirror: bool = False
     """Whether training examples may be mirrored. A label becomes unreadable when mirrored."""
     cutout: Literal["auto", "mask", "alpha", "plain", "learned"] = "auto"
@@ -92,7 +98,7 @@ class ProductSet:
         Args:
             hash_of: gives a file's fingerprint; pass one that remembers, so that files are not read twice.
         """
-        return {"set.yaml": fingerprint.of_value(self.config.model_dump(mode="json"))} | self._files(hash_of)
+        return {"set.yaml": fingerprint.of_value(self._config())} | self._files(hash_of)
 
     def fingerprint(self, hash_of: Callable[[Path], str] = fingerprint.of_file) -> str:
         """Fingerprint of the set's content: `set.yaml` as parsed, and the bytes of every photo and mask.
@@ -100,7 +106,11 @@ class ProductSet:
         Args:
             hash_of: gives a file's fingerprint; pass one that remembers, so that files are not read twice.
         """
-        return fingerprint.of_value({"config": self.config.model_dump(mode="json"), "files": self._files(hash_of)})
+        return fingerprint.of_value({"config": self._config(), "files": self._files(hash_of)})
+
+    def _config(self) -> dict[str, Any]:
+        """set.yaml as parsed, without what only placing reads: no prepared set is stale by it."""
+        return self.config.model_dump(mode="json", exclude=PLACING_ONLY)
 
     def _files(self, hash_of: Callable[[Path], str]) -> dict[str, str]:
         files = [p.path for p in self.photos] + [p.mask for p in self.photos if p.mask]

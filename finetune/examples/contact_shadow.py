@@ -1,7 +1,7 @@
-"""The analytic contact shadow: what makes a placed product stand instead of float.
+"""The contact shadow of training examples: what makes a product on a composed ground stand instead of float.
 
-Training examples and scenes get the same one, so that an adapter learns the contact it will meet. It darkens the
-ground, never the product (which is composited over it afterwards). Two parts:
+Quicker and plainer than the shadow that scenes get (`core.compositing.cast_shadow`): an example needs thousands of them
+and no direction of light. It darkens the ground, never the product (which is composited over it afterwards). Two parts:
 
 * *occlusion*: a thin band along the product's lower contour, blurred: the dark line where it meets the ground;
 * *cast*: the silhouette flattened onto the ground, column by column, and blurred wider: soft light from above.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finetune.core.pictures.images import Array, Floats, to_linear, to_srgb8
+from finetune.core.pictures.images import Floats
 from finetune.core.pictures.masks import Box, Mask, bounding_box
 
 TOUCHES = 0.16
@@ -90,14 +90,3 @@ def _widened(values: Floats, box: Box) -> Floats:
 def _blurred(values: Floats, vertical: float, horizontal: float) -> Floats:
     """Gaussian blur with standard deviations in pixels; nothing falls off the frame's edges."""
     return np.asarray(ndimage.gaussian_filter(values, (vertical, horizontal), mode="nearest"), dtype=np.float32)
-
-
-def darken(scene: Array, light: Floats) -> Array:
-    """Multiply a picture by `light` in linear light; where it is exactly 1 the bytes are copied.
-
-    Args:
-        scene: (H, W, 3) uint8.
-        light: (H, W) factors in 0..1.
-    """
-    factor = light[..., None]
-    return np.where(factor >= 1.0, scene, to_srgb8(to_linear(scene) * factor)).astype(np.uint8)

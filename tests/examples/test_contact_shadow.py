@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune.core.compositing.contact_shadow import contact_shadow, darken
+from finetune.core.compositing.cast_shadow import darken
 from finetune.core.pictures.images import to_linear
+from finetune.examples.contact_shadow import contact_shadow
 
 
 def block(height: int = 200) -> np.ndarray:

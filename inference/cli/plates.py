@@ -1,0 +1,36 @@
+"""The command `plates`. Importing it imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from finetune.core.commands import common_options
+
+
+@click.command()
+@click.option(
+    "--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Write a contact sheet to this PNG file."
+)
+@common_options
+def plates(sheet: Path | None, workspace: Path) -> None:
+    """List the gallery's plates: name, what it shows, size, and how wide its view is where the product stands.
+
+    \b
+    Example:
+      packshot plates --sheet plates.png
+      packshot place perfume01 --plate marble-vanity
+    """
+    from finetune.core.pictures.contact_sheet import contact_sheet
+    from finetune.core.pictures.images import write_png
+    from inference.plate import gallery, open_plate
+
+    found = [open_plate(name) for name in gallery()]
+    for plate in found:
+        width, height = plate.picture.size
+        wide = f", {plate.known.mm_per_width:.0f} mm wide, for {plate.known.pose} products" if plate.known else ""
+        click.echo(f"{plate.name:<22} {plate.title} ({width}x{height}{wide})")
+    if sheet is not None:
+        write_png(contact_sheet([p.picture for p in found], [p.name for p in found], columns=4, cell=384), sheet)
+        click.echo(str(sheet))
