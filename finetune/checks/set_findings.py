@@ -41,7 +41,7 @@ MANY_VIEWS = 4
 """Views from which an adapter has seen the product from enough sides; with fewer, no whole photo can be held out."""
 COMPARED = 8
 """Photos that each photo is compared with, at most: more add few colours and take longer."""
-FORMAT = 3
+FORMAT = 4
 """Raise it when the same photos would get other findings, or the findings other words."""
 
 Comparisons = dict[str, dict[str, str] | None]
@@ -136,10 +136,15 @@ def _colours(
             comparisons[key] = known[key]
         else:
             finding = _colour(photos[index], [photos[other] for other in others])
-            comparisons[key] = asdict(finding) if finding else None
+            comparisons[key] = _as_words(finding) if finding else None
         if data := comparisons[key]:
             found.append(Finding(**data))  # type: ignore[arg-type]
     return found, comparisons
+
+
+def _as_words(finding: Finding) -> dict[str, str]:
+    """The fields of a finding that has no place."""
+    return {name: value for name, value in asdict(finding).items() if name != "box"}
 
 
 def _fingerprint(photo: PhotoFacts) -> str:

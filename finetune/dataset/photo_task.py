@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from finetune.checks.matte_findings import shown_findings
 from finetune.checks.photo_facts import measure_photo
-from finetune.checks.report import figures
+from finetune.checks.report import enlarged, figures
 from finetune.core import fingerprint
 from finetune.core.errors import PackshotError
 from finetune.core.pictures.images import read_picture, write_png
@@ -235,13 +236,14 @@ def prepare_photo(job: PhotoJob) -> PhotoRecord | UnusablePhoto:
 
 def _cutout_record(cut: CutPhoto, task: MeasureTask) -> PhotoRecord:
     """The record of a cut-out photo without files."""
-    box = cut.cutout.box
+    box, name, facts = cut.cutout.box, task.photo.path.name, measure_photo(cut, task.content)
+    shown = figures(name, cut.picture, cut.cutout.rgba) + enlarged(name, cut.picture, cut.cutout, shown_findings(facts))
     return PhotoRecord(
         key="",
         cutout_key=task.key,
         cutout=CutoutSize(source=cut.cutout.source, width=box.width, height=box.height),
-        facts=measure_photo(cut, task.content),
-        figures=figures(task.photo.path.name, cut.picture, cut.cutout.rgba),
+        facts=facts,
+        figures=shown,
         examples=(),
         files=(),
     )

@@ -21,7 +21,7 @@ from finetune.core.products.set_files import Stage, UnusablePhoto
 from finetune.core.storage.durable import write_text
 from finetune.examples.facts import ExampleFacts
 
-PREPARE_FORMAT = 8
+PREPARE_FORMAT = 9
 """Raise it when the same input would give other files; it is part of every key."""
 RECORDS = "records"
 """Folder of the records in a prepared set."""
