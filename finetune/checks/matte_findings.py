@@ -81,9 +81,9 @@ def _too_alike(name: str, flaw: Flaw) -> Finding:
         "too-alike",
         "warning",
         name,
-        f"product and ground look too much alike: only {1 - flaw.amount:.0%} of the outline differs from the ground "
-        "beside it",
-        "where they look alike nobody can tell where the product ends, so parts of it may be missing",
+        f"product and ground look too much alike: only {1 - flaw.amount:.0%} of the cutout's outline differs from the "
+        "ground beside it",
+        "where they look alike nobody can tell where the product ends: parts may be missing, or shadow may have stayed",
         "photograph it on a darker or coloured ground, or give a mask (`--mask`)",
         flaw.box,
     )
