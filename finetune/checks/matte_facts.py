@@ -28,8 +28,9 @@ AROUND = 12
 """Pixels of ground around the product that are looked at."""
 ALIKE = 6.0
 """CIEDE2000 from which product and ground can be told apart."""
-BESIDE = 2
-"""Distance (px) from the outline, to each side, at which their colours are compared."""
+BESIDE, OUTSIDE = 2, 4
+"""Distances (px) from the outline, inside and outside it, at which their colours are compared: sharpening has ended
+there."""
 RIM, DARK_FROM, INSIDE, FURTHEST = 1.5, 3.5, 7.0, 10.0
 """Depths in pixels: of the rim, from which a fringe has ended, of the product's own colour, and of it at most."""
 TOWARDS, INSIDE_AT_MOST, CONTRAST = 0.55, 0.25, 0.25
@@ -165,7 +166,7 @@ def _unseen(view: _View) -> tuple[Mask, Mask]:
     solid = view.solid
     at = _outline(solid)
     calm = ndimage.uniform_filter(view.pixels, (3, 3, 1))
-    inner, outer = dilate(view.alpha > 0.98, -BESIDE), dilate(view.alpha < 0.02, -BESIDE)
+    inner, outer = dilate(view.alpha > 0.98, -BESIDE), dilate(view.alpha < 0.02, -OUTSIDE)
     unseen = np.zeros_like(at)
     if not (inner.any() and outer.any() and at.any()):
         return at, unseen

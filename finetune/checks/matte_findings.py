@@ -49,7 +49,7 @@ def _any(found: list[Finding], check: str) -> bool:
 
 def shown_findings(facts: PhotoFacts) -> list[Finding]:
     """Every finding on one photo by itself that has a place to be shown enlarged."""
-    return [f for f in (*photo_findings(facts, size=1, plural=True), *matte_findings(facts)) if f.box is not None]
+    return [f for f in (*photo_findings(facts, size=1, plural=False), *matte_findings(facts)) if f.box is not None]
 
 
 def glass_findings(facts: list[PhotoFacts], class_noun: str, glass: GlassMode) -> list[Finding]:
@@ -81,9 +81,8 @@ def _too_alike(name: str, flaw: Flaw) -> Finding:
         "too-alike",
         "warning",
         name,
-        f"product and ground look too much alike: only {1 - flaw.amount:.0%} of the cutout's outline differs from the "
-        "ground beside it",
-        "where they look alike nobody can tell where the product ends: parts may be missing, or shadow may have stayed",
+        f"only {1 - flaw.amount:.0%} of the cutout's outline differs from the ground beside it",
+        "product and ground look too much alike there: parts may be missing, or shadow and openings may have stayed",
         "photograph it on a darker or coloured ground, or give a mask (`--mask`)",
         flaw.box,
     )
@@ -122,6 +121,6 @@ def _filled(name: str, flaw: Flaw) -> Finding:
         f"{regions} like the ground but stayed in the cutout ({flaw.amount:.1%} of the product)",
         "an opening that was taken for product shows a piece of the photo's ground in every scene",
         "if it is an opening, mark it as ground in a hint (`--hint`) or give a mask (`--mask`); clear parts need "
-        "`glass: yes`",
+        "`glass: yes`; a white part or a highlight is right as it is",
         flaw.box,
     )

@@ -11,6 +11,9 @@ from PIL import Image, ImageDraw
 
 from finetune.checks.examination import CheckReport
 from finetune.checks.matte_facts import MatteFacts, measure_matte
+from finetune.checks.matte_findings import shown_findings
+from finetune.checks.measures import Exposure
+from finetune.checks.photo_facts import CutoutFacts, PhotoFacts
 from finetune.checks.photo_findings import Finding
 from finetune.checks.report import enlarged
 from finetune.core.pictures.masks import Box
@@ -32,6 +35,25 @@ def amount(facts: MatteFacts, kind: str) -> float:
     return next((flaw.amount for flaw in facts.flaws if flaw.kind == kind), 0.0)
 
 
+def whole_facts(matte: MatteFacts) -> PhotoFacts:
+    """Facts of a faultless photo with this matte."""
+    return PhotoFacts(
+        name="a.png",
+        content="a",
+        cutout=CutoutFacts("plain ground", Box(9, 9, 90, 90), (100, 100), False, 0.5, 1),
+        blur=0.5,
+        smear=0.5,
+        exposure=Exposure(0, 0, 0, 80),
+        picture_highlight=99,
+        ground=None,
+        pieces=(6000,),
+        colour_sample=np.zeros((9, 3), dtype=np.float32),
+        hash=np.zeros(255, dtype=bool),
+        picture_hash=np.zeros(255, dtype=bool),
+        matte=matte,
+    )
+
+
 def given(picture: Image.Image, silhouette: Image.Image, *, own: Image.Image | None = None) -> Cutout:
     """A cutout as a plain ground would give it, with a silhouette of the test's."""
     rgba = (own or picture).convert("RGBA")
@@ -51,7 +73,7 @@ def test_a_white_product_on_white_is_too_alike(tmp_path: Path) -> None:
     picture = bottle(colour=(247, 247, 246))
     found = one(inspected(tmp_path, {"a": picture}), "too-alike")
     assert found.severity == "warning"
-    assert "of the outline differs from the ground" in found.what
+    assert "of the cutout's outline differs from the ground" in found.what
     assert "darker or coloured ground" in found.cure
     assert found.box is not None
     assert 0 <= found.box.left < found.box.right <= SIDE
@@ -120,7 +142,7 @@ def _near_outline(solid: np.ndarray) -> np.ndarray:
     return solid ^ _shrunk(solid, 3)
 
 
-def test_dirt_beside_the_product_is_shown_where_it_lies(tmp_path: Path) -> None:
+def test_dirt_beside_the_product_is_shown_where_it_lies() -> None:
     picture = bottle()
     pen = ImageDraw.Draw(picture)
     for left in (60, 80):
@@ -128,6 +150,9 @@ def test_dirt_beside_the_product_is_shown_where_it_lies(tmp_path: Path) -> None:
     solid = silhouette_of(picture)
     facts = measure_matte(given(picture, solid), picture)
     flaw = next(flaw for flaw in facts.flaws if flaw.kind == "island")
+    shown = [finding for finding in shown_findings(whole_facts(facts)) if finding.check == "pieces"]
+    assert [finding.box for finding in shown] == [flaw.box]
+    assert "2 small pieces of the cutout lie apart" in shown[0].what
     assert flaw.places == 2
     assert flaw.box.right < 100
     assert flaw.box.bottom < 80
