@@ -20,6 +20,9 @@ from finetune.matting.mask_fit import fitted_mask
 from finetune.matting.matte import Cutout
 from finetune.matting.sources import cut_by
 
+LIKELY = "glass"
+"""A class noun with which less evidence for glass is asked of a picture."""
+
 
 @dataclass(frozen=True)
 class CutPhoto:
@@ -61,10 +64,9 @@ def _glazed(cutout: Cutout, picture: Image.Image, config: SetConfig, verdict: Li
     """The cutout with its glass layer, by its own evidence or as the other views have it."""
     if config.glass != "auto" or not verdict:
         return with_glass(cutout, picture, config.glass, config.class_noun)
-    try:
-        return with_glass(cutout, picture, verdict, config.class_noun)
-    except CutoutError:  # the part that is glass is not seen in this view
-        return cutout
+    if verdict == "no":
+        return with_glass(cutout, picture, "no", config.class_noun)
+    return with_glass(cutout, picture, "auto", LIKELY)  # as if the noun said glass: where none is seen, none is made up
 
 
 def unusable(photo: Photo, error: PackshotError) -> UnusablePhoto:

@@ -16,6 +16,7 @@ from finetune.core.compositing.glass import composite_glass, opaque_core
 from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
 from finetune.core.errors import CutoutError
 from finetune.core.pictures.images import to_linear, to_srgb8
+from finetune.matting import opaque_parts
 from finetune.matting.glass_detection import with_glass
 from finetune.matting.matte import Cutout, cut_out
 
@@ -115,3 +116,36 @@ def test_the_core_of_a_glass_product_is_its_opaque_part_and_bit_exact() -> None:
     assert np.array_equal(out[placed.matte == 0], scene[placed.matte == 0])
     through = placed.glass[..., 3] == 255
     assert np.abs(out[through].astype(int) - placed.rgb[through]).mean() > 40
+
+
+def test_what_is_lighter_than_the_ground_is_no_glass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cream body with a dark rim on a grey ground: as light, as even and as lined as glass, but it adds light."""
+    cover, through, own = bottle((0.9, 0.88, 0.8), lined=True)
+    cream = photograph((cover, np.zeros_like(through), own + through * 0.65), white(0.5))
+    assert with_glass(cut_out(cream, vessel=True), cream, "auto", "bottle").glass is None
+    clear = photograph((cover, through, own), white(0.5))
+    assert with_glass(cut_out(clear, vessel=True), clear, "auto", "bottle").glass is not None
+    monkeypatch.setattr(opaque_parts, "LIGHTER", 99)
+    assert with_glass(cut_out(cream, vessel=True), cream, "auto", "bottle").glass is not None
+
+
+def test_print_of_its_own_colour_on_glass_is_opaque(monkeypatch: pytest.MonkeyPatch) -> None:
+    cover, through, own = bottle((0.93, 0.93, 0.92), lined=True)
+    printed = np.zeros((SIDE, SIDE, 1))
+    printed[170:180, 145:155] = 1
+    red = printed * np.array([0.6, 0.05, 0.05])
+    picture = photograph((cover, through * (1 - printed), own * (1 - printed) + red), white())
+
+    def share() -> np.ndarray:
+        cutout = cut_out(picture, vessel=True)
+        glass = with_glass(cutout, picture, "auto", "bottle").glass
+        assert glass is not None
+        whole = Image.new("RGBA", (SIDE, SIDE))
+        whole.paste(glass, cutout.box[:2])
+        return np.asarray(whole)[..., 3]
+
+    found = share()
+    assert (found[172:178, 147:153] < 40).all()
+    assert found[200, 150] == 255
+    monkeypatch.setattr(opaque_parts, "PRINTED", 99)
+    assert share()[175, 150] == 255
