@@ -28,6 +28,7 @@ from finetune.core.products.set_files import UnusablePhoto, stray_captions
 from finetune.core.storage.durable import atomic_folder
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.dataset.files import check_rows, overview, take_over, write_rows
+from finetune.dataset.glass_vote import agreed
 from finetune.dataset.photo_pool import Outcome, work_through
 from finetune.dataset.photo_task import FOLDERS, ExampleSettings, PhotoJob, prepare_photo
 from finetune.dataset.records import Known, PhotoRecord, known_records, write_record
@@ -41,6 +42,9 @@ from finetune.settings import DataSection
 REPORT = "report.html"
 FEW_EXAMPLE_PIXELS = 3_000_000
 """Pixels of examples up to which one process makes them: starting more would take longer than it saves."""
+
+LEAST_TRANSPARENT = 0.005
+"""Transparent share of a product from which it is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ def prepare_set(
         unusable = [*unlisted, *(photo for _, photo in failed)]
         warn_of_unusable(sku, len(done), unusable)
         answers = AnswerCache() if force else read_answers(product.prepared_dir / ANSWERS)
+        for item in done:
+            if (share := item.record.transparent) >= LEAST_TRANSPARENT:
+                say(f"{item.source.file_name}: {share:.0%} of the product is transparent")
         photos = [_checked(folder, item) for item in done]
         found, answers = examine(product, photos, unusable, size=data.size, answers=answers)
         scenes = _scenes(workspace.root / data.captioner, sources, done, answers.scenes)
@@ -183,14 +190,9 @@ def _photos(
     earlier = known_records(dict.fromkeys(last)) if reuse else Known()
     work = [PhotoJob(source.task, folder) for source in sources.photos]
     source_of = dict(zip((job.record_path for job in work), sources.photos, strict=True))
-    result = work_through(
-        work,
-        partial(_taken_over, earlier),
-        prepare_photo,
-        verb="preparing",
-        processes=jobs,
-        few_pixels=FEW_EXAMPLE_PIXELS,
-    )
+    made = partial(work_through, make=prepare_photo, processes=jobs, few_pixels=FEW_EXAMPLE_PIXELS)
+    first = made(work, partial(_taken_over, earlier), verb="preparing")
+    result = agreed(first, lambda again: made(again, lambda _: None, verb="preparing again"))
     done = [PreparedSource(source_of[job.record_path], record) for job, record in result.done]
     return done, [(source_of[job.record_path], photo) for job, photo in result.unusable]
 
@@ -276,7 +278,7 @@ def _describe(
         photos.append(PreparedPhoto(photo=item.source.photo, split=split, **(item.record.cutout.model_dump() | layers)))
         rows += made
     write_rows(folder, rows)
-    pictures = [(item.source.photo, folder / photo.cutout) for item, photo in zip(done, photos, strict=True)]
+    pictures = [(_caption(item), folder / photo.cutout) for item, photo in zip(done, photos, strict=True)]
     write_png(overview(folder, [] if brand else pictures, rows), folder / "contact_sheet.png")
     PreparedSet(
         folder=folder,
@@ -293,6 +295,12 @@ def _describe(
         settings=dict(settings.recorded),
         unusable=failures,
     ).write()
+
+
+def _caption(item: PreparedSource) -> str:
+    """A photo's line on the contact sheet."""
+    share = item.record.transparent
+    return f"{item.source.photo}, {share:.0%} transparent" if share >= LEAST_TRANSPARENT else item.source.photo
 
 
 def _held_out(done: Sequence[PreparedSource], variants: int, seed: int) -> set[tuple[str, int]]:

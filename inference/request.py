@@ -13,12 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
 from finetune.core.adapters.file import check_fits
 from finetune.core.adapters.versions import AdapterVersion, find_version
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
+from finetune.core.compositing.glass import opaque_core
 from finetune.core.compositing.placement import Placed
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, did_you_mean
@@ -31,6 +33,8 @@ from finetune.core.storage.file_hashes import FileHashes
 
 PICTURES = 4
 """Bump when the same settings would produce different pixels; older runs are then regenerated."""
+LEAST_CORE = 0.6
+"""Share of the silhouette that is opaque and fully covered, under which placing warns."""
 NO_ADAPTER = "none"
 """Given for an adapter, it asks for the base alone."""
 
@@ -215,19 +219,35 @@ def choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
     return stems[wanted]
 
 
-def read_cutout(prepared: PreparedSet, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
+def read_cutout(subject: Subject, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
     """A photo's cutout (RGBA), its glass layer (RGBA, None for an opaque product), and the SHA-256 of their files.
+
+    Warns where little of the product is opaque, unless its set.yaml says that it is glass.
 
     Raises:
         ImageError: A file is damaged.
     """
-    path, glass_path = prepared.cutout_path(photo), prepared.glass_path(photo)
-    cutout = open_picture(path, min_side=8).convert("RGBA")
+    path, glass_path = subject.prepared.cutout_path(photo), subject.prepared.glass_path(photo)
+    cutout, glass = open_picture(path, min_side=8).convert("RGBA"), None
     content = hashlib.sha256(path.read_bytes())
-    if glass_path is None:
-        return cutout, None, content.hexdigest()
-    content.update(glass_path.read_bytes())
-    return cutout, open_picture(glass_path, min_side=8).convert("RGBA"), content.hexdigest()
+    if glass_path is not None:
+        content.update(glass_path.read_bytes())
+        glass = open_picture(glass_path, min_side=8).convert("RGBA")
+    if subject.product.config.glass != "yes":
+        _warn_of_little_core(photo.photo, cutout, glass)
+    return cutout, glass, content.hexdigest()
+
+
+def _warn_of_little_core(photo: str, cutout: Image.Image, glass: Image.Image | None) -> None:
+    """Warn if less than `LEAST_CORE` of a cutout reaches the picture unchanged."""
+    pixels = np.asarray(cutout)
+    core = opaque_core(pixels, None if glass is None else np.asarray(glass))
+    silhouette = pixels[..., 3] > 127
+    share = float(core.sum() / max(1, silhouette.sum()))
+    if share < LEAST_CORE:
+        why = "the rest is thin or soft" if glass is None else "scenes show through the rest"
+        cure = "check its cutout" if glass is None else "set `glass: yes` in set.yaml if that is right, or `glass: no`"
+        warn(f"only {share:.0%} of the product on '{photo}' is opaque and kept pixel for pixel; {why} ({cure})")
 
 
 def _resolve(version: AdapterVersion | None, base: str | None) -> ResolvedBase:

@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.cutout.cost import Cost, measure_cost
-from benchmarks.cutout.degraded import print_table, rows
+from benchmarks.cutout.degraded import deliveries, print_table, rows
 from benchmarks.cutout.measures import Accuracy, accuracy
+from benchmarks.cutout.named import named, print_named
 from benchmarks.cutout.peer import open_peer
 from benchmarks.cutout.transmittance import measure_transmission
 from finetune.core.pictures.images import open_picture
@@ -145,7 +146,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3, help="of which the fastest counts (default 3)")
     parser.add_argument("--renders", type=Path, metavar="DIR", help="more products for the delivered pictures")
     parser.add_argument("--views", type=int, default=6, help="of each delivered product, at most (default 6)")
-    parser.add_argument("--only", choices=("accuracy", "delivered", "glass", "cost"), help="print one table alone")
+    parser.add_argument(
+        "--only", choices=("accuracy", "delivered", "check", "glass", "cost"), help="print one table alone"
+    )
     options = parser.parse_args(arguments)
     products = sorted(p for p in (options.world / "packshots").iterdir() if p.is_dir())
     peer = open_peer(options.model_dir)
@@ -153,6 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     tables: dict[str, Callable[[], bool]] = {
         "accuracy": lambda: table_of_accuracy(products, peer),
         "delivered": lambda: print_table(list(rows(folders, options.views))),
+        "check": lambda: print_named(named(deliveries(folders, options.views))),
         "glass": table_of_glass,
         "cost": lambda: table_of_cost(products, peer is not None, options.model_dir, options.runs),
     }

@@ -55,8 +55,30 @@ class Row:
     """Area kept of thin parts, as a share of it; nan without thin parts."""
 
 
+@dataclass(frozen=True)
+class Delivered:
+    """One view as a studio delivers it."""
+
+    product: str
+    split: str
+    vessel: bool
+    """Whether its class noun suggests glass."""
+    quality: int
+    photo: Image.Image
+    true: Floats
+    """(H, W) in 0..1, the true coverage."""
+    seen: bool
+    """Whether enough of the outline differs from the ground to be cut out at all."""
+
+
 def rows(folders: list[Path], views: int) -> Iterator[Row]:
-    """Cut every product's views out, each delivered in its own seeded way.
+    """Cut every product's views out, each delivered in its own seeded way; arguments as for `deliveries`."""
+    for picture in deliveries(folders, views):
+        yield _row(picture)
+
+
+def deliveries(folders: list[Path], views: int) -> Iterator[Delivered]:
+    """Deliver every product's views, each in its own seeded way.
 
     Args:
         folders: that hold product folders with view_k.png and view_k_mask.png.
@@ -67,14 +89,14 @@ def rows(folders: list[Path], views: int) -> Iterator[Row]:
         for view in sorted(product.glob("view_?.png"))[:views]:
             mask = view.with_name(f"{view.stem}_mask.png")
             if mask.exists():
-                yield _row(product.name, meta, view, mask)
+                yield _delivered(product.name, meta, view, mask)
 
 
 def _noun(meta: dict[str, Any]) -> str:
     return str(meta.get("class_noun") or meta.get("product", {}).get("noun", ""))
 
 
-def _row(product: str, meta: dict[str, Any], view: Path, mask: Path) -> Row:
+def _delivered(product: str, meta: dict[str, Any], view: Path, mask: Path) -> Delivered:
     seed = sum(map(ord, product + view.stem)) * 7
     vessel = GLASS_NOUNS.search(_noun(meta)) is not None
     transmittance = view.with_name(f"{view.stem}_transmittance.png")
@@ -82,9 +104,15 @@ def _row(product: str, meta: dict[str, Any], view: Path, mask: Path) -> Row:
     setting = delivery(seed, ground="white" if vessel and through is None else "")
     true = _read(mask, "L") / np.float32(255)
     photo, true = deliver(_read(view, "RGB"), true.astype(np.float32), setting, seed, through)
+    seen = _outline_seen(np.asarray(photo), true) >= SEEN
+    return Delivered(product, meta.get("split", "choose"), vessel, setting.quality, photo, true, seen)
+
+
+def _row(picture: Delivered) -> Row:
+    photo, true = picture.photo, picture.true
     pixels = np.asarray(photo)
     try:
-        cutout = cut_out(photo, vessel=vessel)
+        cutout = cut_out(photo, vessel=picture.vessel)
         frame = Image.new("RGBA", photo.size)
         frame.paste(cutout.rgba, (cutout.box.left, cutout.box.top))
         rgba = np.asarray(frame)
@@ -94,10 +122,10 @@ def _row(product: str, meta: dict[str, Any], view: Path, mask: Path) -> Row:
     mine = rgba[..., 3].astype(np.float32) / 255
     openings, found = _openings(true, mine)
     return Row(
-        product,
-        meta.get("split", "choose"),
-        setting.quality,
-        _outline_seen(pixels, true) >= SEEN,
+        picture.product,
+        picture.split,
+        picture.quality,
+        picture.seen,
         measured.error,
         measured.boundary,
         measured.halo,

@@ -11,6 +11,7 @@ from PIL import Image
 
 from finetune.checks.answer_cache import AnswerCache
 from finetune.checks.label_findings import LabelledCutout, label_findings
+from finetune.checks.matte_findings import glass_findings, matte_findings
 from finetune.checks.photo_facts import PhotoFacts
 from finetune.checks.photo_findings import Finding, photo_findings
 from finetune.checks.report import Shown, write_report
@@ -111,11 +112,11 @@ def examine(
     facts = [photo.facts.model_copy(update={"name": photo.name}) for photo in photos if photo.facts is not None]
     plural = _is_plural(product.config.class_noun)
     for each in facts:
-        found += photo_findings(each, size=size, plural=plural)
+        found += [*photo_findings(each, size=size, plural=plural), *matte_findings(each)]
     colours, labels = answers.colours, answers.labels
     if product.config.kind != "category":  # its members are meant to differ
         of_set, colours = set_findings(facts, colours)
-        found += of_set
+        found += [*of_set, *glass_findings(facts, product.config.class_noun, product.config.glass)]
     if product.config.label_text and facts:
         cutouts = (LabelledCutout(photo.key, photo.open_cutout) for photo in photos)
         of_label, labels = label_findings(product.config.label_text, cutouts, open_reader(), labels)

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from finetune.checks import measures
 from finetune.checks.lighting import ground_light
+from finetune.checks.matte_facts import MatteFacts, measure_matte
 from finetune.checks.measures import Exposure
 from finetune.core.pictures.decoded import Remark
 from finetune.core.pictures.images import Floats
@@ -108,6 +109,8 @@ class PhotoFacts(BaseModel):
     """Perceptual hash of the whole photo, (255,)."""
     remarks: tuple[Remark, ...] = ()
     """What was unusual about reading the file or cutting it out."""
+    matte: MatteFacts | None = None
+    """What was measured on its matte."""
 
 
 def measure_photo(cut: CutPhoto, content: str) -> PhotoFacts:
@@ -136,6 +139,7 @@ def measure_photo(cut: CutPhoto, content: str) -> PhotoFacts:
         hash=measures.perceptual_hash(pixels),
         picture_hash=measures.picture_hash(cut.picture),
         remarks=cut.remarks,
+        matte=measure_matte(cut.cutout, cut.picture),
     )
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finetune.checks.lighting import CLIPPED_GROUND
+from finetune.checks.matte_facts import Flaw, FlawKind
 from finetune.checks.photo_facts import PhotoFacts
+from finetune.core.console import count
+from finetune.core.pictures.masks import Box
 
 Severity = Literal["error", "warning", "note"]
 
@@ -36,6 +39,9 @@ DARK_PRODUCT, DARK_PICTURE = 30.0, 60.0
 SECOND_PRODUCT = 0.25
 """Area, as a share of the largest piece's, from which a piece is another product rather than a separated part."""
 
+CRUMBS = 0.001
+"""Area of small pieces apart from the product, as a share of it. Clean: at most 0.0004, but for lost wires."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -43,7 +49,8 @@ class Finding:
 
     check: str
     """Name of the check: `file`, `reading`, `resolution`, `blur`, `exposure`, `cast`, `duplicate`, `share`, `cut off`,
-    `pieces`, `several products`, `views`, `other product`, `label`."""
+    `pieces`, `several products`, `views`, `other product`, `label`; of the matte `too-alike`, `fringe`, `frayed`,
+    `filled`, `no glass`."""
     severity: Severity
     """`error`: training is impossible; `warning`: the adapter or the scenes will suffer; `note`: for information."""
     photo: str
@@ -54,6 +61,8 @@ class Finding:
     """Why it matters."""
     cure: str
     """What to do."""
+    box: Box | None = None
+    """Where it is in the photo, (left, top, right, bottom) in pixels; None if it has no place."""
 
     def line(self, sku: str) -> str:
         """The finding in one line."""
@@ -141,6 +150,7 @@ def _framing(facts: PhotoFacts) -> list[Finding]:
                 "the product touches the picture's border and may be cut off",
                 "the adapter learns the straight cut, and scenes show it",
                 "retake the photo with ground on all sides, or remove it from the set",
+                _place(facts, "cut off"),
             )
         )
     if cutout.share < SMALL_SHARE:
@@ -183,9 +193,36 @@ def _pieces(facts: PhotoFacts, plural: bool) -> list[Finding]:
                 f"the cutout is in {facts.cutout.parts} pieces; clear or white parts may be missing",
                 "parts missing from the cutout are neither learned nor placed",
                 "check the cutout, and add a mask in masks/ if it is wrong",
+                _place(facts, "island"),
+            )
+        ]
+    island = _flaw(facts, "island")
+    if island and island.amount > CRUMBS and not plural:
+        return [
+            Finding(
+                "pieces",
+                "warning",
+                facts.name,
+                f"{count(island.places, 'small piece')} of the cutout {'lies' if island.places == 1 else 'lie'} apart "
+                f"from the product, {island.amount:.1%} of it",
+                "they are dirt on the ground, or what is left of thin parts that are missing",
+                "check the cutout; mark dirt as ground in a hint (`--hint`), or give a mask (`--mask`)",
+                island.box,
             )
         ]
     return []
+
+
+def _flaw(facts: PhotoFacts, kind: FlawKind) -> Flaw | None:
+    """A flaw of the matte; None if it has none of this kind."""
+    flaws = facts.matte.flaws if facts.matte else ()
+    return next((flaw for flaw in flaws if flaw.kind == kind), None)
+
+
+def _place(facts: PhotoFacts, kind: FlawKind) -> Box | None:
+    """Where a flaw of the matte is."""
+    flaw = _flaw(facts, kind)
+    return flaw.box if flaw else None
 
 
 def _too_light(facts: PhotoFacts) -> bool:

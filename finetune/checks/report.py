@@ -15,12 +15,18 @@ from finetune.checks.photo_findings import Finding
 from finetune.core.pages.render import inline_picture, render
 from finetune.core.pictures.contact_sheet import on_three_grounds
 from finetune.core.pictures.images import over
+from finetune.core.pictures.masks import Box
 from finetune.core.storage.durable import write_text
+from finetune.matting.matte import Cutout
 
 THUMBNAIL = 240
 """Longest side of the pictures on the page, pixels."""
 MARGIN = 10
 """Ground shown around a cutout in pixels, so that its whole outline can be judged."""
+CROP_MARGIN, LEAST_CROP = 12, 64
+"""Pixels shown around the place of a finding at least, and longer side of such a crop at least."""
+DARK, MAGENTA = (52, 52, 54), (255, 0, 255)
+"""Grounds on which the faults of a matte are seen, sRGB."""
 QUALITY = 88
 """Of the thumbnails' JPEG."""
 
@@ -92,6 +98,10 @@ def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
         size = (fitted.width + 2 * MARGIN, fitted.height + 2 * MARGIN)
         captions = (f"cutout, {cutout.width}x{cutout.height}", "on black", "on white")
         shown += zip(on_three_grounds(fitted, size), captions, strict=True)
+    return _thumbnails(name, shown)
+
+
+def _thumbnails(name: str, shown: Sequence[tuple[Image.Image, str]]) -> str:
     return render(
         "thumbnails.html",
         name=name,
@@ -105,6 +115,39 @@ def figures(name: str, picture: Image.Image, cutout: Image.Image | None) -> str:
             for picture, caption in shown
         ],
     )
+
+
+def enlarged(name: str, picture: Image.Image, cutout: Cutout, findings: Sequence[Finding]) -> str:
+    """The place of each finding in the photo, and in the cutout on dark grey and on magenta, as HTML.
+
+    Args:
+        name: The photo's file name.
+        picture: The photo, RGB or RGBA.
+        cutout: Cut out of it.
+        findings: Those without a place are left out.
+    """
+    shown: list[tuple[Image.Image, str]] = []
+    left, top = cutout.box[:2]
+    for finding in findings:
+        if finding.box is not None:
+            where = _around(finding.box, picture.size)
+            piece = cutout.rgba.crop((where.left - left, where.top - top, where.right - left, where.bottom - top))
+            crops = [over(picture.crop(where), "white"), *(over(piece, ground) for ground in (DARK, MAGENTA))]
+            captions = (f"{finding.check}, enlarged", "on dark grey", "on magenta")
+            shown += zip((_magnified(crop) for crop in crops), captions, strict=True)
+    return _thumbnails(name, shown) if shown else ""
+
+
+def _around(box: Box, size: tuple[int, int]) -> Box:
+    """A box with its surroundings, inside a picture of `size`."""
+    return box.grown(max(CROP_MARGIN, (LEAST_CROP - max(box.width, box.height)) // 2), size)
+
+
+def _magnified(crop: Image.Image) -> Image.Image:
+    """The crop at the thumbnails' size; single pixels stay visible."""
+    scale = THUMBNAIL / max(crop.size)
+    size = (max(1, round(crop.width * scale)), max(1, round(crop.height * scale)))
+    return crop.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 
 
 def _flat(picture: Image.Image) -> Image.Image:

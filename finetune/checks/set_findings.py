@@ -41,7 +41,7 @@ MANY_VIEWS = 4
 """Views from which an adapter has seen the product from enough sides; with fewer, no whole photo can be held out."""
 COMPARED = 8
 """Photos that each photo is compared with, at most: more add few colours and take longer."""
-FORMAT = 3
+FORMAT = 4
 """Raise it when the same photos would get other findings, or the findings other words."""
 
 Comparisons = dict[str, dict[str, str] | None]
@@ -124,22 +124,28 @@ def _colours(
     photos: Sequence[PhotoFacts], known: Mapping[str, dict[str, str] | None]
 ) -> tuple[list[Finding], Comparisons]:
     """Casts, uneven light and other products, by comparing each photo's colours with those of others."""
-    first = 1 if len(photos) < 3 else 0  # with two photos the outlier is ambiguous: judge only the second
+    first = 1 if len(photos) < 3 else 0  # two photos are compared once
     colours = [_fingerprint(photo) for photo in photos]
     # an order that one edited photo hardly changes, so that most comparisons stay known
     ranked = sorted(range(len(photos)), key=lambda index: (colours[index], index))
     found, comparisons = [], Comparisons()
     for index in range(first, len(photos)):
         others = sorted([other for other in ranked if other != index][:COMPARED])
-        key = fingerprint.of_value([FORMAT, photos[index].name, *(colours[number] for number in (index, *others))])
+        names = [photos[number].name for number in ((index, *others) if len(photos) == 2 else (index,))]
+        key = fingerprint.of_value([FORMAT, *names, *(colours[number] for number in (index, *others))])
         if key in known:
             comparisons[key] = known[key]
         else:
             finding = _colour(photos[index], [photos[other] for other in others])
-            comparisons[key] = asdict(finding) if finding else None
+            comparisons[key] = _as_words(finding) if finding else None
         if data := comparisons[key]:
             found.append(Finding(**data))  # type: ignore[arg-type]
     return found, comparisons
+
+
+def _as_words(finding: Finding) -> dict[str, str]:
+    """The fields of a finding that has no place."""
+    return {name: value for name, value in asdict(finding).items() if name != "box"}
 
 
 def _fingerprint(photo: PhotoFacts) -> str:
@@ -153,7 +159,9 @@ def _colour(photo: PhotoFacts, others: Sequence[PhotoFacts]) -> Finding | None:
     light, a, b, expected = _lighting(photo, others)
     strange = _strangeness(photo.colour_sample, samples)
     if strange > limit and _strangeness(photo.colour_sample, expected) > limit / 2:
-        return _other_product(photo.name, strange, len(others) + 1)
+        return (
+            _other_product(photo.name, strange) if len(others) > 1 else _not_alike(others[0].name, photo.name, strange)
+        )
     tinted = math.hypot(a, b)
     if abs(light) > UNEVEN_LIGHT and abs(light) > tinted / 2:
         return _uneven_light(photo.name, light)
@@ -192,13 +200,24 @@ def _strangeness(colours: Floats, others: Sequence[Floats]) -> float:
     return max(measures.unexplained(colours, np.concatenate(others)), lacking[(len(lacking) - 1) // 2])
 
 
-def _other_product(name: str, strange: float, photos: int) -> Finding:
+def _not_alike(first: str, second: str, strange: float) -> Finding:
+    """Of two photos nobody can tell which one is the stranger."""
+    return Finding(
+        "other product",
+        "warning",
+        "",
+        f"{first} and {second} do not look alike: {strange:.0%} of the colours do not match",
+        "one adapter would learn two products as one and draw a mixture",
+        "give each product a set of its own; if it is the same product, retake one photo in the same light",
+    )
+
+
+def _other_product(name: str, strange: float) -> Finding:
     return Finding(
         "other product",
         "warning",
         name,
-        f"the photo seems to show another product than {'the other photo' if photos == 2 else 'the rest'}: "
-        f"{strange:.0%} of the colours do not match",
+        f"the photo seems to show another product than the rest: {strange:.0%} of the colours do not match",
         "one adapter would learn two products as one and draw a mixture",
         "move the photo to a set of its own; if it is the same product, retake it in the same light",
     )

@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from finetune.checks.matte_findings import shown_findings
 from finetune.checks.photo_facts import measure_photo
-from finetune.checks.report import figures
+from finetune.checks.report import enlarged, figures
 from finetune.core import fingerprint
 from finetune.core.errors import PackshotError
 from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import SetConfig
 from finetune.core.products.set_files import Photo, UnusablePhoto
-from finetune.dataset.records import LAYERS, PREPARE_FORMAT, RECORDS, CutoutSize, PhotoRecord, write_record
+from finetune.dataset.records import LAYERS, PREPARE_FORMAT, RECORDS, CutoutSize, GlassVote, PhotoRecord, write_record
 from finetune.examples.backdrops import Photographs
 from finetune.examples.buckets import bucket_sizes, nearest
 from finetune.examples.composite import (
@@ -79,6 +80,8 @@ class MeasureTask:
     """Fingerprint of the learned model that set.yaml names; empty if it names none."""
     hint_content: str = ""
     """Fingerprint of its hint; empty without one."""
+    vote: GlassVote | None = None
+    """What its set decided on glass; None before that. It follows from the keys of the set, so no key holds it."""
 
     @cached_property
     def key(self) -> str:
@@ -235,13 +238,15 @@ def prepare_photo(job: PhotoJob) -> PhotoRecord | UnusablePhoto:
 
 def _cutout_record(cut: CutPhoto, task: MeasureTask) -> PhotoRecord:
     """The record of a cut-out photo without files."""
-    box = cut.cutout.box
+    box, name, facts = cut.cutout.box, task.photo.path.name, measure_photo(cut, task.content)
+    shown = figures(name, cut.picture, cut.cutout.rgba) + enlarged(name, cut.picture, cut.cutout, shown_findings(facts))
     return PhotoRecord(
         key="",
         cutout_key=task.key,
         cutout=CutoutSize(source=cut.cutout.source, width=box.width, height=box.height),
-        facts=measure_photo(cut, task.content),
-        figures=figures(task.photo.path.name, cut.picture, cut.cutout.rgba),
+        facts=facts,
+        figures=shown,
+        glass=task.vote or GlassVote(own=facts.matte.transparent if facts.matte else 0.0),
         examples=(),
         files=(),
     )
@@ -267,7 +272,8 @@ def _read(task: MeasureTask) -> Image.Image:
 def _product_photo(job: PhotoJob) -> PhotoRecord | UnusablePhoto:
     task = job.task
     try:
-        cut = cut_photo(task.photo, job.measure.config)
+        vote = job.measure.vote
+        cut = cut_photo(task.photo, job.measure.config, vote.verdict if vote else "")
     except PackshotError as error:
         return unusable(task.photo, error)
     files = _write_layers(job, cut)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
@@ -21,7 +21,7 @@ from finetune.core.products.set_files import Stage, UnusablePhoto
 from finetune.core.storage.durable import write_text
 from finetune.examples.facts import ExampleFacts
 
-PREPARE_FORMAT = 8
+PREPARE_FORMAT = 9
 """Raise it when the same input would give other files; it is part of every key."""
 RECORDS = "records"
 """Folder of the records in a prepared set."""
@@ -53,6 +53,15 @@ class CutoutSize(Record):
     height: int
 
 
+class GlassVote(Record):
+    """What one view says of glass, and what its set decided against it."""
+
+    own: float = 0.0
+    """Share of the product that is glass by this view's own evidence, 0..1."""
+    verdict: Literal["", "yes", "no"] = ""
+    """What the views of the set decided, if this view was made otherwise than it says itself; else empty."""
+
+
 class PhotoRecord(Record):
     """What was made of one photo: enough to describe it, check it and show it without opening it again."""
 
@@ -67,8 +76,15 @@ class PhotoRecord(Record):
     """Its pictures on the report's page, as HTML."""
     examples: tuple[ExampleFacts, ...]
     """One per variant."""
+    glass: GlassVote = GlassVote()
+    """What it says of glass beside the other views of its set."""
     files: tuple[tuple[FolderName, Ending], ...]
     """(folder, ending) of every file: `<folder>/<name><ending>`."""
+
+    @property
+    def transparent(self) -> float:
+        """Share of the product that is glass, 0..1."""
+        return self.facts.matte.transparent if self.facts and self.facts.matte else 0.0
 
     def layers(self, name: str) -> dict[str, str]:
         """The cutout's pictures by kind, relative to the prepared folder; empty where there is none.

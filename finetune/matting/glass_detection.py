@@ -22,6 +22,7 @@ from finetune.core.pictures.images import Floats, to_float, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask, bounding_box
 from finetune.matting.ground import estimate_ground
 from finetune.matting.matte import WORKING_SIDE, Cutout
+from finetune.matting.opaque_parts import DARK, lighter_than, of_own_colour, small_holes
 
 GlassMode = Literal["auto", "yes", "no"]
 GLASS_NOUNS = re.compile(
@@ -48,8 +49,6 @@ LEAST_PART, PRINT = 0.002, 0.04
 """Smallest part examined, and largest print on glass, as shares of the product's area."""
 SAME_COLOUR = 0.12
 """Largest spread of T's channels, relative to the glass's, at which pixels beside clear glass count as glass."""
-DARK = 0.06
-"""T below which nobody sees whether a part transmits."""
 STREAKED = 0.12
 """Distance from glass within which its uneven parts lie, as a share of the product's size."""
 NEAR, GAP = 0.05, 0.03
@@ -107,7 +106,8 @@ def with_glass(cutout: Cutout, picture: Image.Image, mode: GlassMode, class_noun
     demanded = ["forced"] if mode == "yes" else ["picture alone"]
     if mode == "auto" and GLASS_NOUNS.search(class_noun):
         demanded.append("glass noun")
-    share = transmitting(np.clip(light / ground, 0, 1), solid, [DEMANDED[name] for name in demanded])
+    asked = [DEMANDED[name] for name in demanded]
+    share = transmitting(np.clip(light / ground, 0, 1), solid, asked, lighter_than(light, ground))
     if share is None:
         if mode == "yes":
             raise CutoutError(
@@ -118,13 +118,14 @@ def with_glass(cutout: Cutout, picture: Image.Image, mode: GlassMode, class_noun
     return replace(cutout, glass=_layer(cutout, share, ground, factor))
 
 
-def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floats | None:
+def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence], lighter: Mask) -> Floats | None:
     """Find the share of each pixel that transmits.
 
     Args:
         transmittance: (H, W, 3) in 0..1.
         cover: (H, W), the product.
         demanded: evidence, of which any suffices.
+        lighter: (H, W), what is lighter than the ground.
 
     Returns:
         (H, W) in 0..1; None if nothing transmits.
@@ -134,7 +135,7 @@ def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -
         return None
     box = box.grown(2, (cover.shape[1], cover.shape[0]))
     where = np.s_[box.top : box.bottom, box.left : box.right]
-    share = _share(np.ascontiguousarray(transmittance[where]), cover[where], demanded)
+    share = _share(np.ascontiguousarray(transmittance[where]), cover[where], demanded, lighter[where])
     if share is None:
         return None
     whole = np.zeros(cover.shape, dtype=np.float32)
@@ -142,11 +143,15 @@ def transmitting(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -
     return whole
 
 
-def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floats | None:
+def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence], lighter: Mask) -> Floats | None:
     """`transmitting`, inside the product's box."""
     area = int(cover.sum())
     size = float(np.sqrt(area))
     labels, dark = _even_parts(transmittance, cover, PRINT * area)
+    lit = np.bincount(labels.ravel(), lighter.ravel()) > 0.5 * np.bincount(labels.ravel())
+    lit[0] = False
+    opaque = lit[labels]
+    labels, dark = np.where(opaque, 0, labels), dark | opaque
     if not _worth_a_look(transmittance, labels, area, demanded):
         return None
     depth = ndimage.distance_transform_edt(cover)
@@ -162,9 +167,10 @@ def _share(transmittance: Floats, cover: Mask, demanded: list[Evidence]) -> Floa
     at_rim = cover & (depth <= reach) & parts.near & glass[parts.owner]
     closed = _closed(part, max(3, gap // 2))
     other = (labels > 0) & (np.bincount(labels.ravel())[labels] > PRINT * area) & ~part
-    region = cover & (part | at_rim | closed) & ~other
+    region = cover & (part | at_rim | closed) & ~(other | opaque)
     region = _grown_over(region, cover & ~other & ~dark, transmittance, part, round(STREAKED * size))
-    region |= _small_holes(region, PRINT * area) & cover
+    printed = small_holes(region, PRINT * area) & cover & ~opaque
+    region |= printed & ~of_own_colour(printed, transmittance, part)
     soft = ndimage.gaussian_filter(region.astype(np.float32), 0.7)
     return np.asarray(soft * (1 - _grazing_reflection(depth / depth[region].max())), dtype=np.float32)
 
@@ -253,14 +259,6 @@ def _grazing_reflection(depth: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     cosine = np.sqrt(np.clip(1 - np.square(1 - np.clip(depth, 0, 1)), 0, 1))
     return np.asarray((1 - cosine) ** 5)
-
-
-def _small_holes(region: Mask, largest: float) -> Mask:
-    """The small holes that a region encloses: print on the glass, drops, reflections."""
-    labels, _ = ndimage.label(ndimage.binary_fill_holes(region) & ~region)
-    small = np.bincount(labels.ravel()) <= largest
-    small[0] = False
-    return np.asarray(small[labels])
 
 
 def _proven(parts: _Parts, reach: int, demanded: list[Evidence]) -> Mask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from PIL import Image
 
@@ -19,6 +20,9 @@ from finetune.matting.mask_fit import fitted_mask
 from finetune.matting.matte import Cutout
 from finetune.matting.sources import cut_by
 
+LIKELY = "glass"
+"""A class noun with which less evidence for glass is asked of a picture."""
+
 
 @dataclass(frozen=True)
 class CutPhoto:
@@ -32,12 +36,13 @@ class CutPhoto:
     """What was unusual about reading it or cutting it out."""
 
 
-def cut_photo(photo: Photo, config: SetConfig) -> CutPhoto:
+def cut_photo(photo: Photo, config: SetConfig, verdict: Literal["", "yes", "no"] = "") -> CutPhoto:
     """Read and cut out one photo.
 
     Args:
         photo: of a product set.
         config: of that set.
+        verdict: what the other photos of the set say of glass, against this one's own evidence; empty for nothing.
 
     Raises:
         PackshotError: the photo or its mask cannot be used.
@@ -51,8 +56,17 @@ def cut_photo(photo: Photo, config: SetConfig) -> CutPhoto:
     vessel = config.glass == "yes" or (config.glass == "auto" and GLASS_NOUNS.search(config.class_noun) is not None)
     model = config.cutout_model
     cutout, remarks = cut_by(config.cutout, found.picture, mask, model, folder, vessel=vessel, hint=hint)
-    cutout = with_glass(cutout, found.picture, config.glass, config.class_noun)
+    cutout = _glazed(cutout, found.picture, config, verdict)
     return CutPhoto(photo, found.picture, cutout, (*found.remarks, *turned, *remarks))
+
+
+def _glazed(cutout: Cutout, picture: Image.Image, config: SetConfig, verdict: Literal["", "yes", "no"]) -> Cutout:
+    """The cutout with its glass layer, by its own evidence or as the other views have it."""
+    if config.glass != "auto" or not verdict:
+        return with_glass(cutout, picture, config.glass, config.class_noun)
+    if verdict == "no":
+        return with_glass(cutout, picture, "no", config.class_noun)
+    return with_glass(cutout, picture, "auto", LIKELY)  # as if the noun said glass: where none is seen, none is made up
 
 
 def unusable(photo: Photo, error: PackshotError) -> UnusablePhoto:

@@ -222,7 +222,7 @@ def test_json_and_another_place_for_the_page(tmp_path: Path) -> None:
     result = run("check", "x1", "--workspace", str(tmp_path), "--json", "--report", str(page), "--set", "data.size=64")
     told = json.loads(result.stdout)
     assert (told["usable"], told["errors"], told["warnings"], told["report"]) == (1, 0, 0, str(page))
-    assert {f["check"] for f in told["findings"]} == {"resolution", "views"}
+    assert {f["check"] for f in told["findings"]} == {"resolution", "views", "no glass"}
     assert page.is_file()
     assert not (folder / "report.html").exists()
 

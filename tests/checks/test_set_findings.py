@@ -63,7 +63,8 @@ def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
     photos = {path.stem: Image.open(path).convert("RGB").resize((512, 512)) for path in sorted(folder.iterdir())}
     photos["02-handle"] = lit(photos["02-handle"], 1.2, 1.0, 0.8)
     report = inspected(tmp_path, photos)
-    (found,) = [f for f in report.findings if f.severity != "note"]
+    outline, found = [f for f in report.findings if f.severity != "note"]
+    assert (outline.check, outline.photo) == ("too-alike", "02-handle.png"), "the tinted shadow stays in the cutout"
     assert (found.check, found.photo) == ("cast", "02-handle.png")
     assert re.search("lean towards .*yellow", found.what)
 
@@ -71,7 +72,9 @@ def test_a_colour_cast_on_one_photo_of_the_mug(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_photos_of_two_products(tmp_path: Path) -> None:
     report = inspected(tmp_path, {"a": bottle(), "b": bottle(1, colour=(40, 90, 170))})
-    assert fired(report) == {("other product", "b.png")}
+    assert fired(report) == {("other product", "")}, "neither of two is the stranger"
+    (found,) = [f for f in report.findings if f.check == "other product"]
+    assert re.match(r"a\.png and b\.png do not look alike: \d\d%", found.what)
     assert fired(inspected(tmp_path / "same", {"a": bottle(), "b": bottle(1)})) == set()
 
 

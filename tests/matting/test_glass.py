@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from drawn_glass import SIDE, Tint, bottle, photograph, white
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -15,43 +16,9 @@ from finetune.core.compositing.glass import composite_glass, opaque_core
 from finetune.core.compositing.placement import Placed, placement_box, put_on_canvas
 from finetune.core.errors import CutoutError
 from finetune.core.pictures.images import to_linear, to_srgb8
+from finetune.matting import opaque_parts
 from finetune.matting.glass_detection import with_glass
 from finetune.matting.matte import Cutout, cut_out
-
-SIDE = 300
-Tint = tuple[float, float, float]
-
-
-def bottle(tint: Tint, *, lined: bool, label: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A bottle as layers (H, W): coverage, transmittance (H, W, 3), own light (H, W, 3); its cap and label are opaque.
-
-    Lined, its rim is dark as refraction makes it; otherwise it is opaque and of the tint's colour.
-    """
-    masks = []
-    for box in ((100, 90, 200, 270), (130, 50, 170, 95), (120, 150, 180, 210)):
-        big = Image.new("L", (4 * SIDE, 4 * SIDE), 0)
-        ImageDraw.Draw(big).rounded_rectangle([4 * edge for edge in box], 24, fill=255)
-        masks.append(np.asarray(big.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255)
-    body, cap, paper = masks
-    depth = ndimage.distance_transform_edt(body > 0.5)
-    line = np.clip(np.abs(depth - 3) / 2, 0.15, 1) if lined else np.ones_like(depth)
-    through = line[..., None] * np.array(tint) * (body * (1 - cap))[..., None]
-    own = np.zeros((SIDE, SIDE, 3)) if lined else through
-    if label:
-        through = through * (1 - paper[..., None])
-        own = own * (1 - paper[..., None]) + paper[..., None] * np.array([0.82, 0.8, 0.76])
-    own = own + cap[..., None] * np.array([0.08, 0.08, 0.09])
-    return np.maximum(body, cap), through if lined else np.zeros_like(through), own
-
-
-def photograph(layers: tuple[np.ndarray, np.ndarray, np.ndarray], ground: np.ndarray) -> Image.Image:
-    cover, through, own = layers
-    light = own + through * ground + (1 - cover[..., None]) * ground
-    return Image.fromarray(to_srgb8(light.astype(np.float32)))
-
-
-def white(level: float = 0.97) -> np.ndarray:
-    return np.full((SIDE, SIDE, 3), level)
 
 
 def on_scene(cutout: Cutout, scene: np.ndarray) -> np.ndarray:
@@ -149,3 +116,36 @@ def test_the_core_of_a_glass_product_is_its_opaque_part_and_bit_exact() -> None:
     assert np.array_equal(out[placed.matte == 0], scene[placed.matte == 0])
     through = placed.glass[..., 3] == 255
     assert np.abs(out[through].astype(int) - placed.rgb[through]).mean() > 40
+
+
+def test_what_is_lighter_than_the_ground_is_no_glass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cream body with a dark rim on a grey ground: as light, as even and as lined as glass, but it adds light."""
+    cover, through, own = bottle((0.9, 0.88, 0.8), lined=True)
+    cream = photograph((cover, np.zeros_like(through), own + through * 0.65), white(0.5))
+    assert with_glass(cut_out(cream, vessel=True), cream, "auto", "bottle").glass is None
+    clear = photograph((cover, through, own), white(0.5))
+    assert with_glass(cut_out(clear, vessel=True), clear, "auto", "bottle").glass is not None
+    monkeypatch.setattr(opaque_parts, "LIGHTER", 99)
+    assert with_glass(cut_out(cream, vessel=True), cream, "auto", "bottle").glass is not None
+
+
+def test_print_of_its_own_colour_on_glass_is_opaque(monkeypatch: pytest.MonkeyPatch) -> None:
+    cover, through, own = bottle((0.93, 0.93, 0.92), lined=True)
+    printed = np.zeros((SIDE, SIDE, 1))
+    printed[170:180, 145:155] = 1
+    red = printed * np.array([0.6, 0.05, 0.05])
+    picture = photograph((cover, through * (1 - printed), own * (1 - printed) + red), white())
+
+    def share() -> np.ndarray:
+        cutout = cut_out(picture, vessel=True)
+        glass = with_glass(cutout, picture, "auto", "bottle").glass
+        assert glass is not None
+        whole = Image.new("RGBA", (SIDE, SIDE))
+        whole.paste(glass, cutout.box[:2])
+        return np.asarray(whole)[..., 3]
+
+    found = share()
+    assert (found[172:178, 147:153] < 40).all()
+    assert found[200, 150] == 255
+    monkeypatch.setattr(opaque_parts, "PRINTED", 99)
+    assert share()[175, 150] == 255

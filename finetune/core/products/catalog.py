@@ -61,7 +61,8 @@ class SetConfig(Strict):
     """Larger photos are scaled down to this on reading. At 10 megapixels a product that fills the frame has 2,500 to
     3,600 px, more than any example (2048 px) or scene needs; cutting out and measuring take memory per pixel."""
     glass: Literal["auto", "yes", "no"] = "auto"
-    """Whether transparent parts let the new ground show through; `auto` decides by the picture and the class noun."""
+    """Whether transparent parts let the new ground show through; `auto` decides by the pictures and the class noun,
+    for all views of a product alike."""
 
     @field_validator("token")
     @classmethod
