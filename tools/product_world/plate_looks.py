@@ -48,17 +48,6 @@ def around(panorama: str, strength: float, turn: float = 0.0, tint: Colour = (1.
     lights.surround(bpy.context.scene, panorama, 0.65 * strength, math.radians(turn), tint)
 
 
-def window(place: Colour, size: tuple[float, float], strength: float) -> None:
-    """A bright window with its frame, far behind."""
-    (x, y, z), (width, height) = place, size
-    things.glow(place, size, (0.85, 0.94, 1.0), strength)
-    frame = painted("frame", (0.6, 0.58, 0.54), 0.4)
-    for share in (-0.5, 0.0, 0.5):
-        things.block((0.035, 0.03, height), (x + share * width, y - 0.03, z), frame)
-    things.block((width + 0.12, 0.05, 0.03), (x, y - 0.04, z - 0.03), frame)
-    things.block((width, 0.03, 0.03), (x, y - 0.03, z + 0.42 * height), frame)
-
-
 def marble_vanity(draws: Draws) -> None:
     around("interior", 0.5, 40)
     lamp(285, 38, 1.9, 1.1, 11.0, (1.0, 0.96, 0.9))
@@ -85,7 +74,7 @@ def walnut_desk(draws: Draws) -> None:
     things.block((2.6, 1.0, 0.03), (0.0, 0.12, -0.03), walnut, 0.004)
     things.wall(grounds.plaster(draws, (0.42, 0.45, 0.42)), 1.7)
     things.floor(painted("floor", (0.12, 0.09, 0.07), 0.5), level=-0.75)
-    window((-0.72, 1.68, 0.05), (0.62, 1.3), 3.2)
+    things.window((-0.72, 1.68, 0.05), (0.62, 1.3), 3.2)
     things.books(draws, (0.3, 0.5, 0.0), ("7c2f24", "d7cbb2", "2f4a52", "8b8f7a", "c08a3e", "33302d"))
     things.vase("pot", (-0.45, 0.52, 0.0), 0.13, painted("pot", (0.55, 0.3, 0.2), 0.7))
     things.plant(draws, (-0.45, 0.52, 0.11), 0.3, things.leaf_material("22401f", "4f7a38"), 30)
@@ -119,7 +108,7 @@ def linen_table(draws: Draws) -> None:
     things.cloth(draws, grounds.linen(draws, "9c9282", "efe9dc"), 2.6, 1.1, 0.006)
     things.floor(painted("floor", (0.3, 0.25, 0.2), 0.6), level=-0.75)
     things.wall(grounds.plaster(draws, (0.66, 0.62, 0.56)), 1.9)
-    window((0.85, 1.88, 0.3), (0.66, 1.3), 2.4)
+    things.window((0.85, 1.88, 0.3), (0.66, 1.3), 2.4)
     glaze = painted("glaze", (0.24, 0.32, 0.36), 0.25, Coat_Weight=0.6)
     things.vase("bottle", (-0.4, 0.55, 0.0), 0.3, glaze)
     things.vase("bowl", (0.34, 0.58, 0.0), 0.1, painted("bowl", (0.75, 0.7, 0.63), 0.35))

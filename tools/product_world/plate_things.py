@@ -249,6 +249,17 @@ def glow(place: Place, size: tuple[float, float], colour: tuple[float, float, fl
     return thing
 
 
+def window(place: Place, size: tuple[float, float], strength: float) -> None:
+    """A bright window with its frame, far behind."""
+    (x, y, z), (width, height) = place, size
+    glow(place, size, (0.85, 0.94, 1.0), strength)
+    frame = surfaces.plain("frame", (0.6, 0.58, 0.54), 0.4)
+    for share in (-0.5, 0.0, 0.5):
+        block((0.035, 0.03, height), (x + share * width, y - 0.03, z), frame)
+    block((width + 0.12, 0.05, 0.03), (x, y - 0.04, z - 0.03), frame)
+    block((width, 0.03, 0.03), (x, y - 0.03, z + 0.42 * height), frame)
+
+
 def mullions(
     way: Any, panes: tuple[int, int], pane: tuple[float, float], bar: float, off: tuple[float, float]
 ) -> Thing:
