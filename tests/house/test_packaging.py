@@ -45,6 +45,8 @@ def test_the_wheel_claims_no_name_of_others(tmp_path: Path) -> None:
         "finetune/core/basemodel/sdxl/inpaint/unet/config.json",
         "finetune/core/pages/templates/style.css",
         "finetune/py.typed",
+        "inference/plates/terrazzo/plate.avif",
+        "inference/plates/terrazzo/plate.json",
     ):
         assert needed in names
 

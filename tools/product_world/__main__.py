@@ -1,4 +1,4 @@
-"""`python -m tools.product_world`: renders a world of product scenes or packshots, draws a contact sheet."""
+"""`python -m tools.product_world`: renders product scenes, packshots or empty plates, draws a contact sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from . import records, studio_list
+from . import plate_list, records, studio_list
 from .sheet import contact_sheet
 
 PICTURE_SETTINGS = {"quality": 75, "subsampling": "4:4:4"}
@@ -75,6 +75,27 @@ def shoot_packshots(options: argparse.Namespace) -> int:
     return 0
 
 
+def shoot_plates(options: argparse.Namespace) -> int:
+    """Makes the plates that are not there yet."""
+    from . import plate_shoot  # needs Blender's module, which nothing else here does
+
+    settings = plate_shoot.Options(options.size, options.samples, options.threads)
+    for plate in options.names:
+        folder = options.out / plate.name
+        if (folder / plate_shoot.FACTS).exists():
+            continue
+        print(f"{plate.name}: {plate_shoot.shoot(plate, folder, settings):.0f} s", file=sys.stderr, flush=True)
+    return 0
+
+
+def read_plates(words: str) -> list[plate_list.Plate]:
+    """The plates an option names."""
+    try:
+        return plate_list.chosen(words)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from fault
+
+
 def read_products(words: str) -> list[studio_list.Product]:
     """The products an option names."""
     try:
@@ -104,6 +125,13 @@ def read_command_line(words: list[str] | None = None) -> argparse.Namespace:
     packshots.add_argument("--samples", type=int, default=20, help="rays a pixel of the pictures (20)")
     packshots.add_argument("--threads", type=int, default=0, help="of the renderer; 0 means all")
     packshots.set_defaults(run=shoot_packshots)
+    plates = commands.add_parser("plates", help="render empty scenes for products; finished ones are skipped")
+    plates.add_argument("--out", type=Path, required=True, help="folder of the plates, one folder a plate")
+    plates.add_argument("--names", type=read_plates, default="", help="names with commas between (all)")
+    plates.add_argument("--size", type=int, default=1536, help="pixels of the longer side (1536)")
+    plates.add_argument("--samples", type=int, default=16, help="rays a pixel; the denoiser does the rest (16)")
+    plates.add_argument("--threads", type=int, default=0, help="of the renderer; 0 means all")
+    plates.set_defaults(run=shoot_plates)
     sheet = commands.add_parser("sheet", help="draw random frames with captions and outlines of their masks")
     sheet.add_argument("--out", type=Path, required=True, help="folder of the world")
     sheet.add_argument("file", type=Path, metavar="FILE", help="picture to write")
