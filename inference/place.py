@@ -86,7 +86,7 @@ def resolve_request(
     subject = find_subject(workspace, sku, adapter, base=base)
     prepared, version = subject.prepared, subject.version
     chosen = choose_photo(prepared, photo)
-    cutout, glass, sha256 = read_cutout(subject, chosen)
+    cutout, glass, sha256 = read_cutout(subject.product, prepared, chosen)
     if version is not None and (missing := check_objective(version.manifest, subject.base, MASKS[config.mode])):
         warn(missing)
     prompts = {

@@ -115,7 +115,7 @@ def resolve_plate(
     product, prepared = find_prepared(workspace, sku)
     plate = open_plate(reference)
     chosen = choose_photo(prepared, photo)
-    cutout, glass, sha256 = read_cutout(prepared, chosen)
+    cutout, glass, sha256 = read_cutout(product, prepared, chosen)
     foot = _foot(plate, where)
     box, height_mm = _box(plate, cutout.size, foot, config.placement.scale, where, product.config)
     found = plate.grounding((box.left + box.width / 2, float(box.bottom)))

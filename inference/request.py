@@ -219,7 +219,9 @@ def choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:
     return stems[wanted]
 
 
-def read_cutout(subject: Subject, photo: PreparedPhoto) -> tuple[Image.Image, Image.Image | None, str]:
+def read_cutout(
+    product: ProductSet, prepared: PreparedSet, photo: PreparedPhoto
+) -> tuple[Image.Image, Image.Image | None, str]:
     """A photo's cutout (RGBA), its glass layer (RGBA, None for an opaque product), and the SHA-256 of their files.
 
     Warns where little of the product is opaque, unless its set.yaml says that it is glass.
@@ -227,13 +229,13 @@ def read_cutout(subject: Subject, photo: PreparedPhoto) -> tuple[Image.Image, Im
     Raises:
         ImageError: A file is damaged.
     """
-    path, glass_path = subject.prepared.cutout_path(photo), subject.prepared.glass_path(photo)
+    path, glass_path = prepared.cutout_path(photo), prepared.glass_path(photo)
     cutout, glass = open_picture(path, min_side=8).convert("RGBA"), None
     content = hashlib.sha256(path.read_bytes())
     if glass_path is not None:
         content.update(glass_path.read_bytes())
         glass = open_picture(glass_path, min_side=8).convert("RGBA")
-    if subject.product.config.glass != "yes":
+    if product.config.glass != "yes":
         _warn_of_little_core(photo.photo, cutout, glass)
     return cutout, glass, content.hexdigest()
 
