@@ -191,13 +191,10 @@ def _check_options(
     painting: dict[str, str | None],
     flags: dict[str, Any],
 ) -> None:
-    """Refuse options that contradict each other or have no effect; raises ConfigError."""
+    """Refuse options that contradict each other or have no effect; raises ConfigError, or UsageError without a place."""
     if plate is None:
         if prompt is None:
-            raise ConfigError(
-                "neither --prompt nor --plate is given",
-                'say where the product stands: --prompt "on a white marble vanity", or --plate marble-vanity',
-            )
+            raise click.UsageError("give --prompt TEXT or --plate NAME|FILE: where does the product stand?")
         if given := next((name for name, value in places.items() if value is not None), None):
             raise ConfigError(f"--{given} has no effect without --plate", "use --anchor, --ground and --scale")
         return

@@ -21,6 +21,8 @@ from finetune.core.pictures.masks import bounding_box
 
 MATT = 0.55
 """Roughness above which nothing is mirrored that the eye could make out."""
+MOST_HIDDEN = 0.5
+"""Share of the ground's light that the product takes out of it at most: what the ground really mirrors is not known."""
 LEVELS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Blurs between which is interpolated, pixels."""
 
@@ -70,11 +72,15 @@ def reflected(
     columns = np.broadcast_to(np.arange(matte.shape[1])[None, :], mirror.shape)
     source = np.clip(mirror, 0, matte.shape[0] - 1)
     cover = np.where(below, (matte if opacity is None else opacity)[source, columns], 0)
-    change = cover[..., None] * (to_linear(product[source, columns]) - to_linear(scene[source, columns]))
+    mirrored = cover[..., None] * to_linear(product[source, columns])
+    there = cover[..., None] * to_linear(scene[source, columns])
     distance = np.where(below, rows - contact[None, :], 0)
-    change = _blurred(change.astype(np.float32), distance, surface.roughness)
-    added = weight * change
-    lit = to_srgb8(np.clip(to_linear(scene) + added, 0, 1).astype(np.float32))
+    ground = to_linear(scene)
+    mirrored, there = (_blurred(layer.astype(np.float32), distance, surface.roughness) for layer in (mirrored, there))
+    hidden = weight * there
+    most = (hidden / np.maximum(MOST_HIDDEN * ground, 1e-4)).max(axis=-1, keepdims=True)
+    added = weight * mirrored - hidden / np.maximum(most, 1)  # one factor for all channels: the ground keeps its hue
+    lit = to_srgb8(np.clip(ground + added, 0, 1).astype(np.float32))
     return np.where((np.abs(added) > 1e-4) & below[..., None], lit, scene).astype(np.uint8)
 
 

@@ -25,6 +25,8 @@ POSES: tuple[Pose, ...] = ("standing", "lying", "hanging", "floating")
 
 TOUCHES = 0.16
 """A column whose lowest pixel is within this share of the height above the foot touches the ground."""
+CORNER = 0.08
+"""Share of a foot's width at either end whose contact is not read: a rounded corner is no edge that recedes."""
 RESTS = 0.04
 """Height of the part on which a column rests, share of the height."""
 DEEPEST = 0.45
@@ -113,11 +115,15 @@ def _front(solid: Mask) -> Floats:
     height = solid.shape[0]
     lowest = np.argmax(solid[::-1], axis=0).astype(np.float32)
     touches = solid.any(axis=0) & (lowest <= TOUCHES * height)
-    rows = np.where(touches, lowest, np.nan)
-    known = np.flatnonzero(~np.isnan(rows))
-    if known.size == 0:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], touches.astype(np.int8), [0]])))
+    known = [
+        np.arange(first + round(CORNER * (last - first)), last - round(CORNER * (last - first)))
+        for first, last in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    if not known:
         return np.zeros_like(lowest)
-    filled = np.interp(np.arange(rows.size), known, rows[known])
+    columns = np.concatenate(known)
+    filled = np.interp(np.arange(lowest.size), columns, lowest[columns])
     return np.asarray(ndimage.median_filter(filled, size=5, mode="nearest"), dtype=np.float32)
 
 
