@@ -54,7 +54,7 @@ class Where:
     """Where on the plate, in its pixels or, with numbers of at most 1, in shares; neither: the plate's own spot."""
 
     spot: tuple[float, float] | None = None
-    """Middle of the product's foot."""
+    """Middle of the product's foot; of the product itself on a plate seen from above."""
     box: tuple[float, float, float, float] | None = None
     """Left, top, width and height of a box that the product fills from its lower edge."""
 
@@ -122,7 +122,7 @@ def resolve_plate(
     placed = put_on_canvas(cutout, box, plate.picture.size, glass)
     pose = choose_pose(config, product.config, placed.matte)
     _tell_of_pose(plate, pose, asked=config.pose != "auto")
-    if plate.known and plate.known.pose == "lying" and pose == "standing" and config.pose == "auto":
+    if _from_above(plate) and pose == "standing" and config.pose == "auto":
         pose = "lying"
     how = grounding(config, replace(found, pose=pose))
     source = "as given" if config.light else "the plate's own" if plate.known else "estimated; --light sets it"
@@ -132,7 +132,7 @@ def resolve_plate(
 
 
 def _tell_of_pose(plate: Plate, pose: str, *, asked: bool) -> None:
-    if asked or pose != "lying" or (plate.known and plate.known.pose == "lying"):
+    if asked or pose != "lying" or _from_above(plate):
         return
     seen = "is seen from the side; choose" if plate.known else "may be seen from the side; give"
     warn(
@@ -192,7 +192,8 @@ def _box(
     rows, columns = round(tall), round(tall * shape)
     if min(rows, columns) < LATENT:
         raise ConfigError(f"the product would be only {columns}x{rows} pixels", "use a larger --scale or --box")
-    left, top = round(foot[0] - columns / 2), round(foot[1]) - rows
+    centred = _from_above(plate) and where.box is None  # the spot is the middle of what lies
+    left, top = round(foot[0] - columns / 2), round(foot[1]) - (rows // 2 if centred else rows)
     box = Box(left, top, left + columns, top + rows)
     if box.left < 0 or box.top < 0 or box.right > width or box.bottom > height:
         raise ConfigError(
@@ -203,6 +204,10 @@ def _box(
     return box, None if scale_mm is None else round(rows * scale_mm, 1)
 
 
+def _from_above(plate: Plate) -> bool:
+    return plate.known is not None and plate.known.pose == "lying"
+
+
 def _true_size(plate: Plate, foot: tuple[float, float], cutout: tuple[int, int], product: SetConfig) -> float:
     """Height in pixels of a product of true size; less, with a warning, where the plate shows too little for it."""
     mm = product.height_mm or usual_height(product.class_noun)
@@ -211,7 +216,8 @@ def _true_size(plate: Plate, foot: tuple[float, float], cutout: tuple[int, int],
     wanted = mm / per_pixel
     width, height = plate.picture.size
     room = 2 * min(foot[0], width - foot[0])
-    fits = min(FILLS * min(foot[1], height), FILLS * room * cutout[1] / cutout[0])
+    tallest = 2 * min(foot[1], height - foot[1]) if _from_above(plate) else min(foot[1], height)
+    fits = min(FILLS * tallest, FILLS * room * cutout[1] / cutout[0])
     told = "set.yaml" if product.height_mm else f"usual for '{product.class_noun}'; height_mm in set.yaml sets it"
     if wanted > fits:
         warn(
@@ -229,7 +235,7 @@ def _mm_per_pixel(plate: Plate, foot: tuple[float, float]) -> float | None:
         return None
     width, height = plate.picture.size
     at_spot = plate.known.mm_per_width / width
-    if plate.known.pose == "lying" or plate.known.horizon is None:
+    if _from_above(plate) or plate.known.horizon is None:
         return at_spot
     horizon = plate.known.horizon * height
     camera = camera_over((width, height), plate.spot, elevation=plate.known.elevation, horizon=horizon)

@@ -191,7 +191,7 @@ def _check_options(
     painting: dict[str, str | None],
     flags: dict[str, Any],
 ) -> None:
-    """Refuse options that contradict each other or have no effect; raises ConfigError, or UsageError without a place."""
+    """Refuse options that contradict each other or have no effect; raises ConfigError or UsageError."""
     if plate is None:
         if prompt is None:
             raise click.UsageError("give --prompt TEXT or --plate NAME|FILE: where does the product stand?")

@@ -122,6 +122,13 @@ def test_true_size_and_perspective(shop: Workspace, bench: Path) -> None:
     assert given.height == 100
 
 
+def test_what_lies_is_centred_on_the_spot(shop: Workspace, bench: Path) -> None:
+    (bench / plate.FACTS).write_text(json.dumps(KNOWN | {"pose": "lying", "elevation": 88.0, "horizon": None}))
+    request = resolve(shop, "bench", Where(spot=(0.5, 0.5)))
+    assert request.how.pose == "lying"
+    assert (request.placed.box.top + request.placed.box.bottom) / 2 == pytest.approx(200, abs=1)
+
+
 def test_a_box_is_filled_from_its_lower_edge(shop: Workspace) -> None:
     box = resolve(shop, str(shop.root / "desk.png"), Where(box=(100, 50, 200, 150))).placed.box
     assert (box.bottom, box.height) == (200, 150)
