@@ -1,6 +1,6 @@
-"""Put a packshot and the scene made of it side by side: the README's picture.
+"""Put a packshot and the scenes made of it side by side, at one height: the README's picture.
 
-python tools/readme_picture.py datasets/perfume01/photos/01-front.jpg scenes/perfume01/RUN/01.png OUT.jpg
+python -m tools.docs.readme_picture OUT.jpg datasets/perfume01/photos/01-front.jpg PLATE_SCENE.png PAINTED_SCENE.png
 """
 
 from __future__ import annotations
@@ -10,27 +10,31 @@ from pathlib import Path
 
 from PIL import Image
 
-SIDE, GAP = 760, 20
+HEIGHT, GAP = 620, 16
 
 
-def side_by_side(packshot: Path, scene: Path) -> Image.Image:
-    """Both pictures at the same height, on white."""
-    sheet = Image.new("RGB", (2 * SIDE + GAP, SIDE), "white")
-    for index, path in enumerate((packshot, scene)):
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        sheet.paste(picture, (index * (SIDE + GAP), 0))
+def side_by_side(pictures: list[Path]) -> Image.Image:
+    """The pictures at the same height, on white."""
+    opened = []
+    for path in pictures:
+        with Image.open(path) as file:
+            width = round(file.width * HEIGHT / file.height)
+            opened.append(file.convert("RGB").resize((width, HEIGHT), Image.Resampling.LANCZOS))
+    sheet = Image.new("RGB", (sum(p.width for p in opened) + GAP * (len(opened) - 1), HEIGHT), "white")
+    left = 0
+    for picture in opened:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + GAP
     return sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("packshot", type=Path)
-    parser.add_argument("scene", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("pictures", type=Path, nargs="+")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    side_by_side(arguments.packshot, arguments.scene).save(arguments.out, quality=88, subsampling=0, optimize=True)
+    side_by_side(arguments.pictures).save(arguments.out, quality=86, subsampling=0, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Scenes against rendered truth: the same scene without and with a product."""
