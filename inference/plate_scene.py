@@ -211,8 +211,8 @@ def _from_above(plate: Plate) -> bool:
 def _true_size(plate: Plate, foot: tuple[float, float], cutout: tuple[int, int], product: SetConfig) -> float:
     """Height in pixels of a product of true size; less, with a warning, where the plate shows too little for it."""
     mm = product.height_mm or usual_height(product.class_noun)
-    per_pixel = _mm_per_pixel(plate, foot)
-    assert per_pixel is not None
+    if (per_pixel := _mm_per_pixel(plate, foot)) is None:
+        raise ConfigError("the product's foot is above the plate's horizon", "use a lower --spot, or give --scale")
     wanted = mm / per_pixel
     width, height = plate.picture.size
     room = 2 * min(foot[0], width - foot[0])
@@ -230,7 +230,7 @@ def _true_size(plate: Plate, foot: tuple[float, float], cutout: tuple[int, int],
 
 
 def _mm_per_pixel(plate: Plate, foot: tuple[float, float]) -> float | None:
-    """Millimetres of a pixel at a place of the plate's ground; None where the plate's scale is not known."""
+    """Millimetres of a pixel at a place of the plate's ground; None where it is not known, or above the horizon."""
     if plate.known is None:
         return None
     width, height = plate.picture.size
@@ -239,9 +239,8 @@ def _mm_per_pixel(plate: Plate, foot: tuple[float, float]) -> float | None:
         return at_spot
     horizon = plate.known.horizon * height
     camera = camera_over((width, height), plate.spot, elevation=plate.known.elevation, horizon=horizon)
-    if (deeper := camera.depth(foot[1])) is None:
-        raise ConfigError("the product's foot is above the plate's horizon", "use a lower --spot")
-    return at_spot * deeper
+    deeper = camera.depth(foot[1])
+    return None if deeper is None else at_spot * deeper
 
 
 def place_on_plate(request: PlateRequest) -> ScenesRun:

@@ -150,6 +150,16 @@ def test_bytes_are_copied_where_nothing_falls() -> None:
     assert np.array_equal(ground_product(scene, placed(), bare), scene)
 
 
+def test_the_ground_lies_below_what_floats() -> None:
+    scene = np.full((*SIZE[::-1], 3), 160, dtype=np.uint8)
+    rows = []
+    for pose in ("standing", "floating"):
+        found = ground_product(scene, placed(), Grounding(Light(330, 80, 0.4), pose=pose))  # type: ignore[arg-type]
+        rows.append(int((160 - found[..., 1].astype(int)).sum(axis=1)[BOX.bottom - 20 :].argmax()) - 20)
+    standing, floating = rows
+    assert abs(standing) < 8 < 10 < floating
+
+
 def test_the_camera_finds_the_horizon_it_was_given() -> None:
     camera = camera_over((1000, 800), (500, 650), elevation=20, horizon=120)
     assert camera.horizon() == pytest.approx(120, abs=1)

@@ -120,6 +120,8 @@ def test_true_size_and_perspective(shop: Workspace, bench: Path) -> None:
     assert nearer.height > at_spot.height > farther.height
     given = resolve(shop, "bench", placement={"scale": 0.25}).placed.box
     assert given.height == 100
+    on_the_wall = resolve(shop, "bench", Where(spot=(0.5, 0.29)), placement={"scale": 0.2}, pose="hanging")
+    assert on_the_wall.height_mm is None
 
 
 def test_what_lies_is_centred_on_the_spot(shop: Workspace, bench: Path) -> None:
@@ -165,6 +167,7 @@ def test_a_product_too_large_for_the_plate_is_drawn_smaller_and_that_is_reported
         (("--plate", "{desk}", "--box", "500,10,200,100"), "outside the plate"),
         (("--plate", "{desk}", "--scale", "0.95"), "would leave the plate"),
         (("--plate", "{desk}", "--box", "1,1,3,3"), "outside the plate"),
+        (("--plate", "bench", "--spot", "0.5,0.25"), "above the plate's horizon"),
         (("--plate", "{desk}", "--prompt", "on oak"), "--prompt has no effect with --plate"),
         (("--plate", "{desk}", "--seed", "3"), "--seed has no effect with --plate"),
         (("--plate", "{desk}", "--mode", "insert"), "has no effect with --plate"),

@@ -58,7 +58,10 @@ def placed(workspace: Path, options: tuple[str, ...]) -> Image.Image:
     command = [PACKSHOT, "place", SKU, "--workspace", str(workspace), "--plate", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     with Image.open(done.stdout.strip().splitlines()[-1]) as picture:
-        return picture.convert("RGB")
+        whole = picture.convert("RGB")
+    if whole.width >= whole.height or "hanging" in options:
+        return whole
+    return whole.crop((0, round(0.46 * whole.height), whole.width, round(0.96 * whole.height)))
 
 
 def strip(pictures: list[Image.Image]) -> Image.Image:

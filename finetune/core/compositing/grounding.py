@@ -15,7 +15,7 @@ from finetune.core.compositing.cast_shadow import ShadowStrength, darken, ground
 from finetune.core.compositing.light import Light
 from finetune.core.compositing.placement import Placed
 from finetune.core.compositing.reflection import Surface, reflected
-from finetune.core.compositing.volume import Pose
+from finetune.core.compositing.volume import LIFT, Pose
 from finetune.core.pictures.images import Array
 
 SURFACES: tuple[tuple[str, Surface], ...] = (
@@ -76,9 +76,9 @@ def ground_product(scene: Array, placed: Placed, how: Grounding) -> Array:
     height, width = scene.shape[:2]
     box = placed.box
     horizon = None if how.horizon is None else how.horizon * height
-    camera = camera_over(
-        (width, height), ((box.left + box.right) / 2, float(box.bottom)), elevation=how.elevation, horizon=horizon
-    )
+    below = LIFT * box.height if how.pose == "floating" else 0.0
+    foot = ((box.left + box.right) / 2, box.bottom + below)
+    camera = camera_over((width, height), foot, elevation=how.elevation, horizon=horizon)
     if how.pose == "standing" and how.reflection > 0:
         scene = reflected(
             scene,
