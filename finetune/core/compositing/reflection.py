@@ -23,6 +23,8 @@ MATT = 0.55
 """Roughness above which nothing is mirrored that the eye could make out."""
 MOST_HIDDEN = 0.5
 """Share of the ground's light that the product takes out of it at most: what the ground really mirrors is not known."""
+MARGIN = 128
+"""Pixels around the mirror image into which its blur reaches."""
 LEVELS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Blurs between which is interpolated, pixels."""
 
@@ -66,22 +68,26 @@ def reflected(
     if box is None or weight <= 0.002 or surface.roughness >= MATT:
         return scene
     contact = _contact(matte, box.bottom, box.height)
-    rows = np.arange(matte.shape[0])[:, None]
-    mirror = np.rint(2 * contact[None, :] - 1 - rows).astype(int)  # the row mirrored into each row
-    below = (rows >= contact[None, :]) & (mirror >= 0)
-    columns = np.broadcast_to(np.arange(matte.shape[1])[None, :], mirror.shape)
-    source = np.clip(mirror, 0, matte.shape[0] - 1)
-    cover = np.where(below, (matte if opacity is None else opacity)[source, columns], 0)
-    mirrored = cover[..., None] * to_linear(product[source, columns])
-    there = cover[..., None] * to_linear(scene[source, columns])
-    distance = np.where(below, rows - contact[None, :], 0)
-    ground = to_linear(scene)
-    mirrored, there = (_blurred(layer.astype(np.float32), distance, surface.roughness) for layer in (mirrored, there))
+    rows = slice(max(0, int(contact.min()) - MARGIN), box.bottom + box.height + MARGIN)
+    columns = slice(max(0, box.left - MARGIN), box.right + MARGIN)  # farther away nothing is mirrored
+    at = np.arange(matte.shape[0])[rows, None]
+    mirror = np.rint(2 * contact[None, columns] - 1 - at).astype(int)  # the row mirrored into each row
+    below = (at >= contact[None, columns]) & (mirror >= 0)
+    source = (np.clip(mirror, 0, matte.shape[0] - 1), np.arange(matte.shape[1])[None, columns])
+    cover = np.where(below, (matte if opacity is None else opacity)[source], 0)[..., None]
+    distance = np.where(below, at - contact[None, columns], 0)
+    mirrored, there = (
+        _blurred((cover * to_linear(layer[source])).astype(np.float32), distance, surface.roughness)
+        for layer in (product, scene)
+    )
+    ground = to_linear(scene[rows, columns])
     hidden = weight * there
     most = (hidden / np.maximum(MOST_HIDDEN * ground, 1e-4)).max(axis=-1, keepdims=True)
     added = weight * mirrored - hidden / np.maximum(most, 1)  # one factor for all channels: the ground keeps its hue
     lit = to_srgb8(np.clip(ground + added, 0, 1).astype(np.float32))
-    return np.where((np.abs(added) > 1e-4) & below[..., None], lit, scene).astype(np.uint8)
+    changed = scene.copy()
+    changed[rows, columns] = np.where((np.abs(added) > 1e-4) & below[..., None], lit, scene[rows, columns])
+    return changed
 
 
 def fresnel(reflectance: float, elevation: float) -> float:
