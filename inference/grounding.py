@@ -40,6 +40,10 @@ def painted_grounding(config: PlaceConfig, product: SetConfig, prompt: str, plac
     how = grounding(
         config, Grounding(light, pose=choose_pose(config, product, placed.matte), surface=surface_of_prompt(prompt))
     )
-    source = "as given" if config.light else f"by the prompt: {', '.join(words)}" if words else "nothing in the prompt"
-    say(f"  {how.light.text} ({source}); the product is {how.pose}")
+    tell(how, "as given" if config.light else f"by the prompt: {', '.join(words)}" if words else "--light changes it")
     return how
+
+
+def tell(how: Grounding, source: str) -> None:
+    """Print the light with where it is known from, and the pose."""
+    say(f"  light: {how.light.text} ({source}); the product is {how.pose}")

@@ -30,7 +30,7 @@ from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet
 from finetune.core.storage.durable import sweep
 from inference import manifest
-from inference.grounding import choose_pose, grounding
+from inference.grounding import choose_pose, grounding, tell
 from inference.plate import Plate, open_plate
 from inference.pose import usual_height
 from inference.request import choose_photo, find_prepared, read_cutout
@@ -125,8 +125,7 @@ def resolve_plate(
     if _from_above(plate) and pose == "standing" and config.pose == "auto":
         pose = "lying"
     how = grounding(config, replace(found, pose=pose))
-    source = "as given" if config.light else "the plate's own" if plate.known else "estimated; --light sets it"
-    say(f"  {how.light.text} ({source}); the product is {how.pose}")
+    tell(how, "as given" if config.light else "the plate's own" if plate.known else "estimated; --light changes it")
     budget = config.blend_budget if config.mode == "blend" else 0.0
     return PlateRequest(workspace, sku, prepared, chosen, sha256, plate, placed, how, budget, height_mm)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ FLAGS = {
 """Option -> setting. A flag overrides `--set`, which overrides the YAML file."""
 ON_PLATES = ("mode", "blend_budget", "scale", "light", "pose", "reflection")
 """Of them, those that a plate scene takes; the others are about painting."""
+PLATE_SETTINGS = r"mode|blend_budget|placement(\.scale)?|light|pose|reflection|shadow(\..*)?"
+"""The settings that a plate scene takes, as a pattern."""
 SHADOW_PARTS = ("strength", "contact", "cast", "softness")
 
 
@@ -174,7 +177,9 @@ def place(
       packshot place perfume01 --adapter none --prompt "on a white marble vanity"
     """
     painting = {name: flags.pop(name) for name in ("adapter", "base", "device")}
-    _check_options(prompt, plate, {"spot": spot, "box": box}, painting, flags)
+    _check_options(
+        prompt, plate, {"spot": spot, "box": box}, painting, flags, [o.partition("=")[0].strip() for o in overrides]
+    )
     config = place_config(config_name, overrides + (shadow_settings(shadow) if shadow else ()), flags)
     if plate is not None:
         where = (numbers(spot, "--spot", 2), numbers(box, "--box", 4))
@@ -190,6 +195,7 @@ def _check_options(
     places: dict[str, str | None],
     painting: dict[str, str | None],
     flags: dict[str, Any],
+    keys: list[str],
 ) -> None:
     """Refuse options that contradict each other or have no effect; raises ConfigError or UsageError."""
     if plate is None:
@@ -200,10 +206,11 @@ def _check_options(
         return
     of_painting = {name: value for name, value in flags.items() if name not in ON_PLATES}
     asked = {"prompt": prompt, **painting, **of_painting}
-    asked["mode insert"] = "insert" if flags["mode"] == "insert" else None
     asked["device"] = None if painting["device"] == "auto" else painting["device"]
     if given := next((name for name, value in asked.items() if value is not None), None):
         raise ConfigError(f"--{given.replace('_', '-')} has no effect with --plate: nothing is painted", "leave it out")
+    if given := next((key for key in keys if not re.fullmatch(PLATE_SETTINGS, key)), None):
+        raise ConfigError(f"--set {given} has no effect with --plate: nothing is painted", "leave it out")
     if None not in places.values():
         raise ConfigError("--spot and --box both say where the product stands", "give one of them")
 
@@ -220,6 +227,8 @@ def _on_plate(
     from inference.plate import open_plate
     from inference.request import is_prepared
 
+    if config.mode == "insert":
+        raise ConfigError("a plate scene keeps the product's pixels: mode insert draws it", "use preserve or blend")
     open_plate(plate)  # a misspelt name is found before a set is prepared
     if not is_prepared(workspace, sku):
         _prepare(workspace, sku)

@@ -13,19 +13,15 @@ from PIL import Image
 HEIGHT, GAP = 620, 16
 
 
-def side_by_side(pictures: list[Path]) -> Image.Image:
-    """The pictures at the same height, on white."""
-    opened = []
-    for path in pictures:
-        with Image.open(path) as file:
-            width = round(file.width * HEIGHT / file.height)
-            opened.append(file.convert("RGB").resize((width, HEIGHT), Image.Resampling.LANCZOS))
-    sheet = Image.new("RGB", (sum(p.width for p in opened) + GAP * (len(opened) - 1), HEIGHT), "white")
+def side_by_side(pictures: list[Image.Image], height: int, gap: int) -> Image.Image:
+    """Pictures (RGB) in a row at one height in pixels, `gap` pixels of white between them."""
+    scaled = [p.resize((round(p.width * height / p.height), height), Image.Resampling.LANCZOS) for p in pictures]
+    row = Image.new("RGB", (sum(p.width for p in scaled) + gap * (len(scaled) - 1), height), "white")
     left = 0
-    for picture in opened:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + GAP
-    return sheet
+    for picture in scaled:
+        row.paste(picture, (left, 0))
+        left += picture.width + gap
+    return row
 
 
 def main() -> None:
@@ -34,7 +30,8 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, nargs="+")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    side_by_side(arguments.pictures).save(arguments.out, quality=86, subsampling=0, optimize=True)
+    pictures = [Image.open(path).convert("RGB") for path in arguments.pictures]
+    side_by_side(pictures, HEIGHT, GAP).save(arguments.out, quality=86, subsampling=0, optimize=True)
 
 
 if __name__ == "__main__":

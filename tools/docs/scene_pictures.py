@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tools.docs.readme_picture import side_by_side
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKSHOT = str(Path(sys.executable).with_name("packshot"))
 SKU, HEIGHT, GAP = "perfume01", 300, 8
@@ -64,23 +66,12 @@ def placed(workspace: Path, options: tuple[str, ...]) -> Image.Image:
     return whole.crop((0, round(0.46 * whole.height), whole.width, round(0.96 * whole.height)))
 
 
-def strip(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures in a row at one height."""
-    small = [p.resize((round(p.width * HEIGHT / p.height), HEIGHT), Image.Resampling.LANCZOS) for p in pictures]
-    row = Image.new("RGB", (sum(p.width for p in small) + GAP * (len(small) - 1), HEIGHT), "white")
-    left = 0
-    for picture in small:
-        row.paste(picture, (left, 0))
-        left += picture.width + GAP
-    return row
-
-
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder)
         shutil.copytree(ROOT / "datasets" / SKU, workspace / "datasets" / SKU)
         for name, scenes in STRIPS.items():
-            made = strip([placed(workspace, options) for options in scenes])
+            made = side_by_side([placed(workspace, options) for options in scenes], HEIGHT, GAP)
             made.save(ROOT / "docs" / "pictures" / f"scenes-{name}.jpg", quality=82, optimize=True)
     sheet = ROOT / "docs" / "pictures" / "scenes-plates.jpg"
     subprocess.run([PACKSHOT, "plates", "--sheet", str(sheet.with_suffix(".png"))], check=True)

@@ -70,7 +70,7 @@ class Light:
         """The light in words, for messages."""
         name = min(DIRECTIONS, key=lambda n: abs((DIRECTIONS[n] - self.azimuth + 180) % 360 - 180))
         kind = min(KINDS, key=lambda n: abs(math.log(KINDS[n] / max(self.softness, 0.01))))
-        return f"{kind} light from the {name}, {self.height:.0f} degrees high"
+        return f"{kind}, from the {name}, {self.height:.0f} degrees high"
 
     def main_directions(self, count: int) -> NDArray[np.float64]:
         """Directions to points spread evenly over the light's disc, (count, 3): right, towards the camera, up."""
