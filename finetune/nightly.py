@@ -23,10 +23,11 @@ from finetune.adapters.init_from import Parent
 from finetune.core import fingerprint
 from finetune.core.adapters import versions
 from finetune.core.adapters.reports import FILE as FIDELITY
-from finetune.core.adapters.reports import read_report, read_report_file
+from finetune.core.adapters.reports import FidelityReport, read_report, read_report_file
 from finetune.core.config import Strict, apply_overrides, find_config, gate_path, validate
 from finetune.core.console import say
 from finetune.core.errors import AdapterError, PackshotError
+from finetune.core.fidelity.gate import is_enough, load_gate
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.prepared import read_prepared
@@ -186,7 +187,7 @@ def _plan_sku(
         return NightStep(sku, "evaluate", error.message, number)
     if judged is None:
         return NightStep(sku, "evaluate", f"version {number} is trained but not evaluated", number)
-    if judged.verdict == "pass":
+    if is_enough(judged.verdict, load_gate(), judged.base.model):
         return NightStep(sku, "evaluate", f"version {number} met the gate but is not published", number)
     if judged.gate_file != fingerprint.of_file(gate_path()):
         return NightStep(sku, "evaluate", f"the gate changed since version {number} was evaluated", number)
@@ -282,23 +283,28 @@ def _do(workspace: Workspace, config: NightlyConfig, entry: NightStep, log: Path
         number = versions.list_versions(workspace, entry.sku)[-1].number
     assert number is not None
     code, why = run_command(workspace.root, ["evaluate", entry.sku, "--adapter", number], log, config.timeout_minutes)
-    scores = _scores(workspace, entry.sku, number)
+    judged = _report(workspace, entry.sku, number)
+    scores = [line.model_dump() for line in judged.scores] if judged else []
     if code == GATE_EXIT:
         return Result(entry.sku, "gate not met", f"version {number}: {why}", number, scores=scores)
-    if code:
+    if code or judged is None:
         return Result(entry.sku, "failed", f"evaluate failed: {why}", number)
+    if not is_enough(judged.verdict, load_gate(), judged.base.model):
+        why = f"its verdict is '{judged.verdict}', which gate.yaml does not promote on '{judged.base.model}'"
+        return Result(entry.sku, "gate not met", f"version {number}: {why}", number, scores=scores)
     when = now.astimezone().isoformat(timespec="seconds")
-    versions.promote(workspace, entry.sku, number, reason="nightly: gate passed", when=when)
-    return Result(entry.sku, "promoted", f"version {number} met the gate", number, scores=scores)
+    reason = "nightly: gate passed" if judged.verdict == "pass" else "nightly: gate passed as far as this base shows it"
+    versions.promote(workspace, entry.sku, number, reason=reason, when=when)
+    met = "met the gate" if judged.verdict == "pass" else "met the gate as far as this base shows it (limited)"
+    return Result(entry.sku, "promoted", f"version {number} {met}", number, scores=scores)
 
 
-def _scores(workspace: Workspace, sku: str, number: str) -> list[dict[str, Any]]:
-    """The scores of a version's report; none where there is no whole report, as after an evaluation that failed."""
+def _report(workspace: Workspace, sku: str, number: str) -> FidelityReport | None:
+    """A version's report; None where there is no whole one, as after an evaluation that failed."""
     try:
-        report = read_report_file(workspace.adapters / sku / number / FIDELITY, sku, number)
+        return read_report_file(workspace.adapters / sku / number / FIDELITY, sku, number)
     except AdapterError:
-        return []
-    return [line.model_dump() for line in report.scores] if report else []
+        return None
 
 
 def _write_report(report: NightReport, now: datetime, *, total: int) -> None:

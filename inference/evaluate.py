@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.adapters.reports import FidelityReport
+from finetune.core.adapters.reports import REPORT_FORMAT, FidelityReport
 from finetune.core.adapters.versions import AdapterVersion
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import placement_box, put_on_canvas
@@ -37,7 +37,8 @@ from finetune.core.fidelity.insert_pictures import (
     product_box,
     requests_for,
 )
-from finetune.core.fidelity.measures import MEASURES_FORMAT, Score
+from finetune.core.fidelity.measures import MEASURES_FORMAT
+from finetune.core.fidelity.scores import Score
 from finetune.core.json_files import read_object
 from finetune.core.painting.inpainter import Sampling, load_inpainter
 from finetune.core.painting.needs import check_drawing
@@ -48,16 +49,20 @@ from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.prepared import PreparedSet
+from finetune.core.segmentation.products import WEIGHTS as SEGMENTER
+from finetune.core.segmentation.products import find_products
 from finetune.core.storage.durable import write_text
 from inference import delivery
 from inference.request import find_subject, warn_of_another_product
 
-FORMAT = 2
+FORMAT = REPORT_FORMAT
 """Of the file `fidelity.json`."""
 REPORT, SHEET = "fidelity.json", "fidelity.png"
 PRESERVE_SIZE = 1024
 """Side of the preserve pictures whose core is checked: the default of `place`."""
 METHODS = {
+    "outline": "IoU of what the shipped segmenter finds with the packshot's silhouette",
+    "parts": "normalised cross-correlation of the packshot's patches, looked for within 6 %",
     "palette": "CIEDE2000 between k-means palettes in CIELAB, earth mover's distance",
     "layout": "CIEDE2000 in place after a blur of 4 %",
     "structure": "SSIM of CIELAB lightness, Gaussian window of sigma 1.5",
@@ -101,7 +106,7 @@ class Evaluation:
     @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of all that decides the report, except the bars."""
-        pictures = self.config.model_dump(mode="json", exclude={"rules"})
+        pictures = self.config.model_dump(mode="json", exclude={"rules", "promote", "promote_on"})
         return fingerprint.of_value(
             {
                 "format": [FORMAT, INSERT_FORMAT, MEASURES_FORMAT],
@@ -112,6 +117,7 @@ class Evaluation:
                 "siblings": {sku: prepared.fingerprint for sku, prepared in self.siblings.items()},
                 "left_out": sorted(self.left_out),
                 "pictures": pictures,
+                "segmenter": fingerprint.of_file(SEGMENTER),
             }
         )
 
@@ -157,7 +163,8 @@ def evaluate_adapter(
         report = _make_report(evaluation, device)
     else:
         say(f"{asked.sku}: the report of adapter {evaluation.version.number} is up to date")
-        report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, config)
+        unjudged = {name for name, span in kept["spans"].items() if not span["judged"]}
+        report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, unjudged, config)
     report |= {"gate_file": gate_file, "trained_on": evaluation.version.manifest.get("sku", "")}
     _write_json(report, path)
     return report, path
@@ -202,8 +209,9 @@ def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
     requests = evaluation.requests()
     warn_of_another_product(prepared.sku, version)
     say(f"{prepared.sku}: adapter {version.number} draws {count(len(requests), 'picture')} on '{evaluation.base.name}'")
-    scored = [scoring.score_pair(pair, views, frame) for pair in renderer.render(requests)]
-    values = scoring.values_of(scored) | {"core_difference": _core_difference(evaluation, scored)}
+    scored = [scoring.score_pair(pair, views, frame, find_products) for pair in renderer.render(requests)]
+    spans = scoring.spans_of(scored)
+    values = scoring.values_of(scored, spans) | {"core_difference": _core_difference(evaluation, scored)}
     models = METHODS | {"embedder": "not available: the gate names no vision model"}
     if evaluation.config.embedder:
         from finetune.core.embedding import load_embedder
@@ -224,15 +232,22 @@ def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
         "1.3 stops, nearest of the product's views",
         "models": models,
         "references": views.summary(),
-        **_verdict(values, evaluation.config),
+        "spans": {name: span.as_dict() for name, span in spans.items()},
+        **_verdict(values, {name for name, span in spans.items() if not span.judged}, evaluation.config),
         "pictures": [s.as_dict() for s in scored],
     }
 
 
-def _verdict(values: dict[str, float | None], config: gate.GateConfig) -> dict[str, Any]:
-    """The part of a report that depends on the bars."""
+def _verdict(values: dict[str, float | None], unjudged: set[str], config: gate.GateConfig) -> dict[str, Any]:
+    """The part of a report that depends on the bars.
+
+    Args:
+        values: Scores by name.
+        unjudged: Measures whose span is no larger than chance.
+        config: The gate.
+    """
     rounded = {name: value if value is None else round(value, 4) for name, value in values.items()}
-    scores = gate.score_all(rounded, config.rules)
+    scores = gate.score_all(rounded, config.rules, {f"{name}_reached" for name in unjudged})
     return {
         "scores": [asdict(s) for s in scores],
         "verdict": gate.verdict(scores, config.rules),
@@ -260,7 +275,8 @@ def _load_renderer(evaluation: Evaluation, device: str) -> InsertRenderer:
     pictures = evaluation.config.pictures
     where = InsertBox(evaluation.box, inpainter.size, pictures.box_margin)
     sampling = Sampling(steps=pictures.steps, guidance=pictures.guidance)
-    return InsertRenderer(inpainter, where, sampling=sampling, cache=evaluation.workspace.cache / "evaluate")
+    cache = evaluation.workspace.cache / "evaluate"
+    return InsertRenderer(inpainter, where, evaluation.cutout, sampling=sampling, cache=cache)
 
 
 def _check_finite(weights: Path) -> None:
@@ -280,20 +296,28 @@ def _core_difference(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair
 
 
 def _write_sheet(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair]) -> None:
-    """Packshot | without the adapter | with it, a row for each pair."""
+    """Packshot | without the adapter | with it | the packshot as the base can show it, a row for each pair."""
     cells: list[Image.Image] = []
     captions: list[str] = []
     for s in scored:
-        cells += [evaluation.cutout, s.pair.without, s.pair.with_adapter]
+        cells += [evaluation.cutout, s.pair.without, s.pair.with_adapter, s.pair.ceiling]
         captions += [
             f"{evaluation.prepared.sku}: packshot",
-            f"without adapter: dE00 {s.likeness_base.distance:.1f}, SSIM {s.likeness_base.structure:.2f}",
-            f"adapter {evaluation.version.number}: dE00 {s.likeness.distance:.1f}, SSIM {s.likeness.structure:.2f}"
+            f"without adapter: {_caption(s.base)}",
+            f"adapter {evaluation.version.number}: {_caption(s.drawn)}"
             + "".join(f", {sku} {distance:.1f}" for sku, distance in s.siblings.items()),
+            f"the most this base can show: {_caption(s.ceiling)}",
         ]
     path = evaluation.folder / SHEET
     with _writing(path):
-        write_png(contact_sheet(cells, captions, columns=3, cell=256), path)
+        write_png(contact_sheet(cells, captions, columns=4, cell=256), path)
+
+
+def _caption(reading: scoring.Reading) -> str:
+    parts = reading.likeness.parts
+    return f"dE00 {reading.likeness.distance:.1f}, outline {reading.outline:.2f}" + (
+        f", parts {parts:.2f}" if parts is not None else ""
+    )
 
 
 def _write_json(report: dict[str, Any], path: Path) -> None:

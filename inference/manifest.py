@@ -155,6 +155,16 @@ def picture_size(manifest: dict[str, Any]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
+def rejected_name(picture: str, seed: int) -> str:
+    """File name of what was seen of a picture that was given up.
+
+    Args:
+        picture: Name of the picture that was made instead, without its ending.
+        seed: Of the one that was given up.
+    """
+    return f"{picture}.rejected-{seed}.png"
+
+
 def write_manifest(manifest: dict[str, Any], path: Path) -> None:
     """Write a manifest."""
     write_text(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

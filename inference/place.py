@@ -9,10 +9,12 @@ product core compared with the resampled packshot: one differing byte is an erro
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from finetune.core.adapters.file import check_objective
+from finetune.core.adapters.reports import standing
 from finetune.core.compositing.grounding import Grounding
 from finetune.core.compositing.placement import placement_box, put_on_canvas
 from finetune.core.console import say, warn
@@ -35,6 +37,7 @@ from finetune.core.progress import Progress
 from finetune.core.storage.durable import sweep
 from finetune.core.text_files import check_text
 from inference import manifest
+from inference.attempts import Attempted, paint_alone, write_rejected
 from inference.grounding import painted_grounding
 from inference.request import (
     PICTURES,
@@ -124,6 +127,7 @@ def _painting(config: PlaceConfig, grounding: Grounding) -> Painting:
         precision=config.precision,
         sampling=Sampling(**config.sampling.model_dump()),
         mask_grow=config.mask_grow,
+        retries=config.retries,
         finish=Finish(config.blend.fringe, config.blend.grain, grounding, config.blend_budget if blends else 0.0),
         box_margin=config.box_margin,
     )
@@ -170,7 +174,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
     def make(part: Path) -> list[dict[str, Any]]:
         with Progress("painting", len(request.prompts) * painting.candidates * painting.sampling.steps_run) as bar:
             inpainter.after_step = bar.advance
-            return [_make(request, inpainter, index, part) for index in range(painting.candidates)]
+            return [_make(request, inpainter, index, part, bar) for index in range(painting.candidates)]
 
     facts = {"sku": request.sku, "prompt": request.user_prompt, "recipe": request.recipe}
     return write_run(folder, make, facts)
@@ -181,10 +185,11 @@ def _tell(request: PlaceRequest) -> None:
     if version is None:
         say(f"{request.sku}: base '{base.name}' without an adapter")
     else:
-        state = "" if version.published else " (not yet published)"
         if other := version.manifest.get("foreign"):
-            state = f" (a file in {other['layout']}'s layout, {other['layers']} layers)"
-        say(f"{request.sku}: adapter {version.number}{state} on base '{base.name}'")
+            state = f"a file in {other['layout']}'s layout, {other['layers']} layers"
+        else:
+            state = f"{'published' if version.published else 'not published'}; {standing(version)}"
+        say(f"{request.sku}: adapter {version.number} ({state}) on base '{base.name}'")
         warn_of_another_product(request.sku, version)
     if placed.upscaled > SOFT_ABOVE:
         warn(
@@ -193,13 +198,23 @@ def _tell(request: PlaceRequest) -> None:
         )
 
 
-def _make(request: PlaceRequest, inpainter: Inpainter, index: int, folder: Path) -> dict[str, Any]:
+def _make(request: PlaceRequest, inpainter: Inpainter, index: int, folder: Path, bar: Progress) -> dict[str, Any]:
     """Paint, write and check one candidate; returns its manifest."""
-    seed = request.painting.seed + index
-    paint = _insert if request.painting.mode == "insert" else _preserve
-    painted = paint(request, inpainter, seed)
-    found = _manifest(request, painted, seed)
-    return write_scene(painted.picture, found, request.placed, folder / f"{index + 1:02d}.png", painted.relit)
+    seed, name = request.painting.seed + index, f"{index + 1:02d}"
+    if request.painting.mode == "insert":
+        made = Attempted(_insert(request, inpainter, seed), seed)
+    else:
+        made = paint_alone(
+            inpainter,
+            request.placed.matte,
+            partial(_preserve, request, inpainter),
+            seed=seed,
+            retries=request.painting.retries,
+            more=bar.extend,
+        )
+    write_rejected(made.rejected, folder, name)
+    found = _manifest(request, made)
+    return write_scene(made.painted.picture, found, request.placed, folder / f"{name}.png", made.painted.relit)
 
 
 def _preserve(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
@@ -229,9 +244,9 @@ def _insert(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
     return insert_picture(inpainter, scene, where, request.prompts["insert"], sampling=how.sampling, seed=seed)
 
 
-def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, Any]:
+def _manifest(request: PlaceRequest, made: Attempted) -> dict[str, Any]:
     """How a picture was made, without the section `picture`, which needs the written file."""
-    how, placed, subject = request.painting, request.placed, request.subject
+    how, placed, subject, painted = request.painting, request.placed, request.subject, made.painted
     core = core_of(painted.picture, placed, painted.relit) if how.mode != "insert" else None
     sampling = asdict(how.sampling)
     negative = sampling.pop("negative")
@@ -251,7 +266,8 @@ def _manifest(request: PlaceRequest, painted: Painted, seed: int) -> dict[str, A
         "adapter": _adapter(request),
         "base": subject.base.summary(),
         "prompt": {"user": request.user_prompt, "resolved": request.prompts, "negative": negative},
-        "seed": seed,
+        "seed": made.seed,
+        "second_objects": made.facts if core else None,
         "sampling": sampling,
         "size": placed.size,
         "placement": placement_of(placed),

@@ -13,7 +13,7 @@ from finetune.core.pages.render import render
 from finetune.core.pictures.contact_sheet import contact_sheet
 from finetune.core.pictures.images import write_png
 from finetune.core.storage.durable import write_text
-from inference.manifest import picture_size
+from inference.manifest import picture_size, rejected_name
 
 CELL = 512
 """Side of a picture on the contact sheet, pixels."""
@@ -47,13 +47,14 @@ def write_index(manifests: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _scene(manifest: dict[str, Any]) -> dict[str, Any]:
-    file = manifest["picture"]["file"]
+    file, second = manifest["picture"]["file"], manifest.get("second_objects") or {}
     return {
         "file": file,
         "manifest": Path(file).with_suffix(".json").name,
         "alt": f"{manifest['class_noun']} {_scene_words(manifest)}",
         "core": core_line(manifest),
         "seed": manifest["seed"],
+        "rejected": [rejected_name(Path(file).stem, each["seed"]) for each in second.get("rejected", ())],
     }
 
 

@@ -31,7 +31,7 @@ from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
 
-PICTURES = 4
+PICTURES = 5
 """Bump when the same settings would produce different pixels; older runs are then regenerated."""
 LEAST_CORE = 0.6
 """Share of the silhouette that is opaque and fully covered, under which placing warns."""
@@ -133,6 +133,8 @@ class Painting:
     sampling: Sampling
     mask_grow: int | None
     """Preserve mode: latent cells painted into the product's edge; None for the base's default."""
+    retries: int
+    """Preserve mode: other seeds that are tried where a second product is being painted."""
     finish: Finish
     """Preserve mode: what is done to the painted scene."""
     box_margin: float
@@ -155,6 +157,7 @@ class Painting:
         kept = {name: getattr(self, name) for name in names} | {"sampling": asdict(self.sampling)}
         if self.mode != "insert":
             kept |= {"budget": self.finish.budget} if self.mode == "blend" else {}
+            kept |= {"retries": self.retries}
             return kept | {"mask_grow": self.mask_grow, "ground": self.ground, "blend": self.blend}
         return kept | {"box_margin": self.box_margin}
 

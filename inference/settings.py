@@ -94,6 +94,9 @@ class PlaceConfig(Strict):
     """Latent cells (8 px of the base) by which the painted ground extends into the product's edge, under the cutout. If
     left out, one on a base of 1024 px and none on a small base, where a cell is much of a product and the product
     would be painted again, larger."""
+    retries: int = Field(default=3, ge=0, le=50)
+    """Preserve and blend mode: other seeds that are tried where a second product is being painted; 0 takes what
+    comes."""
     box_margin: float = Field(default=BOX_MARGIN, ge=0, le=0.5)
     """Insert mode: margin of the painted box around the product, as a share of the frame."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -37,7 +37,10 @@ JSON_DOCUMENTS: dict[str, Lines] = {
         (NIGHT, "either"),
     ),
     f"{ADAPTERS}/history.jsonl": ((("adapters", "rollback", SKU), "error"), (("adapters", "prune", SKU), "error")),
-    f"{ADAPTERS}/current": ((("adapters", "show", SKU), "error"), (("adapters", "promote", SKU, "1"), "fine")),
+    f"{ADAPTERS}/current": (
+        (("adapters", "show", SKU), "error"),
+        (("adapters", "promote", SKU, "1", "--force"), "fine"),
+    ),
     "SCENE/01.json": ((("verify", "SCENE/01.png"), "error"),),
     "SCENE/run.json": ((PLACE, "either"),),
 }
@@ -287,7 +290,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     PLACE,
     ("train", SKU, *PREPARE, "--set", "train.steps=1", "--set", "train.warmup=0", *UNVALIDATED),
     ("adapters", "list"),
-    ("adapters", "promote", SKU, "1"),
+    ("adapters", "promote", SKU, "1", "--force"),
     ("adapters", "delete", SKU, "1"),
     ("cache",),
     ("nightly", "--dry-run", "--set", "skus=[mug]", "--set", "config=embedded"),

@@ -48,7 +48,7 @@ def write_adapters(place: Workspace) -> None:
     from finetune.adapters.publish import TrainedWeights, adapter_manifest, write_version
     from finetune.cli.options import resolve_config
     from finetune.core.adapters import versions
-    from finetune.core.adapters.reports import FidelityReport, ScoreLine
+    from finetune.core.adapters.reports import REPORT_FORMAT, FidelityReport, ScoreLine
     from finetune.core.basemodel.load import load_unet
     from finetune.core.config import dump_yaml, with_recorded_names
     from finetune.core.products.prepared import require_prepared
@@ -71,7 +71,7 @@ def write_adapters(place: Workspace) -> None:
         if number > 1:
             versions.promote(place, SKU, version.number, reason="by hand", when="2026-01-02T03:04:05+00:00")
     line = ScoreLine(name="palette", value=3.0, unit="dE00", better="lower", bar=8.0, verdict="pass")
-    report = FidelityReport(fingerprint="f", verdict="pass", scores=(line,))
+    report = FidelityReport(format=REPORT_FORMAT, fingerprint="f", verdict="pass", scores=(line,))
     for number in ("0001", "0002"):
         (place.adapters / SKU / number / "fidelity.json").write_text(report.model_dump_json(), encoding="utf-8")
     began = datetime(2026, 1, 2, 3, 4, 5)

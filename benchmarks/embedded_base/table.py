@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from finetune.core.fidelity.measures import Better, Verdict, score
+from finetune.core.fidelity.scores import Better, Verdict, score
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from finetune.core.errors import PackshotError, RunError
 from finetune.core.yaml_files import read_yaml
 
 GATE_EXIT = 3
-SHOWN = ("palette", "palette_gain", "structure_gain", "own_nearest")
+SHOWN = ("palette", "palette_reached", "parts_reached", "own_nearest")
 
 
 class Grid(Strict):

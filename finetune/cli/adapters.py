@@ -18,7 +18,7 @@ from finetune.core.adapters import versions
 from finetune.core.adapters.file import DAMAGED, check_fits
 from finetune.core.adapters.foreign import ForeignAdapter
 from finetune.core.adapters.manifests import require_whole
-from finetune.core.adapters.reports import read_report
+from finetune.core.adapters.reports import read_report, standing
 from finetune.core.adapters.token_embeddings import read_embeddings
 from finetune.core.basemodel.resolve import resolve_recorded
 from finetune.core.commands import common_options
@@ -183,11 +183,24 @@ def _say_tokens(path: Path, word: str, layout: str) -> None:
 @adapters.command()
 @click.argument("sku", shell_complete=complete_sku)
 @click.argument("version", shell_complete=complete_version)
+@click.option("--force", is_flag=True, help="Publish it although the gate did not pass it.")
 @common_options
-def promote(sku: str, version: str, workspace: Path) -> None:
-    """Publish VERSION: `place` uses it from now on."""
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    done = versions.promote(Workspace(workspace), sku, version, reason="by hand", when=now)
+def promote(sku: str, version: str, force: bool, workspace: Path) -> None:
+    """Publish VERSION: `place` uses it from now on.
+
+    A version that failed the gate, or was never evaluated, needs --force; the history records it.
+    """
+    now, place = datetime.now().astimezone().isoformat(timespec="seconds"), Workspace(workspace)
+    found = versions.find_version(place, sku, version)
+    said = standing(found)
+    passed = said.startswith("passed")
+    if not passed and not force and found.is_in(place.adapters / sku):
+        raise AdapterError(
+            f"adapter {found.number} of '{sku}' is not published: {said}",
+            f"run: packshot evaluate {sku} --adapter {found.number} (--force publishes it all the same)",
+        )
+    reason = "by hand" if passed else f"by hand, forced: {said}"
+    done = versions.promote(place, sku, version, reason=reason, when=now)
     click.echo(f"{sku} {done.number} is published")
 
 

@@ -66,6 +66,10 @@ class Progress:
         """One more part is done."""
         self.reached(self.done + 1, self.total)
 
+    def extend(self, parts: int) -> None:
+        """So many parts more are to be done than was thought."""
+        self.total += parts
+
     def reached(self, done: int, total: int) -> None:
         """So many parts of so many are done."""
         before, self.done, self.total = self.done, done, total

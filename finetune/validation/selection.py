@@ -23,6 +23,7 @@ from finetune.core.painting.inpainter import Inpainter, Sampling
 from finetune.core.painting.pictures import InsertBox
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.prepared import PreparedSet
+from finetune.core.segmentation.products import find_products
 from finetune.runs.validation_records import Record, by_loss
 from finetune.validation.candidates import Candidates
 
@@ -137,12 +138,13 @@ class CandidateScorer:
         cutout = open_picture(prepared.cutout_path(first)).convert("RGBA")
         box = product_box(cutout.size, painter.size, height=p.height, ground=p.ground)
         self.frame = make_frame(box, p.measure_side)
-        self.views = load_references(prepared, {}, {}, self.frame)
+        self.views = load_references(prepared, {}, {}, self.frame, decoys=False)
+        self.known: dict[tuple[str, int], scoring.ScoredPair] = {}
         self.requests = make_requests(prepared, p, pictures)
         self.rules = {name: rule for name, rule in config.rules.items() if name not in ELSEWHERE}
         sampling = Sampling(steps=p.steps, guidance=p.guidance)
         where = InsertBox(box, painter.size, p.box_margin)
-        self.renderer = InsertRenderer(painter, where, sampling=sampling, cache=cache)
+        self.renderer = InsertRenderer(painter, where, cutout, sampling=sampling, cache=cache)
 
     def measure(self, drawn: Callable[[], object] = lambda: None) -> Measured:
         """Draw and measure with the adapter as it is now.
@@ -151,10 +153,17 @@ class CandidateScorer:
             drawn: called after each of its pictures.
         """
         pairs = self.renderer.render(self.requests, tell=lambda line: drawn())
-        scored = [scoring.score_pair(pair, self.views, self.frame) for pair in pairs]
-        values = {name: value for name, value in scoring.values_of(scored).items() if value is not None}
-        scores = gate.score_all(values, self.rules)
-        passed = gate.verdict(scores, self.rules) == "pass" if self.rules else None
+        scored = []
+        for pair in pairs:
+            key = (pair.request.scene, pair.request.seed)
+            found = scoring.score_pair(pair, self.views, self.frame, find_products, self.known.get(key))
+            self.known[key] = found
+            scored.append(found)
+        spans = scoring.spans_of(scored)
+        values = {name: value for name, value in scoring.values_of(scored, spans).items() if value is not None}
+        unjudged = {f"{name}_reached" for name, span in spans.items() if not span.judged}
+        scores = gate.score_all(values, self.rules, unjudged)
+        passed = gate.verdict(scores, self.rules) != "fail" if self.rules else None
         return Measured((values["palette"] + values["layout"]) / 2, passed, values)
 
 

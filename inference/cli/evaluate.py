@@ -10,7 +10,7 @@ import click
 from finetune.core import fingerprint
 from finetune.core.commands import common_options
 from finetune.core.config import gate_path
-from finetune.core.console import say
+from finetune.core.console import say, warn
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.completion import complete_sku, complete_version
 
@@ -49,7 +49,8 @@ def evaluate(
 ) -> None:
     """Measure how well SKU's adapter draws the product, compared with the packshots, the base alone and the siblings.
 
-    Prints the path of the report. The exit code is 3 if the gate is not met.
+    Prints the path of the report. The verdict is `pass`, `limited` (no bar is missed, but the base cannot show all of
+    shape, structure and colour) or `fail`; the exit code is 3 for `fail`.
 
     \b
     Examples:
@@ -75,5 +76,8 @@ def evaluate(
     whose = f"of '{owner}' judged as '{sku}'" if owner else f"judged as '{sku}', of an unnamed product"
     say(f"adapter {report['version']} {whose}: {report['verdict']}; pictures: {path.with_name(SHEET)}")
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else path)
+    if report["verdict"] == "limited":
+        unseen = " and ".join(gate.not_seen({score.name for score in scores if score.verdict == "pass"}))
+        warn(f"limited: no bar is missed, but {unseen} could not be judged on base '{report['base']['model']}'")
     failed = gate.failing(scores, config.rules)
     gate.check_met(sku, report["version"], failed, hint=f"look at {path.with_name(SHEET)}")

@@ -92,7 +92,7 @@ def test_the_report_says_what_was_measured_by_what_on_what(shelf: Workspace, gat
     folder = shelf.adapters / "bottle01" / "0002"
     assert report == json.loads((folder / "fidelity.json").read_text(encoding="utf-8"))
     assert {"format", "sku", "version", "base", "crop", "models", "scores", "verdict", "pictures"} <= set(report)
-    assert (report["sku"], report["version"], report["verdict"]) == ("bottle01", "0002", "pass")
+    assert (report["sku"], report["version"], report["verdict"]) == ("bottle01", "0002", "limited")
     assert all(set(s) == {"name", "value", "unit", "better", "bar", "verdict"} for s in report["scores"])
     assert [(p["scene"], p["seed"]) for p in report["pictures"]] == [("on oak", 3), ("on stone", 3)]
     assert report["pictures"][0]["prompt"] == "a photo of bttl01 perfume bottle on oak"
@@ -141,12 +141,14 @@ def test_a_siblings_adapter_is_judged_but_keeps_its_own_report(shelf: Workspace,
     assert Path(result.stdout.strip()).is_relative_to(shelf.runs / "bottle01")
 
 
-def test_without_siblings_that_score_is_not_available(shelf: Workspace, gates: dict[str, str]) -> None:
+def test_a_lone_product_is_told_apart_from_itself_in_other_colours(shelf: Workspace, gates: dict[str, str]) -> None:
     report = report_of(evaluate(shelf, "mug01", "--gate", gates["strict"]))
-    assert report["references"] == {"own": ["front"], "siblings": {}, "left_out": {}}
+    decoys = report["references"]["decoys"]
+    assert report["references"] == {"own": ["front"], "siblings": {}, "decoys": decoys, "left_out": {}}
+    assert len(decoys) == 2
+    assert all(set(picture["siblings"]) == set(decoys) for picture in report["pictures"])
     scores = {score["name"]: score for score in report["scores"]}
-    assert scores["own_nearest"]["verdict"] == "not available"
-    assert scores["own_nearest"]["value"] is None
+    assert scores["own_nearest"]["verdict"] in ("pass", "fail")
 
 
 def test_a_sibling_that_is_not_prepared_is_said(tmp_path: Path, tiny_base: Path, gates: dict[str, str]) -> None:
@@ -279,18 +281,22 @@ def test_a_view_of_other_proportions_keeps_them_and_stands_on_the_ground() -> No
     assert not wide[:74, :, 3].any()
 
 
-def likeness(distance: float, structure: float = 0.5) -> Likeness:
-    return Likeness("front", distance, distance, structure, (0, 0), 1.0)
+def reading(distance: float, structure: float = 0.5) -> scoring.Reading:
+    return scoring.Reading(Likeness("front", distance, distance, structure, (0, 0), 1.0, 1 - distance / 100), 0.9)
 
 
 def test_gains_and_margins_are_of_the_means() -> None:
     grey = Image.new("RGB", (64, 64))
-    pair = InsertPair(InsertRequest("on oak", 1, "", ""), grey, grey, grey)
+    pair, packshot = InsertPair(InsertRequest("on oak", 1, "", ""), grey, grey, grey, grey), reading(4, 0.9)
     scored = [
-        scoring.ScoredPair(pair, likeness(10, 0.6), likeness(20, 0.4), {"s": 12.0, "t": 30.0}),
-        scoring.ScoredPair(pair, likeness(14, 0.4), likeness(28, 0.5), {"s": 11.0, "t": 30.0}),
+        scoring.ScoredPair(pair, reading(10, 0.6), reading(20, 0.4), packshot, {"s": 12.0, "t": 30.0}),
+        scoring.ScoredPair(pair, reading(14, 0.4), reading(28, 0.5), packshot, {"s": 11.0, "t": 30.0}),
     ]
-    values = scoring.values_of(scored)
+    spans = scoring.spans_of(scored)
+    values = scoring.values_of(scored, spans)
+    assert values["palette_reached"] == pytest.approx(100 * (24 - 12) / (24 - 4))
+    assert values["drawn"] == 100
+    assert spans["palette"].spread == pytest.approx(32**0.5), "of two seeds that differ by 8"
     assert values["palette"] == 12
     assert values["palette_gain"] == values["layout_gain"] == 50
     assert values["structure_gain"] == pytest.approx(0.05)

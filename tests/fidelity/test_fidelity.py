@@ -21,10 +21,10 @@ from finetune.core.fidelity.measures import (
     nearest,
     palette,
     palette_distance,
-    score,
     structure_similarity,
     to_lab,
 )
+from finetune.core.fidelity.scores import score
 from finetune.core.pictures.images import Array, to_linear, to_srgb8
 
 ORANGE, BLUE = (190, 90, 40), (40, 90, 190)

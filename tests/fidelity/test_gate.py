@@ -14,18 +14,32 @@ from finetune.core.fidelity.gate import (
     check_met,
     failing,
     format_value,
+    is_enough,
     load_gate,
+    not_seen,
     score_all,
     verdict,
 )
 
 RULES = {
+    "outline_reached": Rule(bar=0),
+    "parts_reached": Rule(bar=15, required=False),
+    "palette_reached": Rule(bar=30),
     "palette": Rule(bar=15),
     "palette_gain": Rule(bar=10),
     "own_nearest": Rule(bar=75, required=False),
     "core_difference": Rule(bar=0),
 }
-GOOD: dict[str, float | None] = {"palette": 9, "palette_gain": 40, "own_nearest": 100, "core_difference": 0}
+SEEN = {"outline_reached": "shape", "parts_reached": "structure", "palette_reached": "colour"}
+GOOD: dict[str, float | None] = {
+    "outline_reached": 20,
+    "parts_reached": 40,
+    "palette_reached": 60,
+    "palette": 9,
+    "palette_gain": 40,
+    "own_nearest": 100,
+    "core_difference": 0,
+}
 
 
 def gate_file(folder: Path, text: str) -> str:
@@ -74,12 +88,38 @@ def test_a_score_that_need_not_be_there_is_left_out_but_does_not_pass() -> None:
     assert verdict(scores, RULES) == "pass"
 
 
+@pytest.mark.parametrize("name", ["outline_reached", "parts_reached", "palette_reached"])
+def test_what_a_base_cannot_show_neither_passes_nor_fails(name: str) -> None:
+    scores = score_all({**GOOD, name: -50.0}, RULES, {name})
+    assert {s.name: s.verdict for s in scores}[name] == "not judged"
+    assert failing(scores, RULES) == []
+    assert verdict(scores, RULES) == "limited"
+    assert not_seen({s.name for s in scores if s.verdict == "pass"}) == [SEEN[name]]
+
+
+def test_a_bar_that_is_missed_fails_whatever_else_is_not_judged() -> None:
+    assert verdict(score_all({**GOOD, "palette": 40}, RULES, {"parts_reached"}), RULES) == "fail"
+
+
+def test_a_gate_that_judges_colour_alone_is_limited() -> None:
+    rules = {"palette": RULES["palette"], "palette_reached": RULES["palette_reached"]}
+    assert verdict(score_all(GOOD, rules), rules) == "limited"
+
+
+def test_what_a_night_publishes_depends_on_the_base() -> None:
+    gate = load_gate()
+    assert is_enough("pass", gate, "sdxl")
+    assert not is_enough("limited", gate, "sdxl")
+    assert is_enough("limited", gate, "embedded")
+    assert not is_enough("fail", gate, "embedded")
+
+
 def test_the_shipped_gate_holds_what_the_design_asks_for() -> None:
     gate = load_gate()
-    assert {"palette", "palette_gain", "own_nearest", "core_difference"} <= set(gate.rules)
+    assert {"drawn", *SEEN, "own_nearest", "core_difference"} <= set(gate.rules)
     assert gate.rules["palette_gain"].bar > 0, "an adapter of zeros gains nothing"
     assert gate.rules["core_difference"].bar == 0
-    assert all(rule.required for name, rule in gate.rules.items() if name not in ("own_nearest", "own_margin"))
+    assert gate.rules["own_nearest"].required, "a lone product has decoys"
     assert len(gate.pictures.scenes) * len(gate.pictures.seeds) >= 4
 
 

@@ -54,7 +54,8 @@ RECIPES = {
 AWAITED = {
     "finetune.core.embedding": "fidelity measures identity with it",
     "finetune.core.label_ocr": "fidelity reads print with it",
-    "finetune.core.segmentation.learned": "placing and fidelity look for second objects with it",
+    "finetune.core.segmentation.learned": "fidelity names what it finds beside the shipped segmenter",
+    "finetune.core.segmentation.second_objects": "fidelity counts second products with it",
     "finetune.core.storage.locks": "batches of scenes are going to hold them",
 }
 """Modules of core that one side does not use yet, and what it will use them for."""

@@ -33,6 +33,7 @@ from finetune.core.painting.pictures import (
     preserve_picture,
 )
 from finetune.core.painting.prompts import PromptSection
+from finetune.core.pictures.images import composite
 from finetune.core.pictures.masks import Mask
 from finetune.validation.previews import Previewer, PreviewProduct
 
@@ -48,6 +49,9 @@ class NoiseInpainter(Inpainter):
         pipeline: Any = SimpleNamespace(unet=unet, _execution_device=SimpleNamespace(type="cpu"))
         super().__init__(SimpleNamespace(size=BASE, fingerprint="base"), pipeline)  # type: ignore[arg-type]
         self.painted: list[tuple[float, str]] = []
+
+    def reconstruct(self, picture: Image.Image) -> Image.Image:
+        return picture.resize((BASE // 2, BASE // 2)).resize((BASE, BASE))
 
     def paint(self, picture: Image.Image, mask: Mask, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
         self.painted.append((self.scale, prompt))
@@ -137,11 +141,14 @@ def test_evaluation_and_previews_draw_what_placing_draws(
         inpainter, placed(cutout, glass, BASE), prompts["place"], sampling=SAMPLING, seed=SEED
     ).picture
 
-    renderer = InsertRenderer(inpainter, where, sampling=SAMPLING, cache=tmp_path / "cache")
+    renderer = InsertRenderer(inpainter, where, cutout, sampling=SAMPLING, cache=tmp_path / "cache")
     (pair,) = renderer.render(requests_for([("on oak", SEED)], token="t1", class_noun="mug"), tell=lambda line: None)
     assert pair.with_adapter.tobytes() == with_adapter.tobytes()
     assert pair.without.tobytes() == alone.tobytes() != with_adapter.tobytes()
     assert pair.empty.tobytes() == scene.tobytes()
+    whole = placed(cutout, None, BASE)
+    pasted = composite(whole.rgb, whole.matte, np.asarray(scene))
+    assert pair.ceiling.tobytes() == inpainter.reconstruct(Image.fromarray(pasted)).tobytes()
 
     @contextmanager
     def opened() -> Iterator[Inpainter]:

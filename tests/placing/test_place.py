@@ -189,7 +189,7 @@ def test_command_prints_paths_on_stdout_and_talk_on_stderr(shop: Workspace) -> N
     paths = [Path(line) for line in result.stdout.splitlines()]
     assert [p.name for p in paths] == ["01.png", "02.png"]
     assert all(p.is_file() for p in paths)
-    assert "not yet published" in result.stderr
+    assert "not published; never evaluated" in result.stderr
     as_json = json.loads(run_cli(shop, *arguments, "--json").stdout)
     assert as_json["made"] is False
     assert [Path(entry["path"]) for entry in as_json["pictures"]] == paths

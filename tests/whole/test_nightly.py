@@ -20,6 +20,7 @@ from finetune import nightly
 from finetune.core import fingerprint
 from finetune.core.adapters import versions
 from finetune.core.adapters.file import WEIGHTS, write_adapter
+from finetune.core.adapters.reports import REPORT_FORMAT
 from finetune.core.config import gate_path
 from finetune.core.errors import AdapterError, RunError
 from finetune.core.products.catalog import Workspace
@@ -40,6 +41,8 @@ class Steps:
         self.workspace, self.wanted = workspace, wanted
         self.called: list[str] = []
         self.codes: dict[str, int] = {}
+        self.verdicts: dict[str, str] = {}
+        self.bases: dict[str, str] = {}
 
     def __call__(self, root: Path, arguments: list[str], log: Path, timeout: float) -> tuple[int, str]:
         command, sku = arguments[:2]
@@ -51,9 +54,11 @@ class Steps:
             add_version(workspace, sku, self.wanted[sku])
         if command == "evaluate" and code in (0, 3):
             gate = fingerprint.of_file(gate_path())
-            verdict = {"fingerprint": "f", "verdict": "fail" if code else "pass", "scores": [], "gate_file": gate}
+            verdict = "fail" if code else self.verdicts.get(sku, "pass")
+            report = {"format": REPORT_FORMAT, "fingerprint": "f", "verdict": verdict, "scores": [], "gate_file": gate}
+            report |= {"base": {"model": self.bases.get(sku, "embedded")}}
             folder = workspace.adapters / sku / arguments[arguments.index("--adapter") + 1]
-            (folder / "fidelity.json").write_text(json.dumps(verdict), encoding="utf-8")
+            (folder / "fidelity.json").write_text(json.dumps(report), encoding="utf-8")
         return code, f"{command} said {code}"
 
 
@@ -104,6 +109,33 @@ def test_a_night_trains_promotes_and_the_next_does_nothing(night: tuple[Workspac
     steps.called.clear()
     assert outcomes(run_night(workspace, config, now=NOW)) == {"alpha": "up to date", "beta": "up to date"}
     assert steps.called == []
+
+
+def test_a_limited_verdict_is_published_where_the_gate_says_so(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    workspace, config, steps = night
+    steps.verdicts = {"alpha": "limited", "beta": "limited"}
+    steps.bases = {"beta": "sdxl"}
+    report = run_night(workspace, config, now=NOW)
+    assert outcomes(report) == {"alpha": "promoted", "beta": "gate not met"}
+    why = {result.sku: result.why for result in report.results}
+    assert why["alpha"] == "version 0001 met the gate as far as this base shows it (limited)"
+    assert "its verdict is 'limited', which gate.yaml does not promote on 'sdxl'" in why["beta"]
+    assert "as far as this base shows it" in (workspace.adapters / "alpha" / "history.jsonl").read_text(
+        encoding="utf-8"
+    )
+    assert {p.sku: p.action for p in plan_night(workspace, config)} == {"alpha": "nothing", "beta": "nothing"}
+
+
+def test_a_report_of_an_earlier_gate_counts_as_none(night: tuple[Workspace, NightlyConfig, Steps]) -> None:
+    """The adapter is judged again, not trained again."""
+    workspace, config, steps = night
+    steps.codes = {"evaluate alpha": 3}
+    run_night(workspace, config, now=NOW)
+    path = workspace.adapters / "alpha" / "0001" / "fidelity.json"
+    old = json.loads(path.read_text(encoding="utf-8")) | {"format": REPORT_FORMAT - 1}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    (alpha,) = (entry for entry in plan_night(workspace, config) if entry.sku == "alpha")
+    assert (alpha.action, alpha.why) == ("evaluate", "version 0001 is trained but not evaluated")
 
 
 def test_every_set_is_prepared_before_any_is_judged(night: tuple[Workspace, NightlyConfig, Steps]) -> None:

@@ -29,7 +29,7 @@ def test_trained_under_the_old_name_nothing_changes_under_the_new(tmp_path: Path
     for path, name in ((old, "elsewhere_weight"), (new, "base_preservation_weight")):
         path.write_text(RECIPE.replace("BASE", str(tiny_base)).replace("NAME", name), encoding="utf-8")
     packshot(tmp_path, "train", "bottle01", "--config", str(old))
-    packshot(tmp_path, "adapters", "promote", "bottle01", "0001")
+    packshot(tmp_path, "adapters", "promote", "bottle01", "0001", "--force")
     header = read_header(tmp_path / "adapters" / "bottle01" / "0001" / "adapter.safetensors")
     assert header.manifest["config"]["objective"]["elsewhere_weight"] == 0.25
     for recipe in (new, old):

@@ -98,7 +98,8 @@ def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> A
     """The wanted version (number, folder, or any LoRA file), else the published one, else the newest.
 
     Raises:
-        AdapterError: there is none, or the wanted one is not there, damaged, or no LoRA for SDXL's UNet.
+        AdapterError: there is none, or the wanted or the published one is not there, damaged, or no LoRA for SDXL's
+            UNet.
     """
     numbers, place = _complete(workspace, sku), workspace.adapters / sku
     if wanted:
@@ -117,7 +118,10 @@ def find_version(workspace: Workspace, sku: str, wanted: str | None = None) -> A
         cure = f"run: packshot train {sku} (placing works without: --adapter none)"
         raise AdapterError(f"'{sku}' has no adapter yet", cure)
     current = read_current(workspace, sku)
-    number = current if current in numbers else numbers[-1]
+    if current is not None and current not in numbers:
+        hint = f"run: packshot adapters promote {sku} {numbers[-1]} (or give --adapter)"
+        raise AdapterError(f"the published version {current} of '{sku}' is not there", hint)
+    number = current or numbers[-1]
     return _read(sku, number, place / number, number == current)
 
 

@@ -7,14 +7,15 @@ measures nothing and knows no pictures: numbers come by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
 from finetune.core.config import Strict, apply_overrides, gate_path, validate
 from finetune.core.errors import ConfigError, GateNotMet, did_you_mean
-from finetune.core.fidelity.measures import Better, Score, score
+from finetune.core.fidelity.scores import Better, Score, score
 from finetune.core.yaml_files import read_yaml
 
 
@@ -27,12 +28,19 @@ class Measure(NamedTuple):
 
 
 MEASURES: dict[str, Measure] = {
+    "drawn": Measure("%", "higher", "pictures in which a product of the packshot's outline is found"),
+    "outline": Measure("IoU", "higher", "agreement of what is found as product with the packshot's outline"),
+    "outline_reached": Measure("%", "higher", "outline between the base alone (0) and the packshot (100)"),
+    "parts": Measure("NCC", "higher", "parts of the packshot found again in place: print, cap, handle"),
+    "parts_reached": Measure("%", "higher", "parts between the base alone (0) and the packshot (100)"),
     "palette": Measure("dE00", "lower", "distance of the drawn product's colours from the packshot's"),
     "palette_base": Measure("dE00", "lower", "palette without the adapter"),
     "palette_gain": Measure("%", "higher", "by how much the adapter lowers the palette distance"),
+    "palette_reached": Measure("%", "higher", "palette between the base alone (0) and the packshot (100)"),
     "layout": Measure("dE00", "lower", "colour difference in place, after a blur"),
     "layout_base": Measure("dE00", "lower", "layout without the adapter"),
     "layout_gain": Measure("%", "higher", "by how much the adapter lowers the layout difference"),
+    "layout_reached": Measure("%", "higher", "layout between the base alone (0) and the packshot (100)"),
     "structure": Measure("SSIM", "higher", "lightness structure inside the silhouette"),
     "structure_base": Measure("SSIM", "higher", "structure without the adapter"),
     "structure_gain": Measure("SSIM", "higher", "structure with the adapter minus without"),
@@ -43,6 +51,14 @@ MEASURES: dict[str, Measure] = {
     "core_difference": Measure("8-bit steps", "lower", "largest change of the product's core in a preserve picture"),
 }
 """Every score of a fidelity report, in its order."""
+SEES = {
+    "shape": ("outline_reached",),
+    "structure": ("parts_reached",),
+    "colour": ("palette_reached", "layout_reached"),
+}
+"""What a whole judgement has seen of the product, and the scores that show it."""
+GateVerdict = Literal["pass", "limited", "fail"]
+"""`limited`: no bar is missed, but shape, structure or colour could not be judged on this base."""
 
 
 class PicturesSection(Strict):
@@ -97,6 +113,10 @@ class GateConfig(Strict):
     pictures: PicturesSection
     rules: dict[str, Rule] = Field(min_length=1)
     """Score -> rule; a score without a rule is information only."""
+    promote: Literal["pass", "limited"] = "pass"
+    """The least verdict with which a night publishes an adapter."""
+    promote_on: dict[str, Literal["pass", "limited"]] = Field(default_factory=dict)
+    """Base -> the least verdict there, where it differs."""
     embedder: str = ""
     """Folder of a vision model in transformers' layout (DINOv2, CLIP, SigLIP); empty: `embedder` is not available."""
 
@@ -125,18 +145,46 @@ def load_gate(path: str | None = None, overrides: Iterable[str] = ()) -> GateCon
     return validate(GateConfig, apply_overrides(read_yaml(file), overrides), file.name)
 
 
-def score_all(values: Mapping[str, float | None], rules: Mapping[str, Rule]) -> list[Score]:
-    """Score every measure by its rule, in the order of `MEASURES`; what was not measured is "not available"."""
+def score_all(
+    values: Mapping[str, float | None], rules: Mapping[str, Rule], unjudged: Container[str] = ()
+) -> list[Score]:
+    """Score every measure by its rule, in the order of `MEASURES`; what was not measured is "not available".
+
+    Args:
+        values: By name.
+        rules: By name.
+        unjudged: Names of scores that this base cannot show: whatever their value, they neither pass nor fail.
+    """
     scores = []
     for name, measure in MEASURES.items():
         bar = rules[name].bar if name in rules else None
-        scores.append(score(name, values.get(name), measure.unit, measure.better, bar))
+        found = score(name, values.get(name), measure.unit, measure.better, bar)
+        scores.append(replace(found, verdict="not judged") if bar is not None and name in unjudged else found)
     return scores
 
 
-def verdict(scores: Sequence[Score], rules: Mapping[str, Rule]) -> Literal["pass", "fail"]:
-    """`pass` when every score with a rule passes; `Rule.required` decides about one that is not available."""
-    return "fail" if failing(scores, rules) else "pass"
+def verdict(scores: Sequence[Score], rules: Mapping[str, Rule]) -> GateVerdict:
+    """Whether the gate is met.
+
+    Returns:
+        `fail` where a score misses its bar, or is not available though its rule requires it; `pass` where all the
+        bars are reached and at least one of shape, structure and colour each was judged; `limited` otherwise.
+    """
+    if failing(scores, rules):
+        return "fail"
+    passed = {s.name for s in scores if s.verdict == "pass"}
+    return "limited" if not_seen(passed) else "pass"
+
+
+def not_seen(passed: Container[str]) -> list[str]:
+    """Which of shape, structure and colour no score that passed has shown."""
+    return [what for what, names in SEES.items() if not any(name in passed for name in names)]
+
+
+def is_enough(found: str, config: GateConfig, base: str) -> bool:
+    """Whether a verdict is good enough for a night to publish an adapter on a base."""
+    least = config.promote_on.get(base, config.promote)
+    return found == "pass" or (found == "limited" and least == "limited")
 
 
 def failing(scores: Sequence[Score], rules: Mapping[str, Rule]) -> list[Score]:
@@ -170,6 +218,6 @@ def format_value(found: Score) -> str:
     """A score's value for people: `12.3 dE00`, `not available`."""
     if found.value is None:
         return "not available"
-    digits = 3 if found.unit in ("SSIM", "cosine") else 1
+    digits = 3 if found.unit in ("SSIM", "cosine", "IoU", "NCC") else 1
     value = "NaN" if math.isnan(found.value) else f"{found.value:.{digits}f}"
     return f"{value} {found.unit}"

@@ -7,22 +7,24 @@ adapter costs its own pictures only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from finetune.core import fingerprint
-from finetune.core.compositing.placement import WIDEST, placement_box
+from finetune.core.compositing.placement import WIDEST, placement_box, put_on_canvas
 from finetune.core.console import say, warn
 from finetune.core.errors import ImageError
 from finetune.core.painting.inpainter import Inpainter, Sampling
 from finetune.core.painting.pictures import InsertBox, empty_scene, insert_picture
 from finetune.core.painting.prompts import PromptSection
-from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.pictures.images import composite, open_picture, write_png
 from finetune.core.pictures.masks import Box
 
 INSERT_FORMAT = 1
@@ -72,20 +74,37 @@ class InsertPair:
     without: Image.Image
     """The base alone drew the product."""
     with_adapter: Image.Image
+    ceiling: Image.Image
+    """The packshot pasted into the empty scene and put through the base's autoencoder: no adapter draws it better."""
+
+
+class Anchors(NamedTuple):
+    """The pictures of a request that do not depend on an adapter."""
+
+    empty: Image.Image
+    without: Image.Image
+    """The base alone drew the product."""
+    ceiling: Image.Image
+    """See `InsertPair`."""
 
 
 class InsertRenderer:
     """A loaded base with its adapter, and the fixed conditions under which it draws."""
 
-    def __init__(self, inpainter: Inpainter, where: InsertBox, *, sampling: Sampling, cache: Path) -> None:
+    def __init__(
+        self, inpainter: Inpainter, where: InsertBox, packshot: Image.Image, *, sampling: Sampling, cache: Path
+    ) -> None:
         """Set the conditions.
 
         Args:
             inpainter: The base with its adapter.
             where: Where the product is drawn; its size is the base's.
+            packshot: RGBA, the cutout that the pictures are compared with.
             sampling: How the base is sampled.
             cache: Folder for what the base alone paints; made when needed.
         """
+        self.packshot = put_on_canvas(packshot, where.box, where.size)
+        self._packshot_key = hashlib.sha256(self.packshot.canvas.tobytes()).hexdigest()
         self.inpainter, self.where, self.sampling, self.cache = inpainter, where, sampling, cache
         unet = inpainter.pipeline.unet
         self._key: list[Any] = [
@@ -110,17 +129,42 @@ class InsertRenderer:
         Raises:
             OutOfMemory: The device has too little memory.
         """
-        with self.inpainter.without_adapter():
-            scenes = [self._by_base(["empty", r.scene_prompt, r.seed], partial(self._empty, r)) for r in requests]
-            without = [
-                self._by_base(["without", r.scene_prompt, r.insert_prompt, r.seed], partial(self._insert, r, scene))
-                for r, scene in zip(requests, scenes, strict=True)
-            ]
         pairs = []
-        for request, scene, alone in zip(requests, scenes, without, strict=True):
-            pairs.append(InsertPair(request, scene, alone, self._insert(request, scene)))
+        for request, (scene, alone, ceiling) in zip(requests, self.anchors(requests), strict=True):
+            pairs.append(InsertPair(request, scene, alone, self._insert(request, scene), ceiling))
             tell(f"  drew {request.scene}, seed {request.seed}")
         return pairs
+
+    def anchors(self, requests: Sequence[InsertRequest]) -> list[Anchors]:
+        """What does not depend on the adapter, from the cache where it was drawn before.
+
+        Args:
+            requests: What to draw.
+
+        Raises:
+            OutOfMemory: The device has too little memory.
+        """
+        with self.inpainter.without_adapter():
+            scenes = [self._by_base(["empty", r.scene_prompt, r.seed], partial(self._empty, r)) for r in requests]
+            return [
+                Anchors(
+                    scene,
+                    self._by_base(
+                        ["without", r.scene_prompt, r.insert_prompt, r.seed], partial(self._insert, r, scene)
+                    ),
+                    self._by_base(
+                        ["ceiling", r.scene_prompt, r.seed, self._packshot_key], partial(self._ceiling, scene)
+                    ),
+                )
+                for r, scene in zip(requests, scenes, strict=True)
+            ]
+
+    def _ceiling(self, scene: Image.Image) -> Image.Image:
+        """The packshot in a scene, as well as the base could show it."""
+        placed = self.packshot
+        return self.inpainter.reconstruct(
+            Image.fromarray(composite(placed.rgb, placed.matte, np.asarray(scene.convert("RGB"))))
+        )
 
     def _empty(self, request: InsertRequest) -> Image.Image:
         return empty_scene(self.inpainter, request.scene_prompt, sampling=self.sampling, seed=request.seed)

@@ -1,4 +1,4 @@
-"""Is it my product: colour, layout and structure of a drawn product against its packshot, and scores with a verdict.
+"""Is it my product: colour, layout and structure of a drawn product against its packshot.
 
 Pure functions on arrays: no files, no models, no torch. What a score has to reach is not decided here but in
 `configs/gate.yaml`.
@@ -10,10 +10,9 @@ kH = 1): 1 is just noticeable side by side, 5 another shade, 20 another colour.
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +21,13 @@ from scipy.cluster.vq import kmeans2
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
+from finetune.core.fidelity.parts import Patch, parts_found, patches_of
 from finetune.core.pictures.images import LUMINANCE, Array, to_linear, to_srgb8
 from finetune.core.pictures.masks import Mask
 
 Lab = NDArray[np.float64]
-Better = Literal["higher", "lower"]
-Verdict = Literal["pass", "fail", "not available", "info"]
 
-MEASURES_FORMAT = 2
+MEASURES_FORMAT = 3
 """Bump when the same pictures would measure otherwise: fidelity reports are then renewed. Adapters stay up to date:
 training does not depend on it, although a choice among candidates may have been made by an earlier format."""
 OPAQUE = 253
@@ -48,43 +46,6 @@ MIN_SIDE = 16
 """Shortest side of a view, pixels."""
 EXPOSURE_LIMIT = 2.5
 """How much brighter or darker than its packshot (1.3 stops) a drawn product may be before that counts against it."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """One line of a fidelity report. A score whose value is None is "not available", which is never a pass."""
-
-    name: str
-    value: float | None
-    unit: str
-    better: Better
-    bar: float | None
-    verdict: Verdict
-
-
-def score(name: str, value: float | None, unit: str, better: Better, bar: float | None) -> Score:
-    """Compare a value with its bar: reaching the bar passes, NaN fails.
-
-    Args:
-        name: Of the measure.
-        value: None if it could not be measured.
-        unit: Of the value and the bar.
-        better: Which direction is better.
-        bar: The value that just passes; None for a score that is information only.
-
-    Returns:
-        The score; "not available" for a value of None, whatever the bar, and "info" without a bar.
-    """
-    verdict: Verdict
-    if value is None:
-        verdict = "not available"
-    elif bar is None:
-        verdict = "info"
-    elif math.isnan(value):
-        verdict = "fail"
-    else:
-        verdict = "pass" if (value >= bar if better == "higher" else value <= bar) else "fail"
-    return Score(name, value, unit, better, bar, verdict)
 
 
 class Embedder(Protocol):
@@ -168,6 +129,10 @@ class View:
     region: Mask
     """(H, W): pixels of the product that are compared (opaque ones)."""
     palette: Palette
+    silhouette: Mask
+    """(H, W): the product with its glass."""
+    patches: list[Patch]
+    """Its parts; none for a product without any marks."""
 
 
 def make_view(name: str, cutout: Array) -> View:
@@ -190,7 +155,7 @@ def make_view(name: str, cutout: Array) -> View:
         raise ValueError(f"view '{name}' has no pixel of a product")
     rgb = np.ascontiguousarray(cutout[..., :3])
     lab = to_lab(rgb)
-    return View(name, rgb, lab, region, palette(lab[region]))
+    return View(name, rgb, lab, region, palette(lab[region]), alpha >= 128, patches_of(lab[..., 0], region))
 
 
 @dataclass(frozen=True)
@@ -208,6 +173,8 @@ class Likeness:
     """Rows and columns by which the drawn product was off its box, pixels at the scale of measuring."""
     exposure: float
     """Gain by which the drawn product was brought to the packshot's light before it was compared."""
+    parts: float | None = None
+    """Its parts, found again, 0..1 (`fidelity.parts`); None for a product without any marks."""
 
     @property
     def distance(self) -> float:
@@ -235,13 +202,7 @@ def compare(drawn: Array, view: View, *, reach: int) -> Likeness:
     Raises:
         ValueError: The sizes do not match.
     """
-    height, width = view.region.shape
-    if drawn.shape[:2] != (height + 2 * reach, width + 2 * reach):
-        raise ValueError(f"drawn {drawn.shape[:2]} does not frame a view of {(height, width)} by {reach}")
-    gain = exposure_gain(drawn[reach : reach + height, reach : reach + width], view)
-    lab = to_lab(to_srgb8(to_linear(drawn) * np.float32(gain)))
-    top, left = best_shift(lab, view)
-    found = lab[top : top + height, left : left + width]
+    lab, found, (top, left), gain = _aligned(drawn, view, reach)
     return Likeness(
         view=view.name,
         palette=palette_distance(palette(found[view.region]), view.palette),
@@ -249,7 +210,26 @@ def compare(drawn: Array, view: View, *, reach: int) -> Likeness:
         structure=structure_similarity(found, view.lab, view.region),
         shift=(top - reach, left - reach),
         exposure=gain,
+        parts=parts_found(lab[..., 0], view.patches, reach=reach),
     )
+
+
+def distance_to(drawn: Array, view: View, *, reach: int) -> float:
+    """`Likeness.distance` alone, for products that are only to be told apart. Arguments as for `compare`."""
+    found = _aligned(drawn, view, reach)[1]
+    colours = palette_distance(palette(found[view.region]), view.palette)
+    return (colours + layout_difference(found, view.lab, view.region)) / 2
+
+
+def _aligned(drawn: Array, view: View, reach: int) -> tuple[Lab, Lab, tuple[int, int], float]:
+    """The drawn box in the packshot's exposure, its part under the view, that part's top and left, and the gain."""
+    height, width = view.region.shape
+    if drawn.shape[:2] != (height + 2 * reach, width + 2 * reach):
+        raise ValueError(f"drawn {drawn.shape[:2]} does not frame a view of {(height, width)} by {reach}")
+    gain = exposure_gain(drawn[reach : reach + height, reach : reach + width], view)
+    lab = to_lab(to_srgb8(to_linear(drawn) * np.float32(gain)))
+    top, left = best_shift(lab, view)
+    return lab, lab[top : top + height, left : left + width], (top, left), gain
 
 
 def exposure_gain(drawn: Array, view: View) -> float:
@@ -325,5 +305,9 @@ def structure_similarity(drawn: Lab, reference: Lab, region: Mask) -> float:
 
 
 def nearest(drawn: list[Likeness]) -> Likeness:
-    """The most similar view: a prompt does not fix the view, so each is allowed, and to every product alike."""
-    return min(drawn, key=lambda likeness: likeness.distance)
+    """The most similar view: a prompt does not fix the view, so each is allowed, and to every product alike.
+
+    Its parts are those of the view whose parts are best found: colour tells views apart badly.
+    """
+    parts = [likeness.parts for likeness in drawn if likeness.parts is not None]
+    return replace(min(drawn, key=lambda likeness: likeness.distance), parts=max(parts, default=None))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from finetune.core.console import warn
 from finetune.core.errors import CatalogError, PackshotError
+from finetune.core.fidelity.decoys import decoys_of
 from finetune.core.fidelity.measures import View, make_view
 from finetune.core.pictures.images import Array, open_picture, resize_rgba
 from finetune.core.pictures.masks import Box
@@ -58,6 +59,8 @@ class References:
 
     own: tuple[View, ...]
     siblings: dict[str, tuple[View, ...]]
+    decoys: dict[str, tuple[View, ...]]
+    """The product in other colours (`fidelity.decoys`), by name."""
     left_out: dict[str, str]
     """Siblings that could not be compared, each with the reason."""
 
@@ -66,6 +69,7 @@ class References:
         return {
             "own": [view.name for view in self.own],
             "siblings": {sku: len(views) for sku, views in self.siblings.items()},
+            "decoys": list(self.decoys),
             "left_out": self.left_out,
         }
 
@@ -115,7 +119,12 @@ def is_sibling(product: ProductSet, other: ProductSet) -> bool:
 
 
 def load_references(
-    own: PreparedSet, siblings: dict[str, PreparedSet], left_out: dict[str, str], frame: MeasureFrame
+    own: PreparedSet,
+    siblings: dict[str, PreparedSet],
+    left_out: dict[str, str],
+    frame: MeasureFrame,
+    *,
+    decoys: bool = True,
 ) -> References:
     """Read the views of a product and of its siblings, scaled into the frame.
 
@@ -124,6 +133,7 @@ def load_references(
         siblings: Its siblings by SKU.
         left_out: Siblings that could not be read, for the report.
         frame: How views are scaled.
+        decoys: Whether the product is also told apart from itself in other colours.
 
     Raises:
         CatalogError: The product itself has no view that can be compared.
@@ -131,7 +141,8 @@ def load_references(
     views = _views(own, frame)
     if not views:
         raise CatalogError(f"no cutout of '{own.sku}' can be compared", f"run: packshot prepare {own.sku} --force")
-    return References(views, {sku: _views(prepared, frame) for sku, prepared in siblings.items()}, left_out)
+    others = {sku: _views(prepared, frame) for sku, prepared in siblings.items()}
+    return References(views, others, decoys_of(views) if decoys else {}, left_out)
 
 
 def _views(prepared: PreparedSet, frame: MeasureFrame) -> tuple[View, ...]:

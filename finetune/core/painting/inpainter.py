@@ -22,10 +22,11 @@ from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import count, say, warn
 from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
 from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.painting.early_look import EarlyLook
 from finetune.core.pictures.masks import Mask
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, StableDiffusionXLInpaintPipeline, UNet2DConditionModel
     from torch import Tensor
 
 MAX_PROMPT_TOKENS = 77
@@ -81,6 +82,8 @@ class Inpainter:
         """Strength of the adapter; set by `set_adapter_scale`."""
         self.after_step: Callable[[], object] | None = None
         """Called after each sampler step."""
+        self.look: EarlyLook | None = None
+        """Looks at each picture before it is finished, and may stop it."""
 
     def set_adapter_scale(self, scale: float) -> None:
         """Set the strength of the adapter: 1 as trained, 0 the base alone."""
@@ -144,6 +147,7 @@ class Inpainter:
 
         Raises:
             OutOfMemory: The device has too little memory.
+            Stopped: `look` gave the picture up.
         """
         import torch
 
@@ -151,7 +155,7 @@ class Inpainter:
         if mask.shape != (height, width):
             raise ValueError(f"mask {mask.shape} does not match picture {(height, width)}")
         generator = torch.Generator("cpu").manual_seed(seed)
-        try:
+        with self._drawing(picture.size):
             latents = self.pipeline(
                 prompt=self._read(prompt),
                 negative_prompt=self._read(sampling.negative) or None,
@@ -166,28 +170,56 @@ class Inpainter:
                 output_type="latent",
                 **self._watched(),
             ).images
-            return self._decode(latents)
+            return self._decoded(latents)
+
+    @contextmanager
+    def _drawing(self, size: tuple[int, int]) -> Iterator[None]:
+        """Afterwards the models are back where they wait; too little memory is told as `OutOfMemory`."""
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             forget_frames(error)
             raise OutOfMemory(
-                f"the device has too little memory to draw a picture of {width}x{height} pixels",
+                f"the device has too little memory to draw a picture of {size[0]}x{size[1]} pixels",
                 "close other programs that use the device",
             ) from error
+        finally:
+            self.pipeline.maybe_free_model_hooks()
+
+    def reconstruct(self, picture: Image.Image) -> Image.Image:
+        """A picture through the base's autoencoder and back: the best the base can show of it.
+
+        Args:
+            picture: RGB; its sides are multiples of 8.
+
+        Raises:
+            OutOfMemory: The device has too little memory.
+        """
+        import torch
+
+        pixels = torch.from_numpy(np.asarray(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.no_grad(), self._drawing(picture.size), self._exact_vae() as vae:
+            encoded = vae.encode(pixels.to(self.pipeline._execution_device)).latent_dist.mode()
+            return self._as_picture(vae.decode(encoded, return_dict=False)[0])
 
     def _watched(self) -> dict[str, Any]:
-        """What has the pipeline call `after_step`; it changes no latents."""
-        if (told := self.after_step) is None:
+        """What has the pipeline call `after_step` and `look`; neither changes latents."""
+        told, look = self.after_step, self.look
+        if told is None and look is None:
             return {}
 
         def after(pipeline: object, step: int, time: object, given: dict[str, Any]) -> dict[str, Any]:
-            told()
+            if told is not None:
+                told()
+            if look is not None:
+                look.after_step(pipeline, step, given["latents"], self._decoded)
             return given
 
         return {"callback_on_step_end": after}
 
-    def _decode(self, latents: Tensor) -> Image.Image:
+    def _decoded(self, latents: Tensor) -> Image.Image:
         """The picture of (1, 4, h, w) scaled latents, decoded in fp32 whatever dtype the pipeline computes in.
 
         In bf16, with its 8 significant bits, colours are up to two levels of 255 off (docs/log.md), and fp16
@@ -203,16 +235,25 @@ class Inpainter:
             unscaled = latents * std / vae.config.scaling_factor + mean
         else:
             unscaled = latents / vae.config.scaling_factor
+        with torch.no_grad(), self._exact_vae():
+            return self._as_picture(vae.decode(unscaled, return_dict=False)[0])
+
+    @contextmanager
+    def _exact_vae(self) -> Iterator[AutoencoderKL]:
+        """The autoencoder in fp32 inside the block, whatever dtype the pipeline computes in."""
+        import torch
+
+        vae = self.pipeline.vae
         dtype = vae.dtype
         vae.to(dtype=torch.float32)
         try:
-            with torch.no_grad():
-                decoded = vae.decode(unscaled, return_dict=False)[0]
+            yield vae
         finally:
             vae.to(dtype=dtype)
-        self.pipeline.maybe_free_model_hooks()
-        painted: Image.Image = self.pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
-        return painted.convert("RGB")
+
+    def _as_picture(self, decoded: Tensor) -> Image.Image:
+        picture: Image.Image = self.pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
+        return picture.convert("RGB")
 
 
 def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline, *, on: str = "") -> int:

@@ -90,6 +90,7 @@ def preserve_picture(
 
     Raises:
         OutOfMemory: The device has too little memory.
+        Stopped: The inpainter's `look` gave the picture up.
     """
     finish = finish or Finish()
     cells = default_grow(inpainter.size) if grow is None else grow

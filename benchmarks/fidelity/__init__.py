@@ -1,0 +1,1 @@
+"""What the gate catches and what it passes, on pictures whose truth is known."""
