@@ -5,8 +5,8 @@ compared with the packshots, and the adapter's with the product's siblings. An a
 draws and gains nothing; a sibling's adapter draws the sibling. Preserve pictures are checked too, with one bar: not a
 byte of the core may change.
 
-Writes `fidelity.json` and `fidelity.png` into the adapter's folder, or under runs/ when the adapter belongs to another
-product. A report whose inputs have not changed is kept, with today's bars applied.
+Writes `fidelity.json`, `fidelity.png` and `report.html` into the adapter's folder, or under runs/ when the adapter
+belongs to another product. A report whose inputs have not changed is kept, with today's bars applied.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ from finetune.core.json_files import read_object
 from finetune.core.painting.inpainter import Sampling, load_inpainter
 from finetune.core.painting.needs import check_drawing
 from finetune.core.painting.pictures import InsertBox
-from finetune.core.pictures.contact_sheet import contact_sheet
-from finetune.core.pictures.images import open_picture, write_png
+from finetune.core.pictures.images import open_picture
 from finetune.core.pictures.masks import Box
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.housekeeping import check_folders
@@ -53,11 +52,12 @@ from finetune.core.segmentation.products import WEIGHTS as SEGMENTER
 from finetune.core.segmentation.products import find_products
 from finetune.core.storage.durable import write_text
 from inference import delivery
+from inference.fidelity_page import PAGE, SHEET, write_page, write_sheet
 from inference.request import find_subject, warn_of_another_product
 
 FORMAT = REPORT_FORMAT
 """Of the file `fidelity.json`."""
-REPORT, SHEET = "fidelity.json", "fidelity.png"
+REPORT = "fidelity.json"
 PRESERVE_SIZE = 1024
 """Side of the preserve pictures whose core is checked: the default of `place`."""
 METHODS = {
@@ -167,6 +167,8 @@ def evaluate_adapter(
         report = kept | _verdict({s["name"]: s["value"] for s in kept["scores"]}, unjudged, config)
     report |= {"gate_file": gate_file, "trained_on": evaluation.version.manifest.get("sku", "")}
     _write_json(report, path)
+    with _writing(path.with_name(PAGE)):
+        write_page(report, path.with_name(PAGE))
     return report, path
 
 
@@ -219,7 +221,9 @@ def _make_report(evaluation: Evaluation, device: str) -> dict[str, Any]:
         embedder = load_embedder(Path(evaluation.config.embedder))
         values |= scoring.embedder_values(scored, views, frame, embedder)
         models["embedder"] = embedder.name
-    _write_sheet(evaluation, scored)
+    sheet = evaluation.folder / SHEET
+    with _writing(sheet):
+        write_sheet(scored, evaluation.cutout, (prepared.sku, version.number), sheet)
     return {
         "format": FORMAT,
         "fingerprint": evaluation.fingerprint,
@@ -293,31 +297,6 @@ def _core_difference(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair
     scale = evaluation.box.height / evaluation.base.size
     placed = put_on_canvas(cutout, placement_box(cutout.size, PRESERVE_SIZE, scale=scale, ground=ground), PRESERVE_SIZE)
     return float(max(delivery.core_difference(s.pair.empty, placed) for s in scored))
-
-
-def _write_sheet(evaluation: Evaluation, scored: Sequence[scoring.ScoredPair]) -> None:
-    """Packshot | without the adapter | with it | the packshot as the base can show it, a row for each pair."""
-    cells: list[Image.Image] = []
-    captions: list[str] = []
-    for s in scored:
-        cells += [evaluation.cutout, s.pair.without, s.pair.with_adapter, s.pair.ceiling]
-        captions += [
-            f"{evaluation.prepared.sku}: packshot",
-            f"without adapter: {_caption(s.base)}",
-            f"adapter {evaluation.version.number}: {_caption(s.drawn)}"
-            + "".join(f", {sku} {distance:.1f}" for sku, distance in s.siblings.items()),
-            f"the most this base can show: {_caption(s.ceiling)}",
-        ]
-    path = evaluation.folder / SHEET
-    with _writing(path):
-        write_png(contact_sheet(cells, captions, columns=4, cell=256), path)
-
-
-def _caption(reading: scoring.Reading) -> str:
-    parts = reading.likeness.parts
-    return f"dE00 {reading.likeness.distance:.1f}, outline {reading.outline:.2f}" + (
-        f", parts {parts:.2f}" if parts is not None else ""
-    )
 
 
 def _write_json(report: dict[str, Any], path: Path) -> None:

@@ -58,7 +58,8 @@ def evaluate(
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
     from finetune.core.fidelity import gate
-    from inference.evaluate import SHEET, Asked, evaluate_adapter, scores_of
+    from inference.evaluate import Asked, evaluate_adapter, scores_of
+    from inference.fidelity_page import PAGE, SHEET
 
     config = gate.load_gate(gate_file, overrides)
     report, path = evaluate_adapter(
@@ -74,10 +75,11 @@ def evaluate(
         say(f"  {score.name:<16} {gate.format_value(score):>16}  {bar:<10} {score.verdict}")
     owner = report["trained_on"]
     whose = f"of '{owner}' judged as '{sku}'" if owner else f"judged as '{sku}', of an unnamed product"
-    say(f"adapter {report['version']} {whose}: {report['verdict']}; pictures: {path.with_name(SHEET)}")
+    looked_at = f"pictures: {path.with_name(SHEET)}, page: {path.with_name(PAGE)}"
+    say(f"adapter {report['version']} {whose}: {report['verdict']}; {looked_at}")
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else path)
     if report["verdict"] == "limited":
         unseen = " and ".join(gate.not_seen({score.name for score in scores if score.verdict == "pass"}))
         warn(f"limited: no bar is missed, but {unseen} could not be judged on base '{report['base']['model']}'")
     failed = gate.failing(scores, config.rules)
-    gate.check_met(sku, report["version"], failed, hint=f"look at {path.with_name(SHEET)}")
+    gate.check_met(sku, report["version"], failed, hint=f"look at {path.with_name(PAGE)}")

@@ -50,6 +50,7 @@ def test_the_last_line_names_owner_judged_verdict_and_pictures(judged: str, code
         code == 0
     )
     assert line.startswith(f"adapter 0001 of 'bottle01' judged as '{judged}': {verdict}; pictures: ")
-    sheet = Path(line.partition("pictures: ")[2])
+    sheet, page = map(Path, line.partition("pictures: ")[2].split(", page: "))
+    assert "between the base alone" in page.read_text(encoding="utf-8").lower()
     assert sheet.name == "fidelity.png"
     assert sheet.is_file()

@@ -60,7 +60,14 @@ def test_a_flat_silhouette_of_its_colour_has_no_parts(view: View) -> None:
 
 def test_mirrored_print_and_a_blur_cost_parts(view: View) -> None:
     whole = parts_of(drawn(view), view)
-    assert parts_of(drawn(view, rgb=view.rgb[:, ::-1]), view) < 0.9 * whole
+    turned = drawn(view, rgb=view.rgb[:, ::-1])
+    assert parts_of(turned, view) < 0.9 * whole
+    as_is, mirror = (compare(scene, view, reach=REACH) for scene in (drawn(view), turned))
+    assert as_is.parts is not None
+    assert as_is.mirrored is not None
+    assert as_is.parts - as_is.mirrored > 0.04
+    assert mirror.mirrored is not None
+    assert mirror.mirrored > mirror.parts
     soft = np.asarray(Image.fromarray(drawn(view)).filter(ImageFilter.GaussianBlur(5)))
     assert parts_of(soft, view) < 0.9 * whole
 

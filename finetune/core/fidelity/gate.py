@@ -33,6 +33,7 @@ MEASURES: dict[str, Measure] = {
     "outline_reached": Measure("%", "higher", "outline between the base alone (0) and the packshot (100)"),
     "parts": Measure("NCC", "higher", "parts of the packshot found again in place: print, cap, handle"),
     "parts_reached": Measure("%", "higher", "parts between the base alone (0) and the packshot (100)"),
+    "unmirrored": Measure("%", "higher", "which way round: 100 as the packshot, -100 its mirror image"),
     "palette": Measure("dE00", "lower", "distance of the drawn product's colours from the packshot's"),
     "palette_base": Measure("dE00", "lower", "palette without the adapter"),
     "palette_gain": Measure("%", "higher", "by how much the adapter lowers the palette distance"),

@@ -133,6 +133,8 @@ class View:
     """(H, W): the product with its glass."""
     patches: list[Patch]
     """Its parts; none for a product without any marks."""
+    mirrored: list[Patch]
+    """Those of its mirror image."""
 
 
 def make_view(name: str, cutout: Array) -> View:
@@ -155,7 +157,9 @@ def make_view(name: str, cutout: Array) -> View:
         raise ValueError(f"view '{name}' has no pixel of a product")
     rgb = np.ascontiguousarray(cutout[..., :3])
     lab = to_lab(rgb)
-    return View(name, rgb, lab, region, palette(lab[region]), alpha >= 128, patches_of(lab[..., 0], region))
+    lightness = lab[..., 0]
+    mirrored = patches_of(lightness[:, ::-1], region[:, ::-1])
+    return View(name, rgb, lab, region, palette(lab[region]), alpha >= 128, patches_of(lightness, region), mirrored)
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,8 @@ class Likeness:
     """Gain by which the drawn product was brought to the packshot's light before it was compared."""
     parts: float | None = None
     """Its parts, found again, 0..1 (`fidelity.parts`); None for a product without any marks."""
+    mirrored: float | None = None
+    """Those of its mirror image."""
 
     @property
     def distance(self) -> float:
@@ -211,6 +217,7 @@ def compare(drawn: Array, view: View, *, reach: int) -> Likeness:
         shift=(top - reach, left - reach),
         exposure=gain,
         parts=parts_found(lab[..., 0], view.patches, reach=reach),
+        mirrored=parts_found(lab[..., 0], view.mirrored, reach=reach),
     )
 
 
@@ -310,4 +317,6 @@ def nearest(drawn: list[Likeness]) -> Likeness:
     Its parts are those of the view whose parts are best found: colour tells views apart badly.
     """
     parts = [likeness.parts for likeness in drawn if likeness.parts is not None]
-    return replace(min(drawn, key=lambda likeness: likeness.distance), parts=max(parts, default=None))
+    mirrored = [likeness.mirrored for likeness in drawn if likeness.mirrored is not None]
+    closest = min(drawn, key=lambda likeness: likeness.distance)
+    return replace(closest, parts=max(parts, default=None), mirrored=max(mirrored, default=None))

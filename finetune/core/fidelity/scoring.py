@@ -29,6 +29,8 @@ DRAWN = 0.6
 """Agreement with the packshot's outline from which a product counts as drawn, as a share of the ceiling's."""
 SEEN = 0.4
 """The ceiling's agreement under which the segmenter does not know this kind of product."""
+LEAST_ASYMMETRY = 0.04
+"""Difference between the ceiling's own and mirrored parts from which a mirror image can be told."""
 SPANS: dict[str, Better] = {"outline": "higher", "parts": "higher", "palette": "lower", "layout": "lower"}
 """Measures that are told between floor and ceiling."""
 Finder = Callable[[Image.Image], Floats]
@@ -158,11 +160,26 @@ def values_of(scored: Sequence[ScoredPair], spans: Mapping[str, Span]) -> dict[s
         values["drawn"] = 100.0 * drawn_in / len(scored)
     for name, span in spans.items():
         values |= {name: span.value, f"{name}_reached": span.reached}
+    values["unmirrored"] = _unmirrored(scored)
     if scored and all(s.siblings for s in scored):
         margins = [min(s.siblings.values()) - s.drawn.likeness.distance for s in scored]
         values["own_nearest"] = 100.0 * sum(margin > 0 for margin in margins) / len(margins)
         values["own_margin"] = statistics.fmean(margins)
     return values
+
+
+def _unmirrored(scored: Sequence[ScoredPair]) -> float | None:
+    """Which way round: 100 as the packshot, -100 its mirror image; None where the two can't be told apart.
+
+    The parts of the packshot less those of its mirror image, over the same difference of the ceiling.
+    """
+
+    def margin(readings: Sequence[Reading]) -> float:
+        found = [(r.likeness.parts, r.likeness.mirrored) for r in readings]
+        return statistics.fmean((own or 0.0) - (other or 0.0) for own, other in found)
+
+    most = margin([s.ceiling for s in scored])
+    return 100.0 * margin([s.drawn for s in scored]) / most if most >= LEAST_ASYMMETRY else None
 
 
 def embedder_values(
