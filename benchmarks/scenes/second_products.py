@@ -2,7 +2,7 @@
 
 python -m benchmarks.scenes.second_products SKU [SKU ...] --workspace DIR [--seeds 2] [--out DIR]
 
-Each product is placed in twelve scenes with the shipped settings but `retries`, which is 0 here. A piece counts that the
+Each product is placed in twelve scenes with the shipped settings, the first picture of each. A piece counts that the
 shipped segmenter finds beside the placed product (`second_objects`); `--out` keeps the pictures for the eye.
 """
 
