@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from finetune.core.compositing.finish import bring_to_size
+from finetune.core.compositing.frame import cut_to_frame
 from finetune.core.compositing.glass import composite_glass
 from finetune.core.compositing.placement import Placed
 from finetune.core.pictures.images import Array
@@ -57,10 +57,10 @@ def core_difference(scene: Image.Image, placed: Placed) -> int:
     Uses the functions `place` delivers with; only 0 passes.
 
     Args:
-        scene: RGB, square, at the base's size.
+        scene: RGB, at the size at which the base paints the frame.
         placed: The product on the delivered picture's canvas.
     """
-    under = np.asarray(bring_to_size(scene, placed.size))
+    under = np.asarray(cut_to_frame(scene, placed.size))
     picture = composite_glass(placed.rgb, placed.matte, under, None)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG")

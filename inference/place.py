@@ -45,6 +45,7 @@ from inference.request import (
     PlaceRequest,
     choose_photo,
     find_subject,
+    plain_size,
     read_cutout,
     warn_of_another_product,
 )
@@ -99,8 +100,8 @@ def resolve_request(
         for name in (("scene", "insert") if config.mode == "insert" else ("place",))
     }
     p = config.placement
-    box = placement_box(cutout.size, config.size, anchor=p.anchor, scale=p.scale, ground=p.ground)
-    placed = put_on_canvas(cutout, box, config.size, glass)
+    box = placement_box(cutout.size, config.frame, anchor=p.anchor, scale=p.scale, ground=p.ground)
+    placed = put_on_canvas(cutout, box, config.frame, glass)
     if config.mode != "insert" and not placed.core.any():
         raise CutoutError(
             f"the cutout of '{chosen.photo}' has no opaque pixel",
@@ -160,7 +161,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         cache=request.workspace.cache,
         precision=painting.precision,
         device=device,
-        finishing=FINISHING * request.placed.size**2,
+        finishing=FINISHING * request.placed.size[0] * request.placed.size[1],
     )
     inpainter = load_inpainter(
         request.subject.base,
@@ -239,8 +240,9 @@ def _preserve(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted
 def _insert(request: PlaceRequest, inpainter: Inpainter, seed: int) -> Painted:
     """An empty scene from the base alone, then the product drawn into a box of it by the adapter."""
     how = request.painting
-    scene = empty_scene(inpainter, request.prompts["scene"], sampling=how.sampling, seed=seed)
-    where = InsertBox(request.placed.box, request.placed.size, how.box_margin)
+    size = request.placed.size
+    scene = empty_scene(inpainter, request.prompts["scene"], sampling=how.sampling, seed=seed, frame=size)
+    where = InsertBox(request.placed.box, size, how.box_margin)
     return insert_picture(inpainter, scene, where, request.prompts["insert"], sampling=how.sampling, seed=seed)
 
 
@@ -269,7 +271,7 @@ def _manifest(request: PlaceRequest, made: Attempted) -> dict[str, Any]:
         "seed": made.seed,
         "second_objects": made.facts if core else None,
         "sampling": sampling,
-        "size": placed.size,
+        "size": plain_size(placed.size),
         "placement": placement_of(placed),
         "mask": {"coverage": round(painted.coverage, 4), "grow": painted.grow},
         "ground": how.ground if core else None,

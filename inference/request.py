@@ -194,7 +194,7 @@ class PlaceRequest:
             "base": self.subject.base.fingerprint,
             "prompts": self.prompts,
             "box": list(self.placed.box),
-            "settings": self.painting.settings | {"size": self.placed.size},
+            "settings": self.painting.settings | {"size": plain_size(self.placed.size)},
         }
 
     @cached_property
@@ -203,6 +203,11 @@ class PlaceRequest:
         words = re.findall(r"[a-z0-9]+", self.user_prompt.lower())[:5]
         name = "-".join([*words, fingerprint.of_value(self.recipe)[:12]])
         return self.workspace.scenes / self.sku / name
+
+
+def plain_size(size: tuple[int, int]) -> int | list[int]:
+    """A size as recipes and manifests record it: the side of a square picture, else width and height."""
+    return size[0] if size[0] == size[1] else list(size)
 
 
 def choose_photo(prepared: PreparedSet, wanted: str | None) -> PreparedPhoto:

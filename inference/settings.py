@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from finetune.core.compositing.frame import Size, read_ratio, read_size
 from finetune.core.compositing.light import read_light
 from finetune.core.compositing.placement import ANCHOR, BOX_MARGIN, GROUND
 from finetune.core.config import Strict
@@ -82,8 +83,11 @@ class PlaceConfig(Strict):
     `insert` has the adapter draw the product."""
     blend_budget: float = Field(default=6.0, ge=0, le=30)
     """Blend mode: largest 95th percentile of the colour change (CIEDE2000) on the product's core; 0 changes nothing."""
-    size: int = Field(default=1024, ge=64, le=4096)
-    """Side of the delivered square picture in pixels, a multiple of 64."""
+    size: str = "1024"
+    """Size of the delivered picture in pixels: the side of a square one, or WIDTHxHEIGHT as in `1080x1350`, from 64 to
+    4096 a side. It is painted at the base's nearest training size and delivered exactly, without stretching."""
+    ratio: str = ""
+    """Shape of the picture as WIDTH:HEIGHT, as in `4:5`; `size` is its longer side then."""
     candidates: int = Field(default=1, ge=1, le=64)
     """Number of pictures, with the seeds seed, seed + 1, ..."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -114,12 +118,28 @@ class PlaceConfig(Strict):
     """Strength of the product's mirror image on a glossy ground: 1 as computed, 0 none."""
     prompts: PromptSection = PromptSection()
 
-    @field_validator("size")
+    @field_validator("size", mode="before")
     @classmethod
-    def _multiple(cls, value: int) -> int:
-        if value % 64:
-            raise ValueError(f"{value} is not a multiple of 64")
+    def _size(cls, value: object) -> object:
+        if isinstance(value, int | str):
+            read_size(str(value))
+            return str(value)
         return value
+
+    @model_validator(mode="after")
+    def _frame(self) -> PlaceConfig:
+        if self.ratio:
+            across, down = read_size(self.size)
+            if across != down:
+                raise ValueError(f"ratio {self.ratio} and size {self.size} both say the shape: give one of them")
+            read_ratio(self.ratio, across)
+        return self
+
+    @property
+    def frame(self) -> Size:
+        """Width and height of the delivered picture in pixels."""
+        across, down = read_size(self.size)
+        return read_ratio(self.ratio, across) if self.ratio else (across, down)
 
     @field_validator("light")
     @classmethod

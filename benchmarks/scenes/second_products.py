@@ -65,7 +65,7 @@ def main() -> None:
 
 def paint(workspace: Workspace, sku: str, adapter: str | None, seeds: int, out: Path | None) -> list[float]:
     """Area of the largest second product of every scene and seed, over the product's; 0 for none."""
-    config = PlaceConfig(size=512)
+    config = PlaceConfig(size="512")
     shares: list[float] = []
     inpainter = None
     for scene in SCENES:

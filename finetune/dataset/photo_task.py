@@ -20,12 +20,12 @@ from finetune.checks.photo_facts import measure_photo
 from finetune.checks.report import enlarged, figures
 from finetune.core import fingerprint
 from finetune.core.errors import PackshotError
+from finetune.core.pictures.buckets import bucket_sizes, nearest
 from finetune.core.pictures.images import read_picture, write_png
 from finetune.core.products.catalog import SetConfig
 from finetune.core.products.set_files import Photo, UnusablePhoto
 from finetune.dataset.records import LAYERS, PREPARE_FORMAT, RECORDS, CutoutSize, GlassVote, PhotoRecord, write_record
 from finetune.examples.backdrops import Photographs
-from finetune.examples.buckets import bucket_sizes, nearest
 from finetune.examples.composite import (
     Example,
     Variant,

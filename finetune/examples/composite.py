@@ -14,10 +14,11 @@ from PIL import Image, ImageOps
 
 from finetune.core.compositing.cast_shadow import darken
 from finetune.core.compositing.glass import composite_glass
+from finetune.core.pictures.buckets import Bucket, nearest
 from finetune.core.pictures.images import Array, Floats, over, resize_rgba
 from finetune.core.pictures.masks import Box, Mask, bounding_box, box_mask, dilate
 from finetune.examples.backdrops import Backdrop, Photographs, framed, make_backdrop
-from finetune.examples.buckets import Bucket, for_product, nearest
+from finetune.examples.buckets import for_product
 from finetune.examples.captions import colour_name
 from finetune.examples.contact_shadow import contact_shadow
 from finetune.examples.facts import ExampleFacts

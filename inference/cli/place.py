@@ -25,6 +25,7 @@ POSES = ("standing", "lying", "hanging", "floating")
 FLAGS = {
     "mode": "mode",
     "size": "size",
+    "ratio": "ratio",
     "candidates": "candidates",
     "seed": "seed",
     "scale_adapter": "adapter_scale",
@@ -135,7 +136,8 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
 @click.option("--scale-adapter", type=float, help="Strength of the adapter.  [default: 1]")
 @click.option("--candidates", type=int, help="Number of pictures, with seeds SEED, SEED + 1, ...  [default: 1]")
 @click.option("--seed", type=int, help="Seed of the first picture.  [default: 0]")
-@click.option("--size", type=int, help="Side of the pictures in pixels.  [default: 1024]")
+@click.option("--size", metavar="SIZE", help="Side of square pictures, or WIDTHxHEIGHT, in pixels.  [default: 1024]")
+@click.option("--ratio", metavar="W:H", help="Shape of the pictures, as in 4:5; --size is the longer side then.")
 @click.option("--scale", type=float, help="Height of the product as a share of the frame.  [default: 0.55]")
 @click.option("--anchor", type=float, help="Centre of the product from left (0) to right (1).  [default: 0.5]")
 @click.option("--ground", type=float, help="Foot of the product from top (0) to bottom (1).  [default: 0.8]")

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from finetune.core.pictures.buckets import bucket_sizes, nearest
 from finetune.core.pictures.contact_sheet import checkerboard, contact_sheet
 from finetune.core.pictures.masks import bounding_box
-from finetune.examples.buckets import bucket_sizes, nearest
 from finetune.examples.composite import (
     Example,
     Variant,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from finetune.core.compositing.finish import add_grain, bring_to_size, clear_fringe
+from finetune.core.compositing.finish import add_grain, clear_fringe
+from finetune.core.compositing.frame import cut_to_frame
 from finetune.core.compositing.glass import composite_glass
 from inference import delivery
 
@@ -54,8 +55,8 @@ def test_core_check_counts_and_finds_a_single_wrong_byte() -> None:
 
 def test_scene_is_brought_to_size_and_left_alone_when_it_has_it() -> None:
     scene = Image.new("RGB", (64, 64), (10, 200, 30))
-    assert bring_to_size(scene, 64) is scene
-    large = bring_to_size(scene, 256)
+    assert cut_to_frame(scene, 64) is scene
+    large = cut_to_frame(scene, 256)
     assert large.size == (256, 256)
     assert large.getpixel((128, 128)) == (10, 200, 30)
 

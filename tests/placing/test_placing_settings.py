@@ -23,7 +23,7 @@ def test_template_takes_braces_and_spaces_of_the_user_as_they_are() -> None:
     ("settings", "says"),
     [
         ({"sise": 512}, "unknown key 'sise'"),
-        ({"size": 1000}, "not a multiple of 64"),
+        ({"size": "1080x"}, "is not a size"),
         ({"size": 0}, "size"),
         ({"candidates": 0}, "candidates"),
         ({"placement": {"scale": 0}}, "placement.scale"),
@@ -52,7 +52,7 @@ def test_flag_beats_set_beats_file(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("size: 512\nseed: 3\nsampling: {steps: 7, guidance: 2}\n", encoding="utf-8")
     config = place_config(str(file), ("sampling.steps=8", "seed=4"), {"seed": 5, "guidance": None, "scale": 0.4})
-    assert (config.size, config.sampling.steps, config.sampling.guidance) == (512, 8, 2)
+    assert (config.frame[0], config.sampling.steps, config.sampling.guidance) == (512, 8, 2)
     assert (config.seed, config.placement.scale) == (5, 0.4)
 
 

@@ -7,7 +7,6 @@ composited over it, so nothing here can change the product.
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from finetune.core.pictures.images import Array, Floats
@@ -15,13 +14,6 @@ from finetune.core.pictures.masks import dilate
 
 STREAK = 0.2
 """Blur of the pixels carried up to the product's edge, as a share of the distance: unblurred they show streaks."""
-
-
-def bring_to_size(scene: Image.Image, size: int) -> Image.Image:
-    """Resample the square scene to `size` pixels (Lanczos)."""
-    if scene.size == (size, size):
-        return scene
-    return scene.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def clear_fringe(scene: Array, matte: Floats, reach: float) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from finetune.core.compositing.frame import Size, as_size, covering, onto_cover, painted_at
 from finetune.core.compositing.glass import composite_glass, opaque_core
 from finetune.core.errors import ConfigError
 from finetune.core.pictures.images import Array, Floats, resize_rgba
@@ -41,7 +42,7 @@ class Placed:
     """The cutout on the delivered picture's canvas."""
 
     canvas: Image.Image
-    """RGBA: the resampled cutout at `box`, transparent elsewhere; square but on a plate."""
+    """RGBA: the resampled cutout at `box`, transparent elsewhere."""
     box: Box
     glass: Array | None
     """(H, W, 4) uint8, the glass layer on the same canvas; None for an opaque product."""
@@ -49,9 +50,9 @@ class Placed:
     """Delivered height over the cutout's own: above 1 the packshot had too few pixels."""
 
     @property
-    def size(self) -> int:
-        """Side of a square canvas in pixels."""
-        return self.canvas.width
+    def size(self) -> Size:
+        """Width and height of the canvas in pixels."""
+        return self.canvas.size
 
     @property
     def rgb(self) -> Array:
@@ -91,10 +92,15 @@ class PaintJob:
         return coverage(self.mask)
 
 
-def default_scale(cutout: tuple[int, int]) -> float:
-    """Height of a product of `cutout` (width, height) as a share of the frame, unless one is requested."""
-    width, height = cutout
-    return min(DEFAULT_HEIGHT, WIDEST * height / width)
+def default_scale(cutout: tuple[int, int], frame: int | Size = 1) -> float:
+    """Height of a product of `cutout` (width, height) as a share of the frame's height, unless one is requested.
+
+    Args:
+        cutout: (width, height), pixels.
+        frame: Size of the picture; square if left out.
+    """
+    across, down = as_size(frame)
+    return min(DEFAULT_HEIGHT, WIDEST * across / down * cutout[1] / cutout[0])
 
 
 def default_grow(size: int) -> int:
@@ -104,61 +110,60 @@ def default_grow(size: int) -> int:
 
 def placement_box(
     cutout: tuple[int, int],
-    size: int,
+    size: int | Size,
     *,
     anchor: float = ANCHOR,
     scale: float | None = None,
     ground: float = GROUND,
 ) -> Box:
-    """The product's box in a square picture, on whole pixels.
+    """The product's box in a picture, on whole pixels.
 
     Args:
         cutout: (width, height) of the cutout in its own pixels; its proportions are kept.
-        size: Side of the picture in pixels.
+        size: Width and height of the picture in pixels, or the side of a square one.
         anchor: Centre of the box along the width, 0..1.
-        scale: Height of the box as a share of the picture, 0..1; `default_scale` if None.
+        scale: Height of the box as a share of the picture's, 0..1; `default_scale` if None.
         ground: Lower edge of the box, 0 (top of the picture) to 1.
 
     Raises:
         ConfigError: The product would leave the picture, or would be under one latent cell wide or high.
     """
-    height = round((default_scale(cutout) if scale is None else scale) * size)
+    across, down = as_size(size)
+    height = round((default_scale(cutout, size) if scale is None else scale) * down)
     width = round(height * cutout[0] / cutout[1])
     if height < LATENT or width < LATENT:
         raise ConfigError(
-            f"the product would be only {width}x{height} pixels in a picture of {size} pixels",
+            f"the product would be only {width}x{height} pixels in a picture of {across}x{down}",
             "use a larger --scale or --size",
         )
-    left, top = round(anchor * size - width / 2), round(ground * size) - height
+    left, top = round(anchor * across - width / 2), round(ground * down) - height
     box = Box(left, top, left + width, top + height)
-    if left >= 0 and top >= 0 and box.right <= size and box.bottom <= size:
+    if left >= 0 and top >= 0 and box.right <= across and box.bottom <= down:
         return box
     sides = [
         name
         for name, out in (
             ("left", left < 0),
             ("top", top < 0),
-            ("right", box.right > size),
-            ("bottom", box.bottom > size),
+            ("right", box.right > across),
+            ("bottom", box.bottom > down),
         )
         if out
     ]
-    largest = _largest_scale(cutout, anchor, ground)
+    largest = _largest_scale(cutout, anchor, ground, across / down)
     raise ConfigError(
         f"the product would leave the frame at the {' and '.join(sides)}",
         f"with this anchor and ground line, --scale can be at most {largest:.2f}",
     )
 
 
-def _largest_scale(cutout: tuple[int, int], anchor: float, ground: float) -> float:
-    """Largest scale that fits, rounded down to hundredths, one of them to spare."""
-    by_width = 2 * min(anchor, 1 - anchor) * cutout[1] / cutout[0]
+def _largest_scale(cutout: tuple[int, int], anchor: float, ground: float, ratio: float) -> float:
+    """Largest scale that fits into a frame of a ratio, rounded down to hundredths, one of them to spare."""
+    by_width = 2 * min(anchor, 1 - anchor) * ratio * cutout[1] / cutout[0]
     return max(0.0, math.floor(min(by_width, ground) * 100 - 0.5) / 100)
 
 
-def put_on_canvas(
-    cutout: Image.Image, box: Box, size: int | tuple[int, int], glass: Image.Image | None = None
-) -> Placed:
+def put_on_canvas(cutout: Image.Image, box: Box, size: int | Size, glass: Image.Image | None = None) -> Placed:
     """Resample the cutout to its box and put it on an empty canvas. It is resampled nowhere else.
 
     Args:
@@ -169,22 +174,24 @@ def put_on_canvas(
     """
     layers = []
     for layer in (cutout, glass):
-        canvas = Image.new("RGBA", (size, size) if isinstance(size, int) else size, (0, 0, 0, 0))
+        canvas = Image.new("RGBA", as_size(size), (0, 0, 0, 0))
         if layer is not None:
             canvas.paste(resize_rgba(layer, (box.width, box.height)), (box.left, box.top))
         layers.append(canvas)
     return Placed(layers[0], box, None if glass is None else np.asarray(layers[1]), box.height / cutout.height)
 
 
-def prefill(size: int, rng: np.random.Generator) -> Array:
-    """A ground to paint over: smooth mid-tone noise, (size, size, 3) uint8.
+def prefill(size: int | Size, rng: np.random.Generator) -> Array:
+    """A ground to paint over: smooth mid-tone noise, (height, width, 3) uint8.
 
     A packshot's white ground would shine through: samplers keep a trace of what they start from, and a white start
     makes white scenes (cog-sdxl#21, Fooocus#945). Mid-tones with low frequencies bias it least.
     """
     planes = []
-    for sigma, share in ((size / 8, 0.8), (size / 32, 0.4)):
-        noise = ndimage.gaussian_filter(rng.standard_normal((size, size, 3)), (sigma, sigma, 0), mode="wrap")
+    across, down = as_size(size)
+    side = (across * down) ** 0.5
+    for sigma, share in ((side / 8, 0.8), (side / 32, 0.4)):
+        noise = ndimage.gaussian_filter(rng.standard_normal((down, across, 3)), (sigma, sigma, 0), mode="wrap")
         planes.append(noise / noise.std() * share)
     values = PREFILL_MEAN + PREFILL_SPREAD * sum(planes)
     return np.asarray(np.clip(values + 0.5, 0, 255), dtype=np.uint8)
@@ -199,13 +206,16 @@ def around_product(placed: Placed, size: int, *, grow: int, rng: np.random.Gener
 
     Args:
         placed: The product on the delivered picture's canvas.
-        size: Side of the base's pictures in pixels, a multiple of 8.
+        size: Side of the square pictures the base is trained on, pixels.
         grow: Latent cells painted into the product's edge, 0 or more.
         rng: Draws the pre-filled ground.
     """
-    small = np.asarray(resize_rgba(placed.canvas, (size, size)))
+    how = painted_at(placed.size, size)
+    small = np.asarray(resize_rgba(onto_cover(placed.canvas, how), how.size))
     alpha = small[..., 3]
-    glass = None if placed.glass is None else np.asarray(resize_rgba(Image.fromarray(placed.glass), (size, size)))
+    glass = None
+    if placed.glass is not None:
+        glass = np.asarray(resize_rgba(onto_cover(Image.fromarray(placed.glass), how), how.size))
     ground = np.asarray(alpha < SOLID)
     if glass is not None:  # what shows through glass is painted, or the pre-fill would stay behind it
         ground |= glass[..., 3] > 255 - SOLID
@@ -213,27 +223,31 @@ def around_product(placed: Placed, size: int, *, grow: int, rng: np.random.Gener
     while grow and cells.all():
         grow -= 1
         cells = latent_mask(ground, factor=LATENT, grow=grow)
-    mixed = composite_glass(small[..., :3], (alpha / 255.0).astype(np.float32), prefill(size, rng), glass)
+    mixed = composite_glass(small[..., :3], (alpha / 255.0).astype(np.float32), prefill(how.size, rng), glass)
     return PaintJob(Image.fromarray(mixed), to_pixels(cells, factor=LATENT), grow)
 
 
-def whole_frame(size: int, rng: np.random.Generator) -> PaintJob:
+def whole_frame(size: int | Size, rng: np.random.Generator) -> PaintJob:
     """Nothing given, everything to be painted: a pre-filled ground of `size` px under a full mask."""
-    return PaintJob(Image.fromarray(prefill(size, rng)), np.ones((size, size), dtype=bool), 0)
+    across, down = as_size(size)
+    return PaintJob(Image.fromarray(prefill(size, rng)), np.ones((down, across), dtype=bool), 0)
 
 
-def box_around(scene: Image.Image, box: Box, size: int, *, margin: float) -> PaintJob:
+def box_around(scene: Image.Image, box: Box, size: int | Size, *, margin: float) -> PaintJob:
     """Insert mode: the painted scene, and a box around the placement in which to draw the product.
 
     Args:
-        scene: The empty scene at the base's size.
-        box: The product's box in a picture of `size` pixels.
-        size: Side of that picture in pixels.
-        margin: Share of the frame by which the painted box is larger on every side.
+        scene: The empty scene, at the size at which the base paints the frame.
+        box: The product's box in the delivered picture.
+        size: Width and height of that picture, or the side of a square one.
+        margin: Share of the scene's shorter side by which the painted box is larger on every side.
     """
-    side = scene.width
-    inside = np.zeros((side, side), dtype=bool)
-    left, top, right, bottom = (edge * side / size for edge in box)
+    side = min(scene.size)
+    how = covering(scene.size, size)
+    beside, above = how.offset(as_size(size))
+    inside = np.zeros((scene.height, scene.width), dtype=bool)
+    left, right = ((edge + beside) * scene.width / how.cover[0] for edge in (box.left, box.right))
+    top, bottom = ((edge + above) * scene.height / how.cover[1] for edge in (box.top, box.bottom))
     inside[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
     cells = latent_mask(dilate(inside, margin * side), factor=LATENT)
     return PaintJob(scene, to_pixels(cells, factor=LATENT), 0)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from finetune.core.compositing.finish import add_grain, bring_to_size, clear_fringe
+from finetune.core.compositing.finish import add_grain, clear_fringe
+from finetune.core.compositing.frame import Size, cut_to_frame, painted_at
 from finetune.core.compositing.glass import composite_glass
 from finetune.core.compositing.grounding import Grounding, ground_product
 from finetune.core.compositing.placement import (
@@ -47,8 +48,8 @@ class InsertBox(NamedTuple):
 
     box: Box
     """The product's box in the delivered picture."""
-    size: int
-    """Side of the delivered picture in pixels."""
+    size: int | Size
+    """Width and height of the delivered picture in pixels, or the side of a square one."""
     margin: float = BOX_MARGIN
     """Share of the frame by which the painted box is larger on every side."""
 
@@ -96,8 +97,9 @@ def preserve_picture(
     cells = default_grow(inpainter.size) if grow is None else grow
     job = around_product(placed, inpainter.size, grow=cells, rng=np.random.default_rng([seed, 0]))
     scene = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
-    ground = np.asarray(bring_to_size(scene, placed.size))
-    ground = clear_fringe(ground, placed.solid, finish.fringe * placed.size / inpainter.size)
+    ground = np.asarray(cut_to_frame(scene, placed.size))
+    enlarged = painted_at(placed.size, inpainter.size).scale
+    ground = clear_fringe(ground, placed.solid, finish.fringe * enlarged)
     relit = None
     if finish.grounding is not None:
         if finish.budget > 0:
@@ -108,24 +110,30 @@ def preserve_picture(
     return Painted(Image.fromarray(whole), job.coverage, job.grow, relit)
 
 
-def whole_picture(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
-    """A picture from its prompt alone, at the base's size.
+def whole_picture(
+    inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int, frame: Size = (1, 1)
+) -> Image.Image:
+    """A picture from its prompt alone, at the size at which the base paints a frame; square if left out.
 
     Raises:
         OutOfMemory: The device has too little memory.
     """
-    job = whole_frame(inpainter.size, np.random.default_rng([seed, 0]))
+    job = whole_frame(painted_at(frame, inpainter.size).size, np.random.default_rng([seed, 0]))
     return inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
 
 
-def empty_scene(inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int) -> Image.Image:
-    """The scene into which a product is inserted, painted by the base without the adapter, at the base's size.
+def empty_scene(
+    inpainter: Inpainter, prompt: str, *, sampling: Sampling, seed: int, frame: Size = (1, 1)
+) -> Image.Image:
+    """The scene into which a product is inserted, painted by the base without the adapter.
+
+    Arguments and size as for `whole_picture`.
 
     Raises:
         OutOfMemory: The device has too little memory.
     """
     with inpainter.without_adapter():
-        return whole_picture(inpainter, prompt, sampling=sampling, seed=seed)
+        return whole_picture(inpainter, prompt, sampling=sampling, seed=seed, frame=frame)
 
 
 def insert_picture(
@@ -135,7 +143,7 @@ def insert_picture(
 
     Args:
         inpainter: The base with its adapter, as strong as it is to draw.
-        scene: RGB at the base's size, from `empty_scene`.
+        scene: RGB, from `empty_scene` for the same frame.
         where: Box and size of the delivered picture.
         prompt: Resolved; names the product.
         sampling: How the base is sampled.
@@ -146,4 +154,4 @@ def insert_picture(
     """
     job = box_around(scene, where.box, where.size, margin=where.margin)
     drawn = inpainter.paint(job.picture, job.mask, prompt, sampling=sampling, seed=seed)
-    return Painted(bring_to_size(drawn, where.size), job.coverage, job.grow)
+    return Painted(cut_to_frame(drawn, where.size), job.coverage, job.grow)
