@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,30 @@ def test_the_last_line_names_owner_judged_verdict_and_pictures(judged: str, code
     assert "between the base alone" in page.read_text(encoding="utf-8").lower()
     assert sheet.name == "fidelity.png"
     assert sheet.is_file()
+
+
+def test_all_products_make_one_table_worst_first(shop: Workspace) -> None:
+    done = CliRunner().invoke(main, ["evaluate", "--all", *_settings("-5"), "--workspace", str(shop.root)])
+    assert done.exit_code == 3, done.output
+    assert "Error: 1 of 1 adapter did not pass: bottle01" in done.stderr
+    (head, row) = done.stdout.splitlines()
+    assert head.split()[:4] == ["sku", "version", "verdict", "drawn"]
+    assert row.split()[:3] == ["bottle01", "0001", "fail"]
+    table = CliRunner().invoke(main, ["evaluate", "--all", "--csv", *_settings("1000"), "--workspace", str(shop.root)])
+    assert table.exit_code == 0, table.output
+    (found,) = csv.DictReader(table.stdout.splitlines())
+    assert (found["sku"], found["verdict"]) == ("bottle01", "limited")
+    assert Path(found["page"]).is_file()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [(), ("bottle01", "--all"), ("--all", "--adapter", "1"), ("bottle01", "--csv"), ("--all", "--csv", "--json")],
+)
+def test_options_that_contradict_each_other_are_usage_errors(shop: Workspace, line: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(main, ["evaluate", *line, "--workspace", str(shop.root)]).exit_code == 2
+
+
+def _settings(bar: str) -> list[str]:
+    settings = [*ONE, f"rules={{palette: {{bar: {bar}}}}}"]
+    return [part for override in settings for part in ("--set", override)]
