@@ -70,7 +70,7 @@ def evaluate(
     \b
     Examples:
       packshot evaluate perfume01
-      packshot evaluate --all --csv > fidelity.csv
+      packshot evaluate --all --csv
       packshot evaluate perfume01 --adapter adapters/perfume02/0001    # a sibling's adapter must not pass
     """
     from finetune.core.fidelity import gate
