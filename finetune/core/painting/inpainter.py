@@ -199,7 +199,7 @@ class Inpainter:
         """
         import torch
 
-        pixels = torch.from_numpy(np.asarray(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+        pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad(), self._drawing(picture.size), self._exact_vae() as vae:
             encoded = vae.encode(pixels.to(self.pipeline._execution_device)).latent_dist.mode()
             return self._as_picture(vae.decode(encoded, return_dict=False)[0])
