@@ -38,6 +38,7 @@ from inference import manifest
 from inference.grounding import painted_grounding
 from inference.request import (
     PICTURES,
+    DrawnWith,
     Painting,
     PlaceRequest,
     choose_photo,
@@ -63,8 +64,7 @@ def resolve_request(
     *,
     config: PlaceConfig,
     photo: str | None = None,
-    adapter: str | None = None,
-    base: str | None = None,
+    means: DrawnWith | None = None,
 ) -> PlaceRequest:
     """Find and check everything a placing needs.
 
@@ -74,8 +74,7 @@ def resolve_request(
         prompt: Where it stands, in the user's words.
         config: The settings of the placing.
         photo: Stem of the photo whose cutout is placed; the first of the set if None.
-        adapter: As for `find_subject`.
-        base: As for `find_subject`.
+        means: Adapter, base and VAE; None for those that follow from the product.
 
     Raises:
         PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
@@ -83,7 +82,7 @@ def resolve_request(
     """
     check_text(config.sampling.negative, "the negative prompt", ConfigError)
     check_prompt(prompt)
-    subject = find_subject(workspace, sku, adapter, base=base)
+    subject = find_subject(workspace, sku, means)
     prepared, version = subject.prepared, subject.version
     chosen = choose_photo(prepared, photo)
     cutout, glass, sha256 = read_cutout(subject.product, prepared, chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from finetune.core.console import warn
+from finetune.core.console import amount, warn
 from finetune.core.errors import OutOfMemory
 from finetune.core.painting.inpainter import needs_cpu_offload
 from finetune.core.tracing.device_fit import SPARE, Device, architecture_of, cached
@@ -134,8 +134,8 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     need = int(kept["peak"]) + device.context + (0 if device.cuda else CPU_LIBRARIES)
     if need > device.memory * (1 - SPARE):
         raise OutOfMemory(
-            f"encoding pictures of {size} px needs {need / 2**30:.1f} GiB of the {device.memory / 2**30:.1f} GiB of "
-            f"{device.name}",
+            f"encoding pictures of {size} px needs {amount(need)} of the {amount(device.memory)} of {device.name} "
+            f"({SPARE:.0%} stay free)",
             "close other programs, or use a smaller data.size",
         )
     return need

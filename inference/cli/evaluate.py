@@ -24,6 +24,7 @@ from finetune.core.products.completion import complete_sku, complete_version
     help="Adapter version, folder or file.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
+@click.option("--vae", metavar="FOLDER|FILE", help="VAE in place of the base's own.  [default: the adapter's]")
 @click.option("--gate", "gate_file", metavar="FILE", help="Scenes and bars.  [default: configs/gate.yaml]")
 @click.option(
     "--set",
@@ -40,6 +41,7 @@ def evaluate(
     sku: str,
     adapter: str | None,
     base: str | None,
+    vae: str | None,
     gate_file: str | None,
     overrides: tuple[str, ...],
     force: bool,
@@ -61,7 +63,7 @@ def evaluate(
 
     config = gate.load_gate(gate_file, overrides)
     report, path = evaluate_adapter(
-        Asked(Workspace(workspace), sku, adapter, base),
+        Asked(Workspace(workspace), sku, adapter, base, vae),
         config,
         force=force,
         device=device,
