@@ -128,7 +128,7 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     parts = architecture_of(folder, *ENCODERS)
     kept = cached(
         cache,
-        [1, "encoding", parts, size, device.cuda],
+        [2, "encoding", parts, size, device.cuda],
         lambda: {"peak": caching_peak(folder, size, cuda=device.cuda)},
     )
     need = int(kept["peak"]) + device.context + (0 if device.cuda else CPU_LIBRARIES)
@@ -168,7 +168,7 @@ def _drawing_fit(what: str, setup: Setup, stays: int, device: Device, folder: Pa
     parts = architecture_of(folder, *ENCODERS)
     traits = [setup.unet, setup.dtype, setup.rank, setup.targets, setup.dora, setup.nf4, setup.cuda]
     cost = DrawingCost(
-        **cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
+        **cached(cache, [2, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     )
     offloaded = device.cuda and needs_cpu_offload(cost.weights, size, device.memory - device.context)
     total = stays + (cost.peak(offloaded=offloaded) if device.cuda else cost.process_peak) + device.context

@@ -158,7 +158,8 @@ def text_encoders(folder: Path, cuda: bool, names: tuple[str, ...] = ("text_enco
     for name in names:
         config = CLIPTextConfig.from_pretrained(str(folder / name), local_files_only=True)
         with torch.device("meta"):
-            total += weights_of(kinds[name](config), cuda)
+            # transformers makes the weights in the dtype that the configuration was saved with
+            total += weights_of(kinds[name](config).float(), cuda)
     return total
 
 

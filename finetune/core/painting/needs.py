@@ -58,7 +58,7 @@ def check_drawing(
     from finetune.core.painting.cost import CPU_LIBRARIES, DrawingCost
 
     machine, dtype = this_device("cpu"), pick_dtype(precision, where)
-    key = [1, "drawing alone", architecture_of(base.config, *PARTS), str(dtype), base.size]
+    key = [2, "drawing alone", architecture_of(base.config, *PARTS), str(dtype), base.size]
     cost = DrawingCost(**cached(cache, key, lambda: _traced(base, dtype)))
     need = max(cost.process_peak, cost.weights + CPU_LIBRARIES + finishing) + _weights_of(adapter) + machine.context
     _hold(what, need, machine)
