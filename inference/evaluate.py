@@ -53,7 +53,7 @@ from finetune.core.segmentation.products import find_products
 from finetune.core.storage.durable import write_text
 from inference import delivery
 from inference.fidelity_page import PAGE, SHEET, write_page, write_sheet
-from inference.request import find_subject, warn_of_another_product
+from inference.request import DrawnWith, find_subject, warn_of_another_product
 
 FORMAT = REPORT_FORMAT
 """Of the file `fidelity.json`."""
@@ -81,6 +81,8 @@ class Asked:
     """Number, folder or file of an adapter; if None the published version, else the newest."""
     base: str | None = None
     """Reference of the base; if None the one the adapter was trained on."""
+    vae: str | None = None
+    """Folder or file of a VAE in place of the base's own; if None the one the adapter was trained with."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def evaluate_adapter(
 def resolve_evaluation(asked: Asked, config: gate.GateConfig) -> Evaluation:
     """Find and check everything an evaluation needs; loads no model. See `evaluate_adapter`."""
     workspace = asked.workspace
-    subject = find_subject(workspace, asked.sku, asked.version, base=asked.base)
+    subject = find_subject(workspace, asked.sku, DrawnWith(asked.version, asked.base, asked.vae))
     if subject.version is None:
         raise AdapterError("only an adapter can be evaluated", "give --adapter VERSION or PATH, or leave it out")
     if config.embedder:

@@ -41,6 +41,7 @@ from inference.attempts import Attempted, paint_alone, write_rejected
 from inference.grounding import painted_grounding
 from inference.request import (
     PICTURES,
+    DrawnWith,
     Painting,
     PlaceRequest,
     choose_photo,
@@ -67,8 +68,7 @@ def resolve_request(
     *,
     config: PlaceConfig,
     photo: str | None = None,
-    adapter: str | None = None,
-    base: str | None = None,
+    means: DrawnWith | None = None,
 ) -> PlaceRequest:
     """Find and check everything a placing needs.
 
@@ -78,8 +78,7 @@ def resolve_request(
         prompt: Where it stands, in the user's words.
         config: The settings of the placing.
         photo: Stem of the photo whose cutout is placed; the first of the set if None.
-        adapter: As for `find_subject`.
-        base: As for `find_subject`.
+        means: Adapter, base and VAE; None for those that follow from the product.
 
     Raises:
         PackshotError: Of the fitting kind: an empty prompt, an unknown photo, a product that does not fit into the
@@ -87,7 +86,7 @@ def resolve_request(
     """
     check_text(config.sampling.negative, "the negative prompt", ConfigError)
     check_prompt(prompt)
-    subject = find_subject(workspace, sku, adapter, base=base)
+    subject = find_subject(workspace, sku, means)
     prepared, version = subject.prepared, subject.version
     chosen = choose_photo(prepared, photo)
     cutout, glass, sha256 = read_cutout(subject.product, prepared, chosen)

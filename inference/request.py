@@ -23,13 +23,14 @@ from finetune.core.basemodel.resolve import ResolvedBase, resolve_recorded
 from finetune.core.compositing.glass import opaque_core
 from finetune.core.compositing.placement import Placed
 from finetune.core.console import warn
-from finetune.core.errors import CatalogError, did_you_mean
+from finetune.core.errors import BaseModelError, CatalogError, did_you_mean
 from finetune.core.painting.inpainter import Sampling
 from finetune.core.painting.pictures import Finish
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
+from finetune.core.text_files import expanded, is_there
 
 PICTURES = 5
 """Bump when the same settings would produce different pixels; older runs are then regenerated."""
@@ -50,23 +51,34 @@ class Subject:
     base: ResolvedBase
 
 
-def find_subject(workspace: Workspace, sku: str, adapter: str | None = None, *, base: str | None = None) -> Subject:
+@dataclass(frozen=True)
+class DrawnWith:
+    """What a product is drawn with, as the user names it."""
+
+    adapter: str | None = None
+    """Version number, folder, or any SDXL LoRA file; if None the published version, else the newest; `none` for the
+    base alone."""
+    base: str | None = None
+    """Reference of the base; if None the one the adapter was trained on."""
+    vae: str | None = None
+    """Folder or file of a VAE in place of the base's own; if None the one the adapter was trained with."""
+
+
+def find_subject(workspace: Workspace, sku: str, means: DrawnWith | None = None) -> Subject:
     """Find a product with its adapter and base; warn of what changed since it was prepared.
 
     Args:
         workspace: Where the product and its adapters are.
         sku: The product.
-        adapter: Version number, folder, or any SDXL LoRA file; if None the published version, else the newest; `none`
-            for the base alone.
-        base: Reference of the base; if None the one the adapter was trained on.
+        means: Adapter, base and VAE; None for those that follow from the product.
 
     Raises:
         PackshotError: Of the fitting kind: unknown SKU, version or base, a set that is no product or not prepared, a
             damaged adapter, an adapter of another base.
     """
     product, prepared = find_prepared(workspace, sku)
-    version = None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter)
-    return Subject(product, prepared, version, _resolve(version, base))
+    version, base = _find_version(workspace, sku, means or DrawnWith())
+    return Subject(product, prepared, version, base)
 
 
 def find_prepared(workspace: Workspace, sku: str) -> tuple[ProductSet, PreparedSet]:
@@ -91,14 +103,14 @@ def is_prepared(workspace: Workspace, sku: str) -> bool:
     return read_prepared(_find_product(workspace, sku).prepared_dir) is not None
 
 
-def needs_preparing(workspace: Workspace, sku: str, adapter: str | None = None, *, base: str | None = None) -> bool:
+def needs_preparing(workspace: Workspace, sku: str, means: DrawnWith) -> bool:
     """Whether a product has to be prepared first; adapter and base are looked at before, for it takes long.
 
     Arguments and errors as for `find_subject`.
     """
     if is_prepared(workspace, sku):
         return False
-    _resolve(None if adapter == NO_ADAPTER else find_version(workspace, sku, adapter), base)
+    _find_version(workspace, sku, means)
     return True
 
 
@@ -260,9 +272,16 @@ def _warn_of_little_core(photo: str, cutout: Image.Image, glass: Image.Image | N
         warn(f"only {share:.0%} of the product on '{photo}' is opaque and kept pixel for pixel; {why} ({cure})")
 
 
-def _resolve(version: AdapterVersion | None, base: str | None) -> ResolvedBase:
-    """The base that is named, else the one the adapter was trained on; with the VAE it was trained with."""
-    resolved = resolve_recorded(version.manifest.get("base", {}) if version else {}, base or "")
+def _find_version(workspace: Workspace, sku: str, means: DrawnWith) -> tuple[AdapterVersion | None, ResolvedBase]:
+    """The adapter, None for the base alone, and the base it draws with."""
+    version = None if means.adapter == NO_ADAPTER else find_version(workspace, sku, means.adapter)
+    recorded = version.manifest.get("base", {}) if version else {}
+    if (lost := str(recorded.get("vae", ""))) and not means.vae and not is_there(expanded(lost)):
+        raise BaseModelError(
+            f"the adapter was trained with the VAE at '{lost}', and there is none now",
+            "give the place where that VAE lies: --vae FOLDER|FILE",
+        )
+    base = resolve_recorded(recorded, means.base or "", means.vae or "")
     if version:
-        check_fits(version.manifest, resolved)
-    return resolved
+        check_fits(version.manifest, base)
+    return version, base

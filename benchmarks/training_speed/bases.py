@@ -44,32 +44,42 @@ def make_tiny(folder: Path) -> Path:
     return folder
 
 
-def make_full_size(folder: Path, *, device: str, changes: dict[str, dict[str, Any]] | None = None) -> Path:
-    """SDXL by its public configuration, in bf16 (7 GB on disk); returns the folder.
+def make_full_size(
+    folder: Path,
+    *,
+    device: str,
+    changes: dict[str, dict[str, Any]] | None = None,
+    channels: int = 4,
+    variant: str | None = None,
+) -> Path:
+    """SDXL by its public configuration, in 16 bits (7 GB on disk); returns the folder.
 
     Random weights do for time and memory: neither depends on their values.
 
     Args:
         device: where the random numbers are drawn.
         changes: part -> entries of its configuration to replace, to try this out small.
+        channels: of the UNet's input, 4 or 9.
+        variant: `fp16` for fp16 files with that in their names, as people download SDXL; else plain names, in bf16.
     """
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    source, changes = single_file_config(4, "SDXL"), changes or {}
+    source, changes = single_file_config(channels, "SDXL"), changes or {}
+    dtype = torch.float16 if variant == "fp16" else torch.bfloat16
     torch.manual_seed(0)
     for name, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
         config = kind.load_config(str(source / name)) | changes.get(name, {})
         with torch.device(device):
             model = kind.from_config(config)
-        model.to(torch.bfloat16).save_pretrained(folder / name)
+        model.to(dtype).save_pretrained(folder / name, variant=variant)
         del model
     for name, text in (("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)):
         settings = CLIPTextConfig.from_pretrained(str(source / name), **changes.get(name, {}))
         with torch.device(device):
             encoder = text(settings)
-        encoder.to(torch.bfloat16).save_pretrained(folder / name)
+        encoder.to(dtype).save_pretrained(folder / name, variant=variant)
         del encoder
     for name in ("tokenizer", "tokenizer_2"):
         load_tokenizer(source / name).save_pretrained(folder / name)

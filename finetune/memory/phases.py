@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from finetune.core.console import warn
+from finetune.core.console import amount, warn
 from finetune.core.errors import OutOfMemory
 from finetune.core.painting.inpainter import needs_cpu_offload
 from finetune.core.tracing.device_fit import SPARE, Device, architecture_of, cached
@@ -128,14 +128,14 @@ def encoding_peak(folder: Path, size: int, device: Device, cache: Path) -> int:
     parts = architecture_of(folder, *ENCODERS)
     kept = cached(
         cache,
-        [1, "encoding", parts, size, device.cuda],
+        [2, "encoding", parts, size, device.cuda],
         lambda: {"peak": caching_peak(folder, size, cuda=device.cuda)},
     )
     need = int(kept["peak"]) + device.context + (0 if device.cuda else CPU_LIBRARIES)
     if need > device.memory * (1 - SPARE):
         raise OutOfMemory(
-            f"encoding pictures of {size} px needs {need / 2**30:.1f} GiB of the {device.memory / 2**30:.1f} GiB of "
-            f"{device.name}",
+            f"encoding pictures of {size} px needs {amount(need)} of the {amount(device.memory)} of {device.name} "
+            f"({SPARE:.0%} stay free)",
             "close other programs, or use a smaller data.size",
         )
     return need
@@ -168,7 +168,7 @@ def _drawing_fit(what: str, setup: Setup, stays: int, device: Device, folder: Pa
     parts = architecture_of(folder, *ENCODERS)
     traits = [setup.unet, setup.dtype, setup.rank, setup.targets, setup.dora, setup.nf4, setup.cuda]
     cost = DrawingCost(
-        **cached(cache, [1, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
+        **cached(cache, [2, "drawing", parts, traits], lambda: asdict(trace_drawing(folder, setup, size)))
     )
     offloaded = device.cuda and needs_cpu_offload(cost.weights, size, device.memory - device.context)
     total = stays + (cost.peak(offloaded=offloaded) if device.cuda else cost.process_peak) + device.context

@@ -36,6 +36,7 @@ WORST_FIRST = ("failed", "fail", "limited", "pass")
     help="Adapter version, folder or file.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
+@click.option("--vae", metavar="FOLDER|FILE", help="VAE in place of the base's own.  [default: the adapter's]")
 @click.option("--gate", "gate_file", metavar="FILE", help="Scenes and bars.  [default: configs/gate.yaml]")
 @click.option(
     "--set",
@@ -54,6 +55,7 @@ def evaluate(
     all_of_them: bool,
     adapter: str | None,
     base: str | None,
+    vae: str | None,
     gate_file: str | None,
     overrides: tuple[str, ...],
     force: bool,
@@ -82,7 +84,7 @@ def evaluate(
     file = "" if overrides else fingerprint.of_file(gate_path(gate_file))
 
     def judge(name: str) -> tuple[dict[str, Any], Path]:
-        asked = Asked(Workspace(workspace), name, adapter, base)
+        asked = Asked(Workspace(workspace), name, adapter, base, vae)
         return evaluate_adapter(asked, config, force=force, device=device, gate_file=file)
 
     if sku is None:

@@ -133,6 +133,7 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
     help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
+@click.option("--vae", metavar="FOLDER|FILE", help="VAE in place of the base's own.  [default: the adapter's]")
 @click.option("--scale-adapter", type=float, help="Strength of the adapter.  [default: 1]")
 @click.option("--candidates", type=int, help="Number of pictures, with seeds SEED, SEED + 1, ...  [default: 1]")
 @click.option("--seed", type=int, help="Seed of the first picture.  [default: 0]")
@@ -178,7 +179,7 @@ def place(
       packshot place perfume01 --plate marble-vanity
       packshot place perfume01 --adapter none --prompt "on a white marble vanity"
     """
-    painting = {name: flags.pop(name) for name in ("adapter", "base", "device")}
+    painting = {name: flags.pop(name) for name in ("adapter", "base", "vae", "device")}
     _check_options(
         prompt, plate, {"spot": spot, "box": box}, painting, flags, [o.partition("=")[0].strip() for o in overrides]
     )
@@ -244,13 +245,13 @@ def _painted(
     workspace: Workspace, sku: str, prompt: str, config: PlaceConfig, photo: str | None, painting: dict[str, Any]
 ) -> ScenesRun:
     from inference import place as recipe
-    from inference.request import needs_preparing
+    from inference.request import DrawnWith, needs_preparing
 
     recipe.check_prompt(prompt)
-    adapter, base = painting["adapter"], painting["base"]
-    if needs_preparing(workspace, sku, adapter, base=base):
+    means = DrawnWith(painting["adapter"], painting["base"], painting["vae"])
+    if needs_preparing(workspace, sku, means):
         _prepare(workspace, sku)
-    request = recipe.resolve_request(workspace, sku, prompt, config=config, photo=photo, adapter=adapter, base=base)
+    request = recipe.resolve_request(workspace, sku, prompt, config=config, photo=photo, means=means)
     return recipe.place(request, device=painting["device"])
 
 

@@ -20,7 +20,7 @@ from finetune.core.errors import AdapterMismatch, BaseModelError
 from finetune.core.products.catalog import Workspace
 from finetune.doctor import inspect_base
 from finetune.plan import base_folder
-from inference.request import find_subject
+from inference.request import DrawnWith, find_subject
 
 if TYPE_CHECKING:
     import torch
@@ -126,8 +126,8 @@ def test_training_with_it_and_placing_find_the_same(other: Path, workspace: Work
     assert not train(workspace, config).made
     assert train(workspace, tiny_config(tiny_base)).made
     shutil.rmtree(other)
-    with pytest.raises(BaseModelError, match="there is no VAE at"):
-        find_subject(workspace, "bottle01", version.number)
+    with pytest.raises(BaseModelError, match="was trained with the VAE at"):
+        find_subject(workspace, "bottle01", DrawnWith(version.number))
 
 
 def setting(name: str, value: object) -> Callable[[Path], object]:

@@ -111,3 +111,18 @@ def test_the_command_says_where_the_peak_is(tiny_base: Path, tmp_path: Path) -> 
 def test_sdxl_takes_turns_where_it_would_crowd_the_card(weights: float, cards: dict[int, bool]) -> None:
     for memory, offloaded in cards.items():
         assert needs_cpu_offload(int(weights * 2**30), 1024, int((memory - 0.4) * 2**30)) is offloaded
+
+
+@pytest.mark.tiny
+def test_text_encoders_count_as_loaded_not_as_saved(tiny_base: Path, tmp_path: Path) -> None:
+    """SDXL's own text encoders were saved with `torch_dtype: float16`, in which transformers would make them."""
+    from finetune.core.painting.cost import text_encoders
+
+    wanted = text_encoders(tiny_base, False)
+    for key in ("dtype", "torch_dtype"):
+        for part in ("text_encoder", "text_encoder_2"):
+            config = json.loads((tiny_base / part / "config.json").read_text(encoding="utf-8"))
+            config = {k: v for k, v in config.items() if k not in ("dtype", "torch_dtype")} | {key: "float16"}
+            (tmp_path / part).mkdir(exist_ok=True)
+            (tmp_path / part / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        assert text_encoders(tmp_path, False) == wanted

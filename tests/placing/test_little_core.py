@@ -12,6 +12,7 @@ from finetune.core.products.catalog import Workspace
 from finetune.prepare import prepare_set
 from finetune.settings import DataSection
 from inference.place import resolve_request
+from inference.request import DrawnWith
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
@@ -21,7 +22,7 @@ def said(root: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> str:
     workspace = Workspace(root)
     prepare_set(workspace, "x1", data=DataSection(size=64, variants=1))
     capsys.readouterr()
-    resolve_request(workspace, "x1", "on oak", config=PlaceConfig(size=256), adapter="none", base=str(base))
+    resolve_request(workspace, "x1", "on oak", config=PlaceConfig(size=256), means=DrawnWith("none", str(base)))
     return capsys.readouterr().err
 
 

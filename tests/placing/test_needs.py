@@ -1,4 +1,4 @@
-"""What placing, evaluating and exporting need on a CPU: told before anything loads, refused where it cannot fit."""
+"""What commands need on a CPU: told before anything loads, refused where it cannot fit."""
 
 from __future__ import annotations
 
@@ -33,17 +33,23 @@ COMMANDS = {
     "evaluating": ["evaluate", "bottle01"],
     "checking the export": ["adapters", "export", "bottle01", "--format", "kohya", "--output"],
 }
+TRAIN = ["train", "bottle01", "--config", "embedded", "--set", "data.variants=2"]
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Workspace:
     """A workspace with a prepared product and an adapter of the tiny base."""
-    root = tmp_path_factory.mktemp("shop")
+    workspace = prepared_shop(tmp_path_factory.mktemp("shop"))
+    published(workspace, resolve_base(str(tiny_base)))
+    return workspace
+
+
+def prepared_shop(root: Path) -> Workspace:
+    """A workspace with a prepared product."""
     write_set(root, "bottle01", {"front": draw_bottle()})
     workspace = Workspace(root)
     config = validate(TrainConfig, {"data": {"size": 64, "variants": 2}}, "tiny")
     prepare_once(workspace, "bottle01", config.data)
-    published(workspace, resolve_base(str(tiny_base)))
     return workspace
 
 
@@ -74,6 +80,22 @@ def test_what_cannot_fit_is_refused_before_anything_loads(
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_training_that_cannot_fit_is_refused_too(
+    shop: Workspace, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_fit, "machine_memory", lambda: MachineMemory(8 * GIB, 1 * MIB, limited=True))
+    monkeypatch.setattr(load, "_load_folder", lambda *_, **__: pytest.fail("it was loaded"))
+    before = files(shop.root)
+    line = [*TRAIN, "--set", "data.size=64", "--set", f"base.model={tiny_base}"]
+    done = CliRunner().invoke(main, [*line, "--workspace", str(shop.root)])
+    assert done.exit_code == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith(("Error", "hint"))]
+    assert len(errors) == 2, done.stderr
+    assert errors[0].startswith("Error: encoding pictures of 64 px needs ")
+    assert "of CPU, limited to 8.0 GiB by its cgroup (4% stay free)" in errors[0]
+    assert files(shop.root) == before
+
+
 @pytest.mark.parametrize("what", ["placing", "checking the export"])
 def test_the_need_is_told_where_it_fits(what: str, shop: Workspace, tmp_path: Path) -> None:
     done = run(shop, what, tmp_path / "out.safetensors")
@@ -81,24 +103,48 @@ def test_the_need_is_told_where_it_fits(what: str, shop: Workspace, tmp_path: Pa
     assert " planned of " in done.stderr.split("memory: ")[1].splitlines()[0]
 
 
-def test_a_real_limit_below_the_need_is_refused(shop: Workspace, tiny_base: Path, tmp_path: Path) -> None:
+def large(tiny_base: Path, folder: Path) -> str:
     """The tiny base with a native size of 4096 px: little to load, and gigabytes to draw with."""
+    shutil.copytree(tiny_base, folder)
+    file = folder / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"sample_size": 512}), encoding="utf-8")
+    return str(folder)
+
+
+def demanding(what: str, workspace: Workspace, tiny_base: Path, folder: Path) -> list[str]:
+    """A command that needs more than its limit, with what it works on made."""
+    if what == "this run":
+        many = ["train.batch=64", "data.size=256", f"base.model={tiny_base}"]
+        return [*TRAIN, *(part for setting in many for part in ("--set", setting))]
+    if what == "placing":
+        return [*COMMANDS[what], "--adapter", "none", "--base", large(tiny_base, folder / "large")]
+    if what == "evaluating":
+        published(workspace, resolve_base(large(tiny_base, folder / "large")))
+        return COMMANDS[what]
+    published(workspace, resolve_base("embedded"), rank=256, targets="attention+feedforward")
+    return [*COMMANDS[what], str(folder / "out.safetensors")]
+
+
+LIMITS = {"this run": 1024, "placing": 1024, "evaluating": 1024, "checking the export": 500}
+"""MiB: above what the program takes before it knows what is needed, below the need."""
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_a_real_limit_below_the_need_is_refused(what: str, tiny_base: Path, tmp_path: Path) -> None:
     if not os.access(CGROUP, os.W_OK):
         pytest.skip("no cgroup can be made here")
-    shutil.copytree(tiny_base, tmp_path / "large")
-    config = json.loads((tmp_path / "large" / "unet" / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "large" / "unet" / "config.json").write_text(json.dumps(config | {"sample_size": 512}))
+    workspace = prepared_shop(tmp_path / "shop")
+    line = demanding(what, workspace, tiny_base, tmp_path)
     own = CGROUP / f"packshot-test-{os.getpid()}"
     own.mkdir()
     try:
-        (own / "memory.limit_in_bytes").write_text(str(GIB), encoding="ascii")
+        (own / "memory.limit_in_bytes").write_text(str(LIMITS[what] * MIB), encoding="ascii")
         code = (
             f"import os, pathlib, sys; pathlib.Path({str(own / 'cgroup.procs')!r}).write_text(str(os.getpid()));"
             "from finetune.core.commands import main; main(prog_name='packshot')"
         )
-        line = [*COMMANDS["placing"], "--adapter", "none", "--base", str(tmp_path / "large")]
         done = subprocess.run(
-            [sys.executable, "-c", code, *line, "--workspace", str(shop.root)],
+            [sys.executable, "-c", code, *line, "--workspace", str(workspace.root)],
             capture_output=True,
             text=True,
             check=False,
@@ -106,8 +152,13 @@ def test_a_real_limit_below_the_need_is_refused(shop: Workspace, tiny_base: Path
     finally:
         own.rmdir()
     assert done.returncode == 1, done.stderr
-    assert "Error: placing needs " in done.stderr
-    assert "of CPU, limited to 1.0 GiB by its cgroup" in done.stderr
+    errors = [text for text in done.stderr.splitlines() if text.startswith(("Error: ", "hint: "))]
+    assert len(errors) == 2, done.stderr
+    assert errors[0].startswith(f"Error: {what} needs ")
+    assert f"of CPU, limited to {LIMITS[what] / 1024:.1f} GiB by its cgroup" in errors[0]
+    assert not workspace.scenes.exists()
+    assert not workspace.runs.exists()
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_the_peak_counts_what_is_allocated_and_no_mapped_file(tmp_path: Path) -> None:

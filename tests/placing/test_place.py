@@ -30,7 +30,7 @@ from finetune.train import check_request, train_adapter
 from inference import place as recipe
 from inference.manifest import SOURCE_TYPES, check_picture, read_core_mask, read_manifest
 from inference.place import resolve_request
-from inference.request import find_subject
+from inference.request import DrawnWith, find_subject
 from inference.settings import PlaceConfig
 
 pytestmark = pytest.mark.tiny
@@ -176,7 +176,7 @@ def test_a_core_that_differs_stops_the_run_and_leaves_nothing(shop: Workspace, m
 
 
 def test_base_alone_needs_no_adapter(shop: Workspace, tiny_base_4: Path) -> None:
-    request = resolve_request(shop, "bottle01", PROMPT, config=settings(), adapter="none", base=str(tiny_base_4))
+    request = resolve_request(shop, "bottle01", PROMPT, config=settings(), means=DrawnWith("none", str(tiny_base_4)))
     run = recipe.place(request)
     assert read_manifest(run.pictures[0])["adapter"] is None
     assert read_manifest(run.pictures[0])["core"]["max_difference"] == 0
@@ -245,7 +245,7 @@ def test_a_damaged_cutout_is_named(shop: Workspace, tmp_path: Path) -> None:
     own.cutout_path(own.photos[0]).write_bytes(whole[: len(whole) // 2])
     own.write()
     with pytest.raises(PackshotError, match=r"truncated|damaged"):
-        resolve_request(Workspace(tmp_path), "bottle01", PROMPT, config=settings(), adapter="none")
+        resolve_request(Workspace(tmp_path), "bottle01", PROMPT, config=settings(), means=DrawnWith("none"))
 
 
 def test_photos_changed_since_prepare_are_said(shop: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -275,9 +275,9 @@ def test_untouched_photos_are_hashed_once(
     monkeypatch.setattr(file_hashes.fingerprint, "of_file", of_file)
     monkeypatch.setattr(file_hashes, "SETTLED", -file_hashes.SETTLED)  # as if the photos had been there for long
     for _ in range(2):
-        find_subject(copy, "bottle01", "none", base=str(tiny_base))
+        find_subject(copy, "bottle01", DrawnWith("none", str(tiny_base)))
     assert [name for name in read if (photos / name).is_file()] == sorted(p.name for p in photos.iterdir())
     read.clear()
     draw_bottle(colour=(1, 2, 3)).save(photos / "side.png")
-    find_subject(copy, "bottle01", "none", base=str(tiny_base))
+    find_subject(copy, "bottle01", DrawnWith("none", str(tiny_base)))
     assert [name for name in read if (photos / name).is_file()] == ["side.png"]

@@ -42,14 +42,15 @@ def output(unet: UNet2DConditionModel) -> torch.Tensor:
     """What the UNet predicts for one fixed input."""
     import torch
 
-    draw = torch.Generator().manual_seed(1)
+    draw, config = torch.Generator().manual_seed(1), unet.config
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     with torch.no_grad():
         return unet(
-            torch.randn(2, unet.config.in_channels, 8, 8, generator=draw).to(unet.dtype),
+            torch.randn(2, config.in_channels, 8, 8, generator=draw).to(unet.dtype),
             torch.tensor([300, 700]),
-            torch.randn(2, 5, 64, generator=draw).to(unet.dtype),
+            torch.randn(2, 5, config.cross_attention_dim, generator=draw).to(unet.dtype),
             added_cond_kwargs={
-                "text_embeds": torch.randn(2, 32, generator=draw).to(unet.dtype),
+                "text_embeds": torch.randn(2, pooled, generator=draw).to(unet.dtype),
                 "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * 2).to(unet.dtype),
             },
         ).sample

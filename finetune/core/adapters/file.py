@@ -180,12 +180,19 @@ def check_fits(manifest: dict[str, Any], base: ResolvedBase) -> None:
     if "foreign" in manifest and "base" not in manifest:
         return
     trained = manifest.get("base", {})
-    if trained.get("fingerprint") not in (base.fingerprint, *base.former_fingerprints):
-        raise AdapterMismatch(
-            f"adapter was trained on base '{trained.get('model')}' ({trained.get('channels')} channels, "
-            f"{trained.get('fingerprint')}), not on '{base.name}' ({base.channels} channels, {base.fingerprint})",
-            f"use --base {trained.get('model')}, or train again on {base.name}",
-        )
+    if trained.get("fingerprint") in (base.fingerprint, *base.former_fingerprints):
+        return
+    was, here = trained.get("vae"), base.vae.reference if base.vae else None
+    words = (f" with VAE '{vae}'" if vae else " with its own VAE" if was or here else "" for vae in (was, here))
+    cure = f"use --base {trained.get('model')}"
+    if was or here:
+        cure += f" --vae {was}" if was else " without a separate VAE"
+    raise AdapterMismatch(
+        f"adapter was trained on base '{trained.get('model')}'{next(words)} ({trained.get('channels')} channels, "
+        f"{trained.get('fingerprint')}), not on '{base.name}'{next(words)} ({base.channels} channels, "
+        f"{base.fingerprint})",
+        f"{cure}, or train again on {base.name}",
+    )
 
 
 def check_objective(manifest: dict[str, Any], base: ResolvedBase, mask_kind: str) -> str:

@@ -20,6 +20,8 @@ CUBLAS = 2 * 8_519_680
 """cuBLAS's workspace (torch's default `:4096:2:16:8`), once for the forward and once for the backward thread."""
 CPU_LIBRARIES = 70 << 20
 """What oneDNN, OpenMP and picture libraries take for themselves once they work (measured, docs/memory.md)."""
+PREDICTING_LIBRARIES = 20 << 20
+"""The same for a UNet that predicts once, without a VAE and without pictures."""
 KEPT_WHILE_DRAWING = 2.25
 """Anonymous memory of a process on a CPU for each byte that drawing is traced to use: oneDNN copies the inputs and the
 results of convolutions, and what is freed in small pieces stays with the allocator (measured, docs/memory.md)."""
@@ -156,7 +158,8 @@ def text_encoders(folder: Path, cuda: bool, names: tuple[str, ...] = ("text_enco
     for name in names:
         config = CLIPTextConfig.from_pretrained(str(folder / name), local_files_only=True)
         with torch.device("meta"):
-            total += weights_of(kinds[name](config), cuda)
+            # transformers makes the weights in the dtype that the configuration was saved with
+            total += weights_of(kinds[name](config).float(), cuda)
     return total
 
 

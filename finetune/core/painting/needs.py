@@ -58,21 +58,27 @@ def check_drawing(
     from finetune.core.painting.cost import CPU_LIBRARIES, DrawingCost
 
     machine, dtype = this_device("cpu"), pick_dtype(precision, where)
-    key = [1, "drawing alone", architecture_of(base.config, *PARTS), str(dtype), base.size]
+    key = [2, "drawing alone", architecture_of(base.config, *PARTS), str(dtype), base.size]
     cost = DrawingCost(**cached(cache, key, lambda: _traced(base, dtype)))
     need = max(cost.process_peak, cost.weights + CPU_LIBRARIES + finishing) + _weights_of(adapter) + machine.context
     _hold(what, need, machine)
     return need
 
 
-def check_predicting(what: str, base: ResolvedBase, adapter: Adapter, *, cache: Path, device: str = "auto") -> int:
+def check_predicting(
+    what: str, base: ResolvedBase, adapter: Adapter, *, cache: Path, size: int, device: str = "auto"
+) -> int:
     """The same for a UNet alone that predicts with two files of an adapter in turn, as an export is checked.
+
+    First the file is written: what is read, what is renamed, and the bytes that go to disk. Then the UNet comes, with
+    the adapter in it and another copy that is read to take its place.
 
     Args:
         what: what is done, for messages.
         base: whose UNet predicts.
         adapter: the adapter, its header read.
         cache: the workspace's cache folder.
+        size: side, in pixels, of what is predicted.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
@@ -81,14 +87,14 @@ def check_predicting(what: str, base: ResolvedBase, adapter: Adapter, *, cache: 
     where = pick_device(device)
     if where.startswith("cuda"):
         return 0
-    from finetune.core.painting.cost import CPU_LIBRARIES, KEPT_WHILE_DRAWING
+    from finetune.core.painting.cost import KEPT_WHILE_DRAWING, PREDICTING_LIBRARIES
 
     machine, dtype = this_device("cpu"), pick_dtype("auto", where)
-    key = [1, "predicting", architecture_of(base.config, "unet"), str(dtype), base.size]
-    kept = cached(cache, key, lambda: _traced_unet(base, dtype))
-    # the tensors that are written, those in the UNet, and those that are read back
-    need = kept["unet"] + int(KEPT_WHILE_DRAWING * kept["predicting"]) + 3 * _weights_of(adapter)
-    need += CPU_LIBRARIES + machine.context
+    key = [1, "predicting", architecture_of(base.config, "unet"), str(dtype), size]
+    kept = cached(cache, key, lambda: _traced_unet(base, dtype, size))
+    matrices = _weights_of(adapter)
+    predicting = kept["unet"] + int(KEPT_WHILE_DRAWING * kept["predicting"]) + 2 * matrices
+    need = max(3 * matrices, predicting) + PREDICTING_LIBRARIES + machine.context
     _hold(what, need, machine)
     return need
 
@@ -109,11 +115,11 @@ def _traced(base: ResolvedBase, dtype: torch.dtype) -> dict[str, int]:
     return asdict(trace_drawing(base.config, unet_alone(base.config, dtype), dtype, base.size, cuda=False))
 
 
-def _traced_unet(base: ResolvedBase, dtype: torch.dtype) -> dict[str, int]:
+def _traced_unet(base: ResolvedBase, dtype: torch.dtype, size: int) -> dict[str, int]:
     from finetune.core.painting.cost import prediction, unet_alone, weights_of
 
     unet = unet_alone(base.config, dtype)
-    return {"unet": weights_of(unet, False), "predicting": prediction(unet, base.size, dtype, cuda=False)}
+    return {"unet": weights_of(unet, False), "predicting": prediction(unet, size, dtype, cuda=False)}
 
 
 def _weights_of(adapter: Adapter | None) -> int:
