@@ -17,6 +17,7 @@ from finetune.core.console import count, say, warn
 from finetune.core.errors import CatalogError, ConfigError, PackshotError, RunError
 from finetune.core.pictures.images import write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.set_files import UnusablePhoto
 from finetune.core.storage.durable import atomic_write
 from finetune.core.storage.file_hashes import FileHashes
@@ -81,7 +82,7 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
         CatalogError: the set is unknown, empty, a category or a brand set; none of its photos can be used.
         ConfigError: the folder is no folder or lies in datasets/, or a file would be replaced.
         PackshotError: the only photo of the set cannot be used, for this reason.
-        RunError: a file cannot be written.
+        RunError: a file cannot be written, or a folder of the workspace is a link.
     """
     product = load_set(workspace, sku)
     if product.config.kind != "sku":
@@ -90,6 +91,7 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
     folder = workspace.cutouts / sku if out is None else out
     suffix = ".png" if look.ground is None else ".jpg"
     _check_folder(workspace, folder, [photo.stem + suffix for photo in product.photos], force=force)
+    check_folders(workspace, sku)
     hashes = FileHashes(workspace.cache / "hashes" / f"{sku}.json")
     tasks = measure_tasks(product, hashes.of_file)
     hashes.save(forget=False)
