@@ -13,6 +13,7 @@ from pathlib import Path
 
 from finetune.core.adapters.file import MANIFEST
 from finetune.core.errors import AdapterError
+from finetune.core.storage.durable import may_become_file
 
 SUFFIX = ".safetensors"
 
@@ -85,6 +86,8 @@ def check_places(targets: ExportTargets, *, force: bool) -> None:
     for path in (targets.adapter, targets.tokens):
         if path and path.is_dir():
             raise AdapterError(f"{path} is a folder", "give the path of a file as --output")
+        if path and not may_become_file(path):
+            raise AdapterError(f"{path} is a device or a pipe, not a file", "give the path of a file as --output")
     check_targets(targets, force=force, taken=is_taken)
 
 

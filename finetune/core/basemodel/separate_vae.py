@@ -15,6 +15,7 @@ from finetune.core.basemodel.base_files import fault_of, faulty, read_header, re
 from finetune.core.basemodel.weight_files import find_weights
 from finetune.core.errors import BaseModelError
 from finetune.core.fingerprint import of_file, of_value
+from finetune.core.text_files import expanded
 
 ORIGINAL_PREFIX = "first_stage_model."
 """Beginning of a VAE's keys in a checkpoint that holds more than the VAE."""
@@ -56,7 +57,7 @@ def resolve_vae(reference: str, own: Path) -> SeparateVae:
     Raises:
         BaseModelError: It is not there, incomplete, or no VAE of this base's latents.
     """
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     if path.is_dir():
         return _from_folder(reference, path.resolve(), own)
     if path.is_file():
