@@ -48,10 +48,12 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
 
 
 def share_entries(root: Path) -> None:
-    """Put what this run of the tests has encoded and planned into a workspace; what it has itself stays.
+    """Put what this run of the tests has encoded and planned into a workspace, unless that has a cache of its own.
 
     What the workspace adds is shared by `collect_entries`.
     """
+    if root not in _SHARING and any((root / ".cache" / kind).exists() for kind in ENTRIES):
+        return
     _link_files(Path(os.environ[VARIABLE]) / "entries", root / ".cache")
     _SHARING.setdefault(root, False)
 
