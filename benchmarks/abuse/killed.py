@@ -2,8 +2,8 @@
 
 A command first runs once to its end: how long it takes, and how many temporary files and folders can be seen
 meanwhile. Seven of ten kills wait for one of these to appear, which of them is drawn; the others strike at a random
-moment. Then the same command runs to its end, and nothing temporary may be left. A command that ended before its kill counts
-as a run and not as a kill.
+moment. Then the same command runs to its end, and nothing temporary may be left. A command that ended before its kill
+counts as a run and not as a kill.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def kills(template: Path, work: Path, *, count: int, seed: int) -> str:
     Args:
         template: The workspace to copy.
         work: Of the benchmark.
-        count: How many kills, in turn of prepare, check, import, train and place.
+        count: How many kills, of prepare, check, train, place and import in turn.
         seed: Of the moments.
 
     Returns:
