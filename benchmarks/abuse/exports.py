@@ -8,12 +8,14 @@ is looked at.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -46,7 +48,7 @@ class Order:
 
 
 def orders(work: Path, *, count: int, seed: int) -> tuple[str, bool]:
-    """Run all orders.
+    """Run all orders; what one did is kept and not asked again.
 
     Args:
         work: Of the benchmark; the base and its versions are made in it.
@@ -56,17 +58,18 @@ def orders(work: Path, *, count: int, seed: int) -> tuple[str, bool]:
     Returns:
         A Markdown table, and whether anything was replaced or ended as it must not.
     """
-    shop = _shop(work / "exports")
-    ended, faults = Counter[str](), list[str]()
-    for number in range(count):
-        folder = work / "order"
-        done = run_order(shop, SKU, WORD, folder, random.Random(f"{seed} {number}"), LENGTH)
-        ended += done.ended
-        faults += [f"order {number}: {fault}" for fault in done.faults]
+    shop, kept = _shop(work / "exports"), work / f"exports-{seed}.json"
+    rows: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
+    for number in range(len(rows), count):
+        done = run_order(shop, SKU, WORD, work / "order", random.Random(f"{seed} {number}"), LENGTH)
+        rows.append({"ended": dict(done.ended), "faults": [f"order {number}: {fault}" for fault in done.faults]})
+        kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    ended = sum((Counter[str](row["ended"]) for row in rows), Counter[str]())
+    faults = [fault for row in rows for fault in row["faults"]]
     lines = ["| orders | exports | written | of these over a file, with --force | refused | replaced without --force |"]
     lines.append("|" + "---|" * 6)
     exports = ended["written"] + ended["refused"]
-    counts = (count, exports, ended["written"], ended["replaced"], ended["refused"], len(faults))
+    counts = (len(rows), exports, ended["written"], ended["replaced"], ended["refused"], len(faults))
     return "\n".join([*lines, f"| {' | '.join(map(str, counts))} |", *faults]), bool(faults)
 
 
