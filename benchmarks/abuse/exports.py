@@ -66,7 +66,7 @@ def orders(work: Path, *, count: int, seed: int) -> tuple[str, bool]:
         kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     ended = sum((Counter[str](row["ended"]) for row in rows), Counter[str]())
     faults = [fault for row in rows for fault in row["faults"]]
-    lines = ["| orders | exports | written | of these over a file, with --force | refused | replaced without --force |"]
+    lines = ["| orders | exports | written | of these over a file, with --force | refused | faults |"]
     lines.append("|" + "---|" * 6)
     exports = ended["written"] + ended["refused"]
     counts = (len(rows), exports, ended["written"], ended["replaced"], ended["refused"], len(faults))
