@@ -21,6 +21,7 @@ from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.set_files import UnusablePhoto
 from finetune.core.storage.durable import atomic_write
 from finetune.core.storage.file_hashes import FileHashes
+from finetune.core.text_files import check_text
 from finetune.dataset.files import plain_name
 from finetune.dataset.photo_task import MeasureTask
 from finetune.dataset.records import RECORDS, PhotoRecord, read_record
@@ -113,7 +114,8 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
 
 def _check_folder(workspace: Workspace, folder: Path, names: Sequence[str], *, force: bool) -> None:
     """Find out before anything is cut out whether the pictures may be written there."""
-    if folder.exists() and not folder.is_dir():
+    check_text(str(folder), "--out", ConfigError)
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder", "give another --out")
     if folder.resolve().is_relative_to(workspace.datasets.resolve()):
         raise ConfigError(f"{folder} is inside datasets/", "give an --out outside of datasets/")

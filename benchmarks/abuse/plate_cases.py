@@ -263,7 +263,7 @@ def _sheet_cases() -> Iterator[Case]:
         f"{SET}/set.yaml",
         "datasets",
         "new/folder/sheet.png",
-        "desk.png/x.png",
+        f"{DESK}/x.png",
     ):
         arguments = ("plates", "--sheet", path)
         yield Case("sheets", f"--sheet is {path}", _nothing, arguments, "either", inside=in_gallery)

@@ -23,7 +23,7 @@ SKU, BRAND = "mug", "look"
 PREPARE = ("--config", "embedded", "--set", "data.variants=1")
 """Settings of the prepared set; the same as in every case, so that it is up to date."""
 PROMPT = "on oak"
-DESK, GALLERY = "desk.png", "gallery"
+DESK, GALLERY = "plates/desk.png", "gallery"
 """A plate of one's own, and a folder that is used as the gallery where its files are spoiled: one plate, `bench`."""
 
 
@@ -87,6 +87,7 @@ def write_plates(root: Path) -> None:
     """Small plates: the cases are about their files."""
     rng = np.random.default_rng(1)
     noise = Image.fromarray(rng.integers(90, 160, (192, 256, 3), dtype=np.uint8))
+    (root / DESK).parent.mkdir()
     noise.save(root / DESK)
     bench, shipped = root / GALLERY / "bench", plate.GALLERY / "marble-vanity"
     bench.mkdir(parents=True)
