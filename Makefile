@@ -89,7 +89,7 @@ bench: setup  ## Measurements, each a table: make bench WORLD=DIR PHOTOS=DIR MOD
 bench-gpu: setup  ## SDXL's step on a CUDA device: time, memory against the plan, every preset (under 8 minutes)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
-abuse: setup  ## Every document and command abused and judged, resumable: a table (half an hour)
+abuse: setup  ## Every document and command abused and judged, resumable: a table (an hour; ARGS=pairs, kills, exports)
 	@$(BIN)/python -m benchmarks.abuse $(ARGS)
 
 constraints: setup  ## Resolve the pins again, over all extras at once
@@ -102,7 +102,7 @@ clean:  ## Remove caches and the environment; adapters, scenes, runs and prepare
 	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 clean-all: clean  ## Remove everything Packshot made here, after asking; product sets stay
-	@read -r -p "Remove adapters/, scenes/, runs/ and every prepared set in $(WORKSPACE)? [y/N] " answer; \
+	@read -r -p "Remove adapters/, scenes/, cutouts/, runs/ and every prepared set in $(WORKSPACE)? [y/N] " answer; \
 	  if [ "$$answer" = y ]; then \
-	    cd "$(WORKSPACE)" && rm -rf runs adapters scenes reports datasets/*/prepared; \
+	    cd "$(WORKSPACE)" && rm -rf runs adapters scenes cutouts reports datasets/*/prepared; \
 	  else echo "nothing was removed"; fi

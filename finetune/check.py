@@ -19,6 +19,7 @@ from finetune.core.console import count, say
 from finetune.core.errors import CatalogError, ConfigError
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 from finetune.core.products.housekeeping import check_folders
+from finetune.core.storage.durable import may_become_file
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.dataset.files import plain_name
 from finetune.dataset.photo_pool import Outcome, WorkedThrough, work_through
@@ -58,7 +59,7 @@ def check_set(
         raise CatalogError(f"'{sku}' is a category set", "check the SKUs that name it")
     check_folders(workspace, sku)
     path = report or product.folder / REPORT
-    if path.is_dir() or not path.parent.is_dir():
+    if not may_become_file(path) or not path.parent.is_dir():
         raise ConfigError(f"the report cannot be written to {path}", "name a file in an existing folder")
     hashes = FileHashes(workspace.cache / "hashes" / f"{sku}.json", trust=not force)
     tasks = measure_tasks(product, hashes.of_file)

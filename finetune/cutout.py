@@ -17,9 +17,11 @@ from finetune.core.console import count, say, warn
 from finetune.core.errors import CatalogError, ConfigError, PackshotError, RunError
 from finetune.core.pictures.images import write_png
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.housekeeping import check_folders
 from finetune.core.products.set_files import UnusablePhoto
 from finetune.core.storage.durable import atomic_write
 from finetune.core.storage.file_hashes import FileHashes
+from finetune.core.text_files import check_text
 from finetune.dataset.files import plain_name
 from finetune.dataset.photo_task import MeasureTask
 from finetune.dataset.records import RECORDS, PhotoRecord, read_record
@@ -81,7 +83,7 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
         CatalogError: the set is unknown, empty, a category or a brand set; none of its photos can be used.
         ConfigError: the folder is no folder or lies in datasets/, or a file would be replaced.
         PackshotError: the only photo of the set cannot be used, for this reason.
-        RunError: a file cannot be written.
+        RunError: a file cannot be written, or a folder of the workspace is a link.
     """
     product = load_set(workspace, sku)
     if product.config.kind != "sku":
@@ -90,6 +92,7 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
     folder = workspace.cutouts / sku if out is None else out
     suffix = ".png" if look.ground is None else ".jpg"
     _check_folder(workspace, folder, [photo.stem + suffix for photo in product.photos], force=force)
+    check_folders(workspace, sku)
     hashes = FileHashes(workspace.cache / "hashes" / f"{sku}.json")
     tasks = measure_tasks(product, hashes.of_file)
     hashes.save(forget=False)
@@ -111,7 +114,8 @@ def write_cutouts(workspace: Workspace, sku: str, look: Look, *, out: Path | Non
 
 def _check_folder(workspace: Workspace, folder: Path, names: Sequence[str], *, force: bool) -> None:
     """Find out before anything is cut out whether the pictures may be written there."""
-    if folder.exists() and not folder.is_dir():
+    check_text(str(folder), "--out", ConfigError)
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder", "give another --out")
     if folder.resolve().is_relative_to(workspace.datasets.resolve()):
         raise ConfigError(f"{folder} is inside datasets/", "give an --out outside of datasets/")

@@ -20,6 +20,7 @@ from finetune.core.compositing.reflection import Surface
 from finetune.core.errors import ImageError, did_you_mean
 from finetune.core.json_files import Document, read_json
 from finetune.core.pictures.images import open_picture
+from finetune.core.text_files import check_text, expanded
 from inference.light_estimate import estimate_light
 from inference.manifest import file_sha256
 
@@ -125,7 +126,8 @@ def open_plate(reference: str) -> Plate:
     """
     if reference and not set(reference) & set("./\\"):
         return _of_gallery(reference)
-    path = Path(reference).expanduser()
+    check_text(reference, "the plate's name", ImageError)
+    path = expanded(reference)
     if not path.is_file():
         raise ImageError(
             f"there is no plate {reference}", "give a picture file, or a name that `packshot plates` lists"

@@ -28,6 +28,7 @@ from finetune.core.painting.inpainter import Sampling
 from finetune.core.painting.pictures import Finish
 from finetune.core.pictures.images import open_picture
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
+from finetune.core.products.housekeeping import check_cache
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.core.text_files import expanded, is_there
@@ -85,12 +86,13 @@ def find_prepared(workspace: Workspace, sku: str) -> tuple[ProductSet, PreparedS
     """Find a product and its prepared set; warn of what changed since it was prepared.
 
     Raises:
-        PackshotError: Of the fitting kind: unknown SKU, a set that is no product, or not prepared.
+        PackshotError: Of the fitting kind: unknown SKU, a set that is no product, or not prepared; a link in the cache.
     """
     product = _find_product(workspace, sku)
     prepared = require_prepared(product.prepared_dir, sku)
     if not prepared.photos:
         raise CatalogError(f"the prepared set of '{sku}' is empty", f"run: packshot prepare {sku}")
+    check_cache(workspace)
     hashes = FileHashes(workspace.cache / "hashes" / f"{sku}.json")
     if changes := prepared.changes(product, hashes.of_file):
         warn(f"'{sku}' changed since it was prepared: {changes} (to use the changes, run: packshot prepare {sku})")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_products import draw_bottle, write_set
-from made_once import ENTRIES, made_once, open_at, share_entries
+from made_once import ENTRIES, collect_entries, made_once, open_at, share_entries
 from small_gates import write_checkout
 from tiny_base import make_tiny_base
 
@@ -128,6 +128,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What a test has encoded is there for the next one, before its folder may be removed."""
+    collect_entries(again=nextitem is None or nextitem.path != item.path)
 
 
 def pytest_sessionfinish() -> None:

@@ -9,6 +9,7 @@ second call goes on where the first stopped; `--again` repeats the cases with fa
 
     python -m benchmarks.abuse pairs      # every pair of commands at once on one SKU
     python -m benchmarks.abuse kills      # commands killed anywhere, and what is left after the next one
+    python -m benchmarks.abuse exports    # random orders of exports: what may be replaced, and what was
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.abuse import together
+from benchmarks.abuse import exports, killed, together
 from benchmarks.abuse.cases import all_cases
 from benchmarks.abuse.runner import Case, load, run
 
@@ -97,13 +98,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("mode", nargs="?", default="cases", choices=["cases", "pairs", "kills"])
+    parser.add_argument("mode", nargs="?", default="cases", choices=["cases", "pairs", "kills", "exports"])
     parser.add_argument("--work", type=Path, default=Path(".cache/abuse"), metavar="DIR")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", metavar="KIND")
     parser.add_argument("--again", action="store_true", help="repeat cases with faults")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only a fixed sample of N cases")
-    parser.add_argument("--rounds", type=int, default=0, help="of each pair (3), or kills in all (50)")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="of each pair (3), kills in all (50), or orders of exports (200)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     given = parser.parse_args()
     work = given.work.absolute()
@@ -114,8 +117,10 @@ def main() -> None:
         text, faults = table(rows), any(row["faults"] for row in rows)
     elif given.mode == "pairs":
         text = together.pairs(template(work), work, rounds=given.rounds or 3)
+    elif given.mode == "exports":
+        text, faults = exports.orders(work, count=given.rounds or exports.ORDERS, seed=given.seed)
     else:
-        text = together.kills(template(work), work, count=given.rounds or 50, seed=given.seed)
+        text = killed.kills(template(work), work, count=given.rounds or 50, seed=given.seed)
     print(text)
     if given.markdown:
         given.markdown.write_text(text + "\n", encoding="utf-8")

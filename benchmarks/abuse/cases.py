@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.abuse import spoilers
 from benchmarks.abuse.adapter_cases import adapter_cases, foreign_cases
+from benchmarks.abuse.plate_cases import plate_cases
 from benchmarks.abuse.runner import Case, Expected
-from benchmarks.abuse.spoilers import Change, entry, written
-from benchmarks.abuse.template import PREPARE, PROMPT, SKU
+from benchmarks.abuse.spoilers import Change, at, entry, written
+from benchmarks.abuse.template import DESK, PREPARE, PROMPT, SKU
 
 PLACE = ("place", SKU, "--prompt", PROMPT, "--adapter", "none", "--base", "embedded", "--size", "256", "--steps", "1")
+PLATE = ("place", SKU, "--plate", DESK)
+CUTOUT = ("cutout", SKU)
 CHECK = ("check", SKU, *PREPARE)
 NIGHT = ("nightly", "--dry-run", "--set", "config=embedded")
 SHOWN = ("config", "show", "--config", "embedded", "--set")
@@ -43,8 +46,10 @@ JSON_DOCUMENTS: dict[str, Lines] = {
     ),
     "SCENE/01.json": ((("verify", "SCENE/01.png"), "error"),),
     "SCENE/run.json": ((PLACE, "either"),),
+    "PLATED/01.json": ((("verify", "PLATED/01.png"), "error"), (PLATE, "either")),
+    "PLATED/run.json": ((PLATE, "either"),),
 }
-"""Document -> the commands that read it. `SCENE` stands for the folder of the template's scene."""
+"""Document -> the commands that read it. `SCENE` and `PLATED` stand for the folders of the template's scenes."""
 CERTAIN = ("empty", "null", "a number", "a word", "a list", "not UTF-8", "null bytes", "a picture", "HTML")
 """Texts that none of the documents may hold; the others fit some."""
 PLAIN_WORDS = ("a tag", "a date that is none")
@@ -66,9 +71,9 @@ def all_cases(template: Path, seed: int) -> list[Case]:
         seed: Of the values and places that are drawn.
     """
     rng = random.Random(seed)
-    scene = str(next(template.glob(f"scenes/{SKU}/*")).relative_to(template))
+    scene, plated = (str(next(template.glob(f"scenes/{SKU}/{n}-*")).relative_to(template)) for n in ("on-oak", "desk"))
     found = [
-        *json_cases(template, scene, rng),
+        *json_cases(template, {"SCENE": scene, "PLATED": plated}, rng),
         *yaml_cases(template, rng),
         *setting_cases(rng),
         *adapter_cases(template, rng),
@@ -77,22 +82,24 @@ def all_cases(template: Path, seed: int) -> list[Case]:
         *photo_cases(),
         *entry_cases(scene),
         *right_cases(scene),
+        *plate_cases(template, rng),
     ]
     assert len({case.key for case in found}) == len(found), "each case has a name of its own"
     return found
 
 
-def at(path: str, change: Change) -> Callable[[Path], None]:
-    """A change of one path of the workspace."""
-    return lambda root: change(root / path)
+def json_cases(template: Path, scenes: dict[str, str], rng: random.Random) -> Iterator[Case]:
+    """Documents that Packshot wrote, spoiled; `scenes` are the folders that stand for words of the table."""
 
+    def named(text: str) -> str:
+        for word, folder in scenes.items():
+            text = text.replace(word, folder)
+        return text
 
-def json_cases(template: Path, scene: str, rng: random.Random) -> Iterator[Case]:
-    """Documents that Packshot wrote, spoiled."""
     for document, lines in JSON_DOCUMENTS.items():
-        path = document.replace("SCENE", scene)
+        path = named(document)
         for line, expected in lines:
-            arguments = tuple(part.replace("SCENE", scene) for part in line)
+            arguments = tuple(named(part) for part in line)
             for name, data in spoilers.TEXTS.items():
                 sure = name in CERTAIN and not (name == "empty" and path.endswith(".jsonl"))
                 yield Case("JSON", f"{document} is {name}", at(path, written(data)), arguments, _as(expected, sure))
@@ -203,13 +210,21 @@ def word_cases(scene: str) -> Iterator[Case]:
         "--gpu": ("plan", "--config", "embedded", "--gpu", "WORD"),
         "init_from": ("train", SKU, *PREPARE, "--set", "adapter.init_from='WORD'"),
         "data.backdrops": ("prepare", SKU, *PREPARE, "--set", "data.backdrops='WORD'"),
+        "base.vae": ("train", SKU, *PREPARE, "--set", "base.vae='WORD'"),
+        "SKU of cutout": ("cutout", "WORD"),
+        "--ground of cutout": (*CUTOUT, "--ground", "WORD"),
+        "--size of cutout": (*CUTOUT, "--size", "WORD"),
+        "--out of cutout": (*CUTOUT, "--out", "WORD"),
         "data.captioner": ("prepare", SKU, *PREPARE, "--set", "data.captioner='WORD'"),
     }
     for place, line in places.items():
         for name, word in spoilers.WORDS.items():
             arguments = tuple(part.replace("WORD", word) for part in line)
             expected: Expected = "error" if (place, name) == ("--prompt", "not UTF-8") else "either"
-            yield Case("names and paths", f"{place} is {name}", spoilers.odd_entries, arguments, expected, True)
+            chosen = place == "--out of cutout"  # this folder may be anywhere
+            yield Case(
+                "names and paths", f"{place} is {name}", spoilers.odd_entries, arguments, expected, True, linked=chosen
+            )
 
 
 def photo_cases() -> Iterator[Case]:
@@ -293,6 +308,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("adapters", "promote", SKU, "1", "--force"),
     ("adapters", "delete", SKU, "1"),
     ("cache",),
+    PLATE,
+    CUTOUT,
     ("nightly", "--dry-run", "--set", "skus=[mug]", "--set", "config=embedded"),
 )
 """Commands that meet a spoiled entry; those that would go on with torch end there."""

@@ -48,6 +48,9 @@ class Case:
     linked: bool = False
     """Whether a top-level folder is a link to a folder outside, so that Packshot may put new entries there."""
 
+    inside: Callable[[], None] | None = None
+    """Is called in the command's own process before it; for commands that never need torch."""
+
     @property
     def key(self) -> str:
         """Its name among all."""
@@ -84,7 +87,8 @@ def load() -> None:
     names = ["finetune.core.commands", "finetune.prepare", "finetune.check", "finetune.nightly", "finetune.train"]
     names += ["inference.place", "inference.evaluate", "inference.manifest", "finetune.core.fidelity.gate"]
     names += [f"finetune.cli.{name}" for name in ("adapters", "cache", "check", "plan", "training")]
-    names += ["inference.cli.place", "inference.cli.evaluate", "finetune.dataset.importing", "finetune.core.label_ocr"]
+    names += ["inference.cli.place", "inference.cli.evaluate", "inference.cli.plates", "inference.plate_scene"]
+    names += ["finetune.cli.cutout", "finetune.cutout", "finetune.dataset.importing", "finetune.core.label_ocr"]
     for name in names:
         importlib.import_module(name)
     assert not set(HEAVY) & set(sys.modules), "the parent of the cases has no torch"
@@ -111,6 +115,7 @@ def run(case: Case, template: Path, folder: Path) -> Verdict:
         faults = judge(case, code, stderr) + _disk_faults(case, before, listing(folder), code)
         slow = seconds > SECONDS * (1 if in_process else SLOWER)
         faults += ("hang",) if slow or code == -signal.SIGKILL else ()
+        assert stat.S_ISCHR(Path("/dev/zero").stat().st_mode), "a command replaced a device of this machine"
         faults += ("memory",) if mib > MEMORY_MIB and in_process else ()
         return Verdict(faults, code, round(seconds, 2), mib, in_process, stderr[-1500:])
     finally:
@@ -169,6 +174,8 @@ def _become(case: Case, folder: Path) -> None:
         if case.without_rights:
             drop_power()
         sys.meta_path.insert(0, _Gate())
+        if case.inside:
+            case.inside()
         sys.argv = ["packshot", *case.arguments]
         code = _main(list(case.arguments))
     finally:

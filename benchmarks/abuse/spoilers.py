@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 Change = Callable[[Path], None]
 """Spoils one path."""
 LONG = "x" * 5000
+KERNELS = "/proc/version"
+"""A file outside of every workspace that not even root can replace: what a command wrote there would stay."""
 DEEP = 20_000
 
 TEXTS: dict[str, bytes] = {
@@ -87,7 +90,7 @@ VALUES: dict[str, Any] = {
     "not a number": float("nan"),
     "true": True,
     "../../outside/kept.txt": "../../outside/kept.txt",
-    "/etc/passwd": "/etc/passwd",
+    KERNELS: KERNELS,
     "~nosuchuser/x": "~nosuchuser/x",
     "5,000 signs": LONG,
     "a null byte": "a\0b",
@@ -100,9 +103,9 @@ WORDS: dict[str, str] = {
     "a dot": ".",
     "two dots": "..",
     "a path": "a/b",
-    "an absolute path": "/etc/passwd",
-    "a folder": "/etc",
-    "a device": "/dev/zero",
+    "an absolute path": KERNELS,
+    "a folder": "/proc/sys/kernel",
+    "a device": "device",
     "5,000 signs": LONG,
     "another user's home": "~nosuchuser/x",
     "not UTF-8": os.fsdecode(b"caf\xe9"),
@@ -120,9 +123,18 @@ WORDS: dict[str, str] = {
 def odd_entries(root: Path) -> None:
     """The entries that `WORDS` names."""
     os.mkfifo(root / "fifo")
+    try:  # a device of its own: who writes beside and renames would replace the system's
+        os.mknod(root / "device", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    except PermissionError:
+        (root / "device").symlink_to("/dev/zero")
     (root / "itself").symlink_to("itself")
     (root / "broken").symlink_to("nothing")
     (root / "closed").mkdir(mode=0o000)
+
+
+def at(path: str, change: Change) -> Change:
+    """A change of one path of the workspace, which it is given."""
+    return lambda root: change(root / path)
 
 
 def written(data: bytes) -> Change:

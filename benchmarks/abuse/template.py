@@ -1,4 +1,4 @@
-"""The workspace every case starts from: one SKU, prepared and checked, three adapters, a scene, a run.
+"""The workspace every case starts from: one SKU, prepared and checked, three adapters, two scenes, a run.
 
     python -m benchmarks.abuse.template DIR
 
@@ -7,19 +7,24 @@ The adapters are of the embedded base, with weights as they are before training:
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from finetune.core.products.catalog import Workspace
+from inference import plate
 
 SKU, BRAND = "mug", "look"
 PREPARE = ("--config", "embedded", "--set", "data.variants=1")
 """Settings of the prepared set; the same as in every case, so that it is up to date."""
 PROMPT = "on oak"
+DESK, GALLERY = "plates/desk.png", "gallery"
+"""A plate of one's own, and a folder that is used as the gallery where its files are spoiled: one plate, `bench`."""
 
 
 def draw(path: Path, shift: int = 0) -> None:
@@ -78,6 +83,20 @@ def write_adapters(place: Workspace) -> None:
     open_run(place.runs / SKU, "0" * 16, dump_yaml(config), name_run(began, "0" * 16))
 
 
+def write_plates(root: Path) -> None:
+    """Small plates: the cases are about their files."""
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(90, 160, (192, 256, 3), dtype=np.uint8))
+    (root / DESK).parent.mkdir()
+    noise.save(root / DESK)
+    bench, shipped = root / GALLERY / "bench", plate.GALLERY / "marble-vanity"
+    bench.mkdir(parents=True)
+    facts = json.loads((shipped / plate.FACTS).read_text(encoding="utf-8"))
+    facts |= {"name": "bench", "width": 256, "height": 192}
+    (bench / plate.FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    noise.save(bench / plate.PICTURE)
+
+
 def packshot(root: Path, *arguments: str) -> None:
     """Run a command in the workspace."""
     line = [sys.executable, "-P", "-m", "finetune.core.commands", *arguments, "--workspace", str(root)]
@@ -91,21 +110,10 @@ def make(root: Path) -> None:
     packshot(root, "prepare", SKU, *PREPARE)
     packshot(root, "check", SKU, *PREPARE)
     write_adapters(Workspace(root))
-    packshot(
-        root,
-        "place",
-        SKU,
-        "--prompt",
-        PROMPT,
-        "--adapter",
-        "none",
-        "--base",
-        "embedded",
-        "--size",
-        "256",
-        "--steps",
-        "1",
-    )
+    painted = ("--adapter", "none", "--base", "embedded", "--size", "256", "--steps", "1")
+    packshot(root, "place", SKU, "--prompt", PROMPT, *painted)
+    write_plates(root)
+    packshot(root, "place", SKU, "--plate", str(root / DESK))
     for name in ("train/embedded.yaml", "scenes/flat-lay.yaml", "nightly.yaml", "gate.yaml"):
         source = Path(__file__).resolve().parents[2] / "configs" / name
         (root / source.name).write_bytes(source.read_bytes())

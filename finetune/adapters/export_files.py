@@ -7,12 +7,12 @@ that no two versions or layouts share a file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.core.adapters.file import MANIFEST
 from finetune.core.errors import AdapterError
+from finetune.core.storage.durable import may_become_file
 
 SUFFIX = ".safetensors"
 
@@ -45,30 +45,14 @@ def export_targets(output: Path, word: str | None) -> ExportTargets:
     return ExportTargets(output, output.with_name(f"{stem}-{re.sub(r'[^A-Za-z0-9_-]', '-', word)}-tokens{SUFFIX}"))
 
 
-def check_targets(targets: ExportTargets, *, force: bool, taken: Callable[[Path], bool]) -> None:
-    """Refuse to replace what stands at the targets.
-
-    Args:
-        targets: What is going to be written.
-        force: Whether files may be replaced.
-        taken: Whether something stands at a path, `is_taken` for the disk.
-
-    Raises:
-        AdapterError: Something stands there that may not be replaced.
-    """
-    if force:
-        return
-    there = [path.name for path in (targets.adapter, targets.tokens) if path and taken(path)]
+def _check_free(targets: ExportTargets) -> None:
+    """Refuse to replace what stands at the targets; a link counts, also one that leads nowhere."""
+    there = [path.name for path in (targets.adapter, targets.tokens) if path and (path.is_symlink() or path.exists())]
     if there:
         raise AdapterError(
             f"the export would replace {' and '.join(there)} in {targets.adapter.parent.absolute()}",
             "give another --output, or --force to replace " + ("them" if len(there) > 1 else "it"),
         )
-
-
-def is_taken(path: Path) -> bool:
-    """Whether a file, a folder or a link, also one that leads nowhere, stands at a path."""
-    return path.is_symlink() or path.exists()
 
 
 def check_places(targets: ExportTargets, *, force: bool) -> None:
@@ -85,7 +69,10 @@ def check_places(targets: ExportTargets, *, force: bool) -> None:
     for path in (targets.adapter, targets.tokens):
         if path and path.is_dir():
             raise AdapterError(f"{path} is a folder", "give the path of a file as --output")
-    check_targets(targets, force=force, taken=is_taken)
+        if path and not may_become_file(path):
+            raise AdapterError(f"{path} is a device or a pipe, not a file", "give the path of a file as --output")
+    if not force:
+        _check_free(targets)
 
 
 def diffusers_lines(tokens: Path, word: str) -> tuple[str, ...]:

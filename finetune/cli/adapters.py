@@ -26,6 +26,7 @@ from finetune.core.console import count, say, warn
 from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import SKU_PATTERN, Workspace
 from finetune.core.products.completion import complete_sku, complete_version
+from finetune.core.products.housekeeping import check_cache
 from finetune.export import DTYPES, LAYOUTS, check_export, check_memory, export_adapter
 
 
@@ -155,6 +156,7 @@ def export(sku: str, version: str | None, layout: str, output: Path | None, work
     path = output or Path(default_name(sku, found.number, layout))
     dtype, force = options["dtype"], options["force"]
     check_export(found, layout, path, force=force)  # before torch is imported
+    check_cache(Workspace(workspace))
     check_memory(found, Workspace(workspace).cache, options["device"])
     done = export_adapter(found, layout, path, device=options["device"], numbers=dtype, force=force)
     say(

@@ -12,6 +12,7 @@ from finetune.core.commands import common_options, config_options
 from finetune.core.console import say
 from finetune.core.products.catalog import Workspace, load_set
 from finetune.core.products.completion import complete_sku
+from finetune.core.products.housekeeping import check_cache
 
 if TYPE_CHECKING:
     from finetune.plan import TrainingPlan
@@ -54,6 +55,7 @@ def plan(
     place = Workspace(workspace)
     if sku:
         load_set(place, sku)
+    check_cache(place)
     device = fit.named_device(gpu) if gpu else fit.training_device()
     if config_name is None and gpu:
         config_name, why = preset_for(device.memory / 2**30)

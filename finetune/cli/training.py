@@ -213,7 +213,8 @@ def doctor(base: str, vae: str, as_json: bool, workspace: Path) -> None:
         click.echo(json.dumps(findings, indent=1))
         return
     for key, value in findings.items():
-        shown = "\n".join(f"  {k}: {v}" for k, v in value.items()) if isinstance(value, dict) else f"  {value}"
+        lines = [f"{name}: {fact}" for name, fact in value.items()] if isinstance(value, dict) else value
+        shown = "\n".join(f"  {line}" for line in ([lines] if isinstance(lines, str) else lines))
         click.echo(f"{key}\n{shown}")
 
 

@@ -15,6 +15,7 @@ from finetune.core.console import count, say, warn
 from finetune.core.errors import ConfigError, PackshotError, RunError, did_you_mean
 from finetune.core.products.catalog import Workspace
 from finetune.core.products.completion import complete_adapter, complete_sku
+from finetune.core.text_files import check_text
 from finetune.core.yaml_files import read_yaml
 from inference.settings import PlaceConfig
 
@@ -97,9 +98,11 @@ def place_config(config_name: str | None, overrides: tuple[str, ...], flags: dic
     Raises:
         ConfigError: Naming every problem at once.
     """
-    path = find_config(config_name, "scenes") if config_name else None
+    path = find_config(config_name, "scenes") if config_name is not None else None
     data = apply_overrides(read_yaml(path) if path else {}, overrides)
     for option, value in flags.items():
+        if isinstance(value, str):
+            check_text(value, f"--{option.replace('_', '-')}", ConfigError)
         if value is not None:
             data = _with_value(data, FLAGS[option], value)
     return validate(PlaceConfig, data, path.name if path else "place settings")

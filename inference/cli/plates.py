@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from finetune.core.commands import common_options
+from finetune.core.errors import ConfigError
+from finetune.core.storage.durable import may_become_file
+from finetune.core.text_files import check_text
 
 
 @click.command()
@@ -26,6 +29,8 @@ def plates(sheet: Path | None, workspace: Path) -> None:
     from finetune.core.pictures.images import write_png
     from inference.plate import gallery, open_plate
 
+    if sheet is not None:
+        _check_sheet(sheet)
     found = [open_plate(name) for name in gallery()]
     for plate in found:
         width, height = plate.picture.size
@@ -34,3 +39,10 @@ def plates(sheet: Path | None, workspace: Path) -> None:
     if sheet is not None:
         write_png(contact_sheet([p.picture for p in found], [p.name for p in found], columns=4, cell=384), sheet)
         click.echo(str(sheet))
+
+
+def _check_sheet(path: Path) -> None:
+    """Find out before the gallery is read whether a picture may be written there; raises ConfigError."""
+    check_text(str(path), "--sheet", ConfigError)
+    if not may_become_file(path) or (path.parent.exists() and not path.parent.is_dir()):
+        raise ConfigError(f"the contact sheet cannot be written to '{path}'", "name a PNG file: --sheet plates.png")

@@ -15,12 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from finetune import export
-from finetune.adapters.export_files import check_targets, default_name, diffusers_lines, export_targets
+from finetune.adapters.export_files import default_name, diffusers_lines, export_targets
 from finetune.core.adapters import token_embeddings
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase, resolve_base
 from finetune.core.commands import main
-from finetune.core.errors import AdapterError
 from finetune.core.products.catalog import Workspace
 
 pytestmark = pytest.mark.tiny
@@ -43,38 +42,6 @@ def run(workspace: Workspace, *arguments: str) -> Result:
 def metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as handle:
         return dict(handle.metadata())
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_no_order_of_exports_replaces_a_file_that_was_not_to_be(seed: int) -> None:
-    """Orders are planned against the function alone; a file's content is who wrote it."""
-    draw, disk, refused, forced = random.Random(seed), {Path("mine-bttl01-tokens.safetensors"): "unrelated"}, 0, 0
-    disk[Path("bottle01-0001.safetensors")] = "unrelated"
-    hints: set[str] = set()
-    for turn in range(30):
-        version, layout = draw.choice(["0001", "0002", "0010"]), draw.choice(export.LAYOUTS)
-        names = [default_name("bottle01", version, layout), "mine.safetensors", "mine-bttl01-tokens.safetensors", "x"]
-        word, force = draw.choice(["bttl01", None]), draw.random() < 0.1
-        targets = export_targets(Path(draw.choice(names)), word)
-        written = [path for path in (targets.adapter, targets.tokens) if path]
-        assert len(set(written)) == 1 + (word is not None)
-        before = dict(disk)
-        try:
-            check_targets(targets, force=force, taken=disk.__contains__)
-        except AdapterError as error:
-            assert not force
-            assert set(written) & set(disk), "refused although nothing is there"
-            hints.add(error.hint)
-            refused += 1
-            continue
-        forced += force
-        disk.update(dict.fromkeys(written, f"turn {turn}"))
-        if not force:
-            assert {path: disk[path] for path in before} == before
-    assert refused >= 1
-    assert all("--force" in hint for hint in hints)
-    assert len(disk) > 3
-    assert forced or seed, "no order was forced"
 
 
 def test_versions_layouts_and_tokens_have_names_of_their_own() -> None:

@@ -164,6 +164,8 @@ def test_another_one_is_refused_alike_everywhere(name: str, other: Path, tiny_ba
 
 def test_files_that_are_no_vae(tiny_base: Path, other: Path, tmp_path: Path) -> None:
     unet = tiny_base / "unet" / WEIGHTS
+    with pytest.raises(BaseModelError, match="no VAE at '~nosuchuser/vae'"):
+        resolve_base(str(tiny_base), vae="~nosuchuser/vae")
     with pytest.raises(BaseModelError, match="is not a VAE: it lacks encoder"):
         resolve_base(str(tiny_base), vae=str(unet))
     wide = as_file(Path(resolve_base("embedded").path) / "vae", tmp_path / "wide.safetensors", None)

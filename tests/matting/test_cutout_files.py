@@ -178,3 +178,13 @@ def test_a_bad_photo_is_named_and_the_others_are_written(shop: Path) -> None:
     assert done.exit_code == 0
     assert "torn.jpg" in done.stderr
     assert sorted(p.name for p in (shop / "cutouts/jar01").iterdir()) == ["front.png", "side.png"]
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "itself"])
+def test_a_folder_that_cannot_be_is_refused_in_one_line(shop: Path, name: str) -> None:
+    (shop / "itself").symlink_to("itself")
+    before = sorted(shop.rglob("*"))
+    done = run(shop, "jar01", "--out", str(shop / name))
+    assert done.exit_code == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["Error", "hint"]
+    assert sorted(shop.rglob("*")) == before

@@ -174,6 +174,10 @@ def test_a_product_too_large_for_the_plate_is_drawn_smaller_and_that_is_reported
         (("--plate", "{desk}", "--set", "mode=insert"), "mode insert draws it"),
         (("--plate", "{desk}", "--set", "sampling.steps=3"), "--set sampling.steps has no effect with --plate"),
         (("--plate", "{desk}", "--light", "up"), "--light"),
+        (("--plate", "{desk}", "--light", "caf\udce9"), "--light is not UTF-8 text"),
+        (("--plate", "{desk}", "--config", ""), "no config file ''"),
+        (("--plate", "./caf\udce9.png"), "the plate's name is not UTF-8 text"),
+        (("--plate", "~nosuchuser/desk.png"), "there is no plate ~nosuchuser/desk.png"),
         (("--plate", "{desk}", "--light", "left,right"), "contradict"),
         (("--plate", "{desk}", "--shadow", "edge=1"), "--shadow has no part 'edge'"),
         (("--plate", "{desk}", "--shadow", "dark"), "shadow.strength"),
@@ -208,3 +212,16 @@ def test_the_gallery_is_listed(shop: Workspace, bench: Path, tmp_path: Path) -> 
     assert result.stdout.startswith("bench")
     assert "600 mm wide" in result.stdout
     assert (tmp_path / "sheet.png").is_file()
+
+
+@pytest.mark.parametrize("sheet", ["", ".", "caf\udce9.png", "{desk}/x.png"])
+def test_a_sheet_that_cannot_be_written_is_refused_at_once(
+    sheet: str, shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plate, "GALLERY", tmp_path / "not read")
+    result = CliRunner().invoke(main, ["plates", "--sheet", sheet.format(desk=shop.root / "desk.png")])
+    assert result.exit_code in (1, 2)
+    assert "Error: " in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from finetune.core.commands import main
 from finetune.core.storage import durable
-from finetune.core.storage.durable import atomic_folder, atomic_write, temporary_beside, write_text
+from finetune.core.storage.durable import atomic_folder, atomic_write, may_become_file, temporary_beside, write_text
 
 ROUNDS, LENGTH = 200, 20_000
 
@@ -99,3 +101,21 @@ def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(
     write_text(path, "x")
     assert dead.suffix == path.suffix
     assert set(tmp_path.iterdir()) == {path, alive, theirs, *others}
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a link to a pipe", "a file", "a link to a file", "nothing"])
+def test_a_file_the_user_names_replaces_files_only(kind: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "x.png", tmp_path / "other"
+    if kind.startswith("a link"):
+        os.mkfifo(other) if kind.endswith("pipe") else other.touch()
+        path.symlink_to(other)
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind != "nothing":
+        path.mkdir() if kind == "a folder" else path.touch()
+    before = sorted((entry.name, entry.lstat().st_mode) for entry in tmp_path.iterdir())
+    assert may_become_file(path) is (kind in ("a file", "a link to a file", "nothing"))
+    if not may_become_file(path):
+        run = CliRunner().invoke(main, ["plates", "--sheet", str(path)])
+        assert run.exit_code in (1, 2)
+        assert sorted((entry.name, entry.lstat().st_mode) for entry in tmp_path.iterdir()) == before

@@ -12,7 +12,7 @@ from drawn_products import draw_bottle, write_set
 from finetune.core.commands import main
 from finetune.core.errors import RunError
 from finetune.core.products.catalog import Workspace
-from finetune.core.products.housekeeping import check_folders
+from finetune.core.products.housekeeping import check_cache, check_folders
 from finetune.core.storage.durable import append_line, temporary_beside
 from finetune.core.storage.locks import exclusive, sku_lock
 
@@ -30,14 +30,55 @@ def test_top_level_links_are_fine_and_lower_ones_are_not(tmp_path: Path) -> None
     workspace.root.mkdir()
     for top in (workspace.datasets, workspace.runs, workspace.cache):
         top.symlink_to(elsewhere)
-    (elsewhere / "latents").symlink_to(tmp_path)
     check_folders(workspace, "bottle01")
+    check_cache(workspace)
+    (elsewhere / "latents").mkdir()
     inner = elsewhere / "bottle01"
-    for link in (inner, elsewhere / "nightly", elsewhere / "hashes"):
+    for link in (inner, elsewhere / "nightly", elsewhere / "hashes", elsewhere / "latents" / "ab"):
         link.symlink_to(tmp_path)
         with pytest.raises(RunError, match=f"{link.name} is a link to a folder"):
             check_folders(workspace, "bottle01")
         link.unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("hashes", ("cutout", "bottle01")),
+        ("hashes", ("prepare", "bottle01")),
+        ("checks", ("check", "bottle01")),
+        ("latents", ("train", "bottle01")),
+        ("plans", ("plan", "--config", "embedded")),
+    ],
+)
+def test_no_kind_of_the_cache_may_be_a_link_and_the_cache_itself_may(
+    kind: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    shop, disk, other = tmp_path / "shop", tmp_path / "disk", tmp_path / "other"
+    write_set(shop, "bottle01", {"front": draw_bottle()})
+    disk.mkdir()
+    other.mkdir()
+    (shop / ".cache").symlink_to(disk)
+    (disk / kind).symlink_to(other)
+    before = sorted(shop.rglob("*"))
+    done = CliRunner().invoke(main, [*command, "--workspace", str(shop)])
+    assert done.exit_code == 1
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith(f"Error: {shop / '.cache' / kind} is a link to a folder")
+    assert hint.startswith("hint: put the folder itself there")
+    assert list(other.iterdir()) == []
+    assert sorted(shop.rglob("*")) == before
+
+
+def test_everything_is_written_into_a_cache_that_is_a_link(tmp_path: Path) -> None:
+    shop, disk = tmp_path / "shop", tmp_path / "disk"
+    write_set(shop, "bottle01", {"front": draw_bottle()})
+    disk.mkdir()
+    (shop / ".cache").symlink_to(disk)
+    done = CliRunner().invoke(main, ["check", "bottle01", "--workspace", str(shop)])
+    assert done.exit_code == 0, done.stderr
+    assert list((disk / "checks" / "bottle01").glob("*.json"))
+    assert (shop / ".cache").is_symlink()
 
 
 def test_a_lock_and_an_appended_file_are_not_written_through_a_link(tmp_path: Path) -> None:

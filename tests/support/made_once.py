@@ -24,6 +24,8 @@ from finetune.settings import DataSection
 ENTRIES = ("latents", "text", "plans")
 """Folders of a workspace's cache whose entries are shared: each is named by all that it depends on."""
 VARIABLE = "TESTS_MADE_ONCE"
+_SHARING: dict[Path, bool] = {}
+"""Workspaces whose entries are shared, and whether they were looked at after a test."""
 
 
 def open_at(folder: Path) -> None:
@@ -46,14 +48,39 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
 
 
 def share_entries(root: Path) -> None:
-    """Let a workspace read and write what this run of the tests has encoded and planned; what it has itself stays."""
+    """Put what this run of the tests has encoded and planned into a workspace, unless that has a cache of its own.
+
+    What the workspace adds is shared by `collect_entries`.
+    """
+    if root not in _SHARING and any((root / ".cache" / kind).exists() for kind in ENTRIES):
+        return
+    _link_files(Path(os.environ[VARIABLE]) / "entries", root / ".cache")
+    _SHARING.setdefault(root, False)
+
+
+def collect_entries(*, again: bool) -> None:
+    """Share what the workspaces of `share_entries` have made since.
+
+    Args:
+        again: Whether to look at all workspaces, and a last time; otherwise only at those not looked at yet.
+    """
+    for root, seen in _SHARING.items():
+        if again or not seen:
+            _link_files(root / ".cache", Path(os.environ[VARIABLE]) / "entries")
+    _SHARING.update(dict.fromkeys(_SHARING, True))
+    if again:
+        _SHARING.clear()
+
+
+def _link_files(source: Path, target: Path) -> None:
+    """Hard links in `target` to each whole entry of `source`: Packshot replaces files and changes none."""
     for kind in ENTRIES:
-        if (root / ".cache" / kind).exists():
-            continue
-        shared = Path(os.environ[VARIABLE]) / kind
-        shared.mkdir(exist_ok=True)
-        (root / ".cache").mkdir(exist_ok=True)
-        (root / ".cache" / kind).symlink_to(shared, target_is_directory=True)
+        for path in (source / kind).rglob("*"):
+            place = target / path.relative_to(source)
+            if path.is_file() and not path.name.startswith("."):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    os.link(path, place)
 
 
 @contextlib.contextmanager

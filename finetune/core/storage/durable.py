@@ -137,6 +137,14 @@ def state_errors(what: str, near: Path) -> Iterator[None]:
         raise
 
 
+def may_become_file(path: Path) -> bool:
+    """Whether a file may be written at a path that a user gave: no folder, device or pipe, nor a link to one, is there.
+
+    What is written replaces what stands there, so a device would be gone.
+    """
+    return bool(path.name) and (path.is_file() or not path.exists())
+
+
 def check_writable(what: str, folder: Path) -> None:
     """Make sure that files can be put into a folder, which is made, before a run works for hours towards that.
 
