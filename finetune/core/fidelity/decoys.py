@@ -1,8 +1,8 @@
 """Products that do not exist: a product's own views in another colour, to be told apart from it as siblings are.
 
 A lone product has no sibling to be mistaken for, so it is compared with what a buyer would call "the same in another
-colour": its hues turned by 60 degrees both ways, or, where it has hardly any colour, tinted green and blue. (Lighter and darker
-would not do: the measures forgive another exposure. Nor would red and yellow: warm light tints a grey product so.)
+colour": its hues turned by 60 degrees both ways, or, where it has hardly any colour, tinted green and blue. Lighter and
+darker would not do: the measures forgive another exposure. Nor would red and yellow: warm light tints a grey product.
 """
 
 from __future__ import annotations
