@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune.core.console import amount, warn
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import needs_cpu_offload
+from finetune.core.painting.offload import needs_cpu_offload
 from finetune.core.tracing.device_fit import SPARE, Device, architecture_of, cached
 from finetune.memory.budget import Setup
 from finetune.memory.fit import Fit

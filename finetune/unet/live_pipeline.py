@@ -16,7 +16,8 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.device import forget_frames, is_out_of_memory, release_memory
 from finetune.core.errors import OutOfMemory
-from finetune.core.painting.inpainter import Inpainter, bring_to_device
+from finetune.core.painting.inpainter import Inpainter
+from finetune.core.painting.offload import bring_to_device
 
 if TYPE_CHECKING:
     import torch

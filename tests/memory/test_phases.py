@@ -18,7 +18,7 @@ from finetune.core.basemodel.resolve import resolve_base
 from finetune.core.commands import main
 from finetune.core.errors import OutOfMemory
 from finetune.core.painting.cost import DrawingCost
-from finetune.core.painting.inpainter import needs_cpu_offload
+from finetune.core.painting.offload import needs_cpu_offload
 from finetune.core.tracing.device_fit import Device
 from finetune.memory import fit, phases
 from finetune.memory.budget import Budget

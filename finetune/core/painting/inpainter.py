@@ -19,10 +19,11 @@ from finetune.core.adapters import foreign, token_embeddings
 from finetune.core.adapters.foreign import Adapter, ForeignAdapter
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
-from finetune.core.console import count, say, warn
-from finetune.core.device import forget_frames, free_gpu_memory, is_out_of_memory, pick_device, pick_dtype
-from finetune.core.errors import ConfigError, OutOfMemory
+from finetune.core.console import count, warn
+from finetune.core.device import forget_frames, is_out_of_memory, pick_device, pick_dtype
+from finetune.core.errors import ConfigError, OutOfMemory, RunError
 from finetune.core.painting.early_look import EarlyLook
+from finetune.core.painting.offload import bring_to_device
 from finetune.core.pictures.masks import Mask
 
 if TYPE_CHECKING:
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 
 MAX_PROMPT_TOKENS = 77
 """Tokens CLIP's text encoders read of a prompt, start and end included."""
-OFFLOAD_ABOVE = 0.7
-"""Share of the available GPU memory that weights and drawing may take before models are offloaded to the CPU. SDXL in
-bf16 with an adapter is 6.8 GiB of weights: offloaded on 8 and 12 GB, not from 16 GB on; with the UNet in nf4 (3.5 GiB)
-offloaded on 8 GB."""
-DRAWING_BYTES = 3300
-"""Memory that drawing takes besides weights, bytes per pixel: the VAE decodes in fp32 (SDXL at 1024 px: 3.2 GiB)."""
 
 
 @dataclass(frozen=True)
@@ -148,29 +143,56 @@ class Inpainter:
         Raises:
             OutOfMemory: The device has too little memory.
             Stopped: `look` gave the picture up.
+            RunError: The base computes no numbers, in fp32 too.
         """
         import torch
 
         width, height = picture.size
         if mask.shape != (height, width):
             raise ValueError(f"mask {mask.shape} does not match picture {(height, width)}")
-        generator = torch.Generator("cpu").manual_seed(seed)
         with self._drawing(picture.size):
-            latents = self.pipeline(
-                prompt=self._read(prompt),
-                negative_prompt=self._read(sampling.negative) or None,
-                image=picture.convert("RGB"),
-                mask_image=Image.fromarray(mask.astype(np.uint8) * 255),
-                width=width,
-                height=height,
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.guidance,
-                strength=sampling.strength,
-                generator=generator,
-                output_type="latent",
-                **self._watched(),
-            ).images
+            latents = self._latents(picture, mask, prompt, sampling, seed)
+            if not torch.isfinite(latents).all():
+                self._compute_in_fp32(seed)
+                latents = self._latents(picture, mask, prompt, sampling, seed)
             return self._decoded(latents)
+
+    def _latents(self, picture: Image.Image, mask: Mask, prompt: str, sampling: Sampling, seed: int) -> Tensor:
+        import torch
+
+        latents: Tensor = self.pipeline(
+            prompt=self._read(prompt),
+            negative_prompt=self._read(sampling.negative) or None,
+            image=picture.convert("RGB"),
+            mask_image=Image.fromarray(mask.astype(np.uint8) * 255),
+            width=picture.width,
+            height=picture.height,
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance,
+            strength=sampling.strength,
+            generator=torch.Generator("cpu").manual_seed(seed),
+            output_type="latent",
+            **self._watched(),
+        ).images
+        return latents
+
+    def _compute_in_fp32(self, seed: int) -> None:
+        """From now on, after a picture whose numbers overflowed.
+
+        Raises:
+            RunError: It was fp32 already, or the UNet is quantised and cannot change.
+        """
+        import torch
+
+        unet = self.pipeline.unet
+        if unet.dtype == torch.float32 or getattr(unet, "is_quantized", False):
+            raise RunError(
+                f"the base computes values that are no numbers (seed {seed})",
+                "check the adapter and the base: packshot doctor --base REF, packshot adapters verify SKU",
+            )
+        precision = str(unet.dtype).removeprefix("torch.")
+        warn(f"numbers overflowed in {precision} (seed {seed}): painting it again, and all that follows, in fp32")
+        self.pipeline.to(torch.float32)
 
     @contextmanager
     def _drawing(self, size: tuple[int, int]) -> Iterator[None]:
@@ -254,35 +276,6 @@ class Inpainter:
     def _as_picture(self, decoded: Tensor) -> Image.Image:
         picture: Image.Image = self.pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
         return picture.convert("RGB")
-
-
-def weight_bytes(pipeline: StableDiffusionXLInpaintPipeline, *, on: str = "") -> int:
-    """Bytes of the pipeline's weights; with `on` (`cuda`, `cpu`) of those on that type of device."""
-    models = (getattr(pipeline, name) for name in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    weights = (p for model in models if model is not None for p in model.parameters())
-    return sum(p.numel() * p.element_size() for p in weights if on in ("", p.device.type))
-
-
-def needs_cpu_offload(weights: int, size: int, memory: int) -> bool:
-    """Whether the weights would leave too little of a GPU to draw in, so that models are offloaded to the CPU.
-
-    Args:
-        weights: Bytes of all models of the pipeline.
-        size: Side of the pictures in pixels.
-        memory: Bytes of GPU memory this process can have.
-    """
-    return weights + DRAWING_BYTES * size**2 > OFFLOAD_ABOVE * memory
-
-
-def bring_to_device(pipeline: StableDiffusionXLInpaintPipeline, where: str) -> None:
-    """Move a pipeline to a device, with model CPU offload on a GPU too small for all of it at once."""
-    if where.startswith("cuda"):
-        memory = free_gpu_memory(where) + weight_bytes(pipeline, on="cuda")
-        if needs_cpu_offload(weight_bytes(pipeline), pipeline.unet.config.sample_size * 8, memory):
-            say("  model CPU offload: the GPU holds the text encoders, the UNet or the VAE, one at a time")
-            pipeline.enable_model_cpu_offload(device=where)
-            return
-    pipeline.to(where)
 
 
 def load_inpainter(

@@ -1,7 +1,7 @@
 """What drawing needs in memory on a CPU, told before anything loads, and refused where it cannot fit.
 
 The kernel ends a process that outgrows its memory without a message. On a GPU nothing is asked here: torch says what
-does not fit, and parts take turns where they must (`inpainter.bring_to_device`).
+does not fit, and parts take turns where they must (`offload.bring_to_device`).
 """
 
 from __future__ import annotations
