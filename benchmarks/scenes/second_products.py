@@ -1,25 +1,27 @@
 """How often a painted scene grows a second product, first candidate, with and without the adapter.
 
-python -m benchmarks.scenes.second_products SKU [SKU ...] --workspace DIR [--seeds 2] [--out DIR]
+python -m benchmarks.scenes.second_products SKU [SKU ...] --workspace DIR [--seeds 2] [--retries 0] [--out DIR]
 
-Each product is placed in twelve scenes with the shipped settings, the first picture of each. A piece counts that the
-shipped segmenter finds beside the placed product (`second_objects`); `--out` keeps the pictures for the eye.
+Each product is placed in twelve scenes with the shipped settings; without `--retries` (3 in `place`) the first picture
+counts, whatever it shows. A piece counts that the shipped segmenter finds beside the placed product (`second_objects`);
+`--out` keeps the pictures for the eye.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from finetune.core.painting.inpainter import load_inpainter
-from finetune.core.painting.pictures import preserve_picture
+from finetune.core.compositing.placement import Placed
+from finetune.core.painting.inpainter import Inpainter, Sampling, load_inpainter
+from finetune.core.painting.pictures import Painted, preserve_picture
 from finetune.core.products.catalog import Workspace
-from finetune.core.segmentation.products import find_products
-from finetune.core.segmentation.second_objects import second_objects
+from inference.attempts import paint_alone
 from inference.place import resolve_request
 from inference.settings import PlaceConfig
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("skus", nargs="+")
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2, help="seeds of each scene")
+    parser.add_argument("--retries", type=int, default=0, help="other seeds that are tried, as in `place`")
     parser.add_argument("--out", type=Path, help="folder for the pictures")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,7 +56,7 @@ def main() -> None:
     )
     for sku in options.skus:
         for adapter in (None, "none"):
-            shares = paint(Workspace(options.workspace), sku, adapter, options.seeds, options.out)
+            shares = paint(Workspace(options.workspace), sku, adapter, options)
             grown = [share for share in shares if share]
             largest = f"{max(grown):.0%}" if grown else "-"
             name = adapter or "own"
@@ -63,7 +66,7 @@ def main() -> None:
             )
 
 
-def paint(workspace: Workspace, sku: str, adapter: str | None, seeds: int, out: Path | None) -> list[float]:
+def paint(workspace: Workspace, sku: str, adapter: str | None, options: argparse.Namespace) -> list[float]:
     """Area of the largest second product of every scene and seed, over the product's; 0 for none."""
     config = PlaceConfig(size="512")
     shares: list[float] = []
@@ -74,20 +77,25 @@ def paint(workspace: Workspace, sku: str, adapter: str | None, seeds: int, out: 
         inpainter = inpainter or load_inpainter(
             request.subject.base, version.adapter if version else None, device="cpu"
         )
-        for seed in range(seeds):
-            how = request.painting
-            made = preserve_picture(
-                inpainter, request.placed, request.prompts["place"], sampling=how.sampling, seed=seed
+        for seed in range(options.seeds):
+            prompt, sampling = request.prompts["place"], request.painting.sampling
+            made = paint_alone(
+                inpainter,
+                request.placed.matte,
+                partial(_preserve, inpainter, request.placed, prompt, sampling),
+                seed=seed,
+                retries=options.retries,
+                more=lambda steps: None,
             )
-            found = second_objects(find_products(made.picture), request.placed.matte)
-            shares.append(found[0].share if found else 0.0)
-            if out is not None:
-                keep(
-                    made.picture,
-                    found[0].box if found else None,
-                    out / f"{sku}-{adapter or 'own'}-{len(shares):02d}.png",
-                )
+            shares.append(made.second[0].share if made.second else 0.0)
+            if options.out is not None:
+                name = f"{sku}-{adapter or 'own'}-{options.retries}-{len(shares):02d}.png"
+                keep(made.painted.picture, made.second[0].box if made.second else None, options.out / name)
     return shares
+
+
+def _preserve(inpainter: Inpainter, placed: Placed, prompt: str, sampling: Sampling, seed: int) -> Painted:
+    return preserve_picture(inpainter, placed, prompt, sampling=sampling, seed=seed)
 
 
 def keep(picture: Image.Image, box: tuple[float, float, float, float] | None, path: Path) -> None:
