@@ -23,6 +23,7 @@ from finetune.core.painting.pictures import Painted, preserve_picture
 from finetune.core.products.catalog import Workspace
 from inference.attempts import paint_alone
 from inference.place import resolve_request
+from inference.request import DrawnWith
 from inference.settings import PlaceConfig
 
 SCENES = (
@@ -72,7 +73,7 @@ def paint(workspace: Workspace, sku: str, adapter: str | None, options: argparse
     shares: list[float] = []
     inpainter = None
     for scene in SCENES:
-        request = resolve_request(workspace, sku, scene, config=config, adapter=adapter)
+        request = resolve_request(workspace, sku, scene, config=config, means=DrawnWith(adapter))
         version = request.subject.version
         inpainter = inpainter or load_inpainter(
             request.subject.base, version.adapter if version else None, device="cpu"
