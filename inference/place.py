@@ -38,6 +38,7 @@ from finetune.core.storage.durable import sweep
 from finetune.core.text_files import check_text
 from inference import manifest
 from inference.attempts import Attempted, paint_alone, write_rejected
+from inference.brand import find_brand
 from inference.grounding import painted_grounding
 from inference.request import (
     PICTURES,
@@ -98,6 +99,9 @@ def resolve_request(
         )
         for name in (("scene", "insert") if config.mode == "insert" else ("place",))
     }
+    brand = find_brand(workspace, subject.product, subject.base, means.brand if means else None)
+    if brand is not None:
+        prompts = {name: brand.in_prompt(resolved) for name, resolved in prompts.items()}
     p = config.placement
     box = placement_box(cutout.size, config.frame, anchor=p.anchor, scale=p.scale, ground=p.ground)
     placed = put_on_canvas(cutout, box, config.frame, glass)
@@ -107,7 +111,7 @@ def resolve_request(
             f"put a mask of the product into masks/, then run: packshot prepare {sku}",
         )
     painting = _painting(config, painted_grounding(config, subject.product.config, prompt, placed))
-    return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, painting)
+    return PlaceRequest(workspace, sku, prompt.strip(), subject, chosen, sha256, placed, prompts, painting, brand)
 
 
 def check_prompt(prompt: str) -> None:
@@ -168,6 +172,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         scale=painting.adapter_scale,
         precision=painting.precision,
         device=device,
+        style=request.brand.style if request.brand else None,
     )
     inpainter.check_prompts([*request.prompts.values(), painting.sampling.negative])
 
@@ -265,6 +270,7 @@ def _manifest(request: PlaceRequest, made: Attempted) -> dict[str, Any]:
             "sha256": request.cutout_sha256,
         },
         "adapter": _adapter(request),
+        "brand": request.brand.facts if request.brand else None,
         "base": subject.base.summary(),
         "prompt": {"user": request.user_prompt, "resolved": request.prompts, "negative": negative},
         "seed": made.seed,

@@ -32,6 +32,7 @@ from finetune.core.products.housekeeping import check_cache
 from finetune.core.products.prepared import PreparedPhoto, PreparedSet, read_prepared, require_prepared
 from finetune.core.storage.file_hashes import FileHashes
 from finetune.core.text_files import expanded, is_there
+from inference.brand import BrandLook
 
 PICTURES = 5
 """Bump when the same settings would produce different pixels; older runs are then regenerated."""
@@ -63,6 +64,8 @@ class DrawnWith:
     """Reference of the base; if None the one the adapter was trained on."""
     vae: str | None = None
     """Folder or file of a VAE in place of the base's own; if None the one the adapter was trained with."""
+    brand: str | None = None
+    """`NAME[:WEIGHT]` of a brand set, `none` for no brand; None for the one that set.yaml names."""
 
 
 def find_subject(workspace: Workspace, sku: str, means: DrawnWith | None = None) -> Subject:
@@ -191,6 +194,8 @@ class PlaceRequest:
     prompts: dict[str, str]
     """Resolved, by the pass they are for: `place`, or `scene` and `insert`."""
     painting: Painting
+    brand: BrandLook | None = None
+    """The brand whose look the scene gets."""
 
     @cached_property
     def adapter_sha256(self) -> str | None:
@@ -205,6 +210,7 @@ class PlaceRequest:
             "pictures": PICTURES,
             "cutout": self.cutout_sha256,
             "adapter": self.adapter_sha256 and self.adapter_sha256[: fingerprint.LENGTH],
+            "brand": self.brand.facts if self.brand else None,
             "base": self.subject.base.fingerprint,
             "prompts": self.prompts,
             "box": list(self.placed.box),

@@ -186,7 +186,7 @@ def _next_step(sku: str, kind: str, path: str) -> str:
     if kind == "category":
         return f"packshot train SKU --set adapter.init_from={sku} (adapters of its members start from this one)"
     if kind == "brand":
-        return f'packshot place SKU --adapter {path} --prompt "on a light oak table" (a product, in the style of {sku})'
+        return f'packshot place SKU --brand {sku} --prompt "on a light oak table" (a product, in the look of {sku})'
     return f'packshot evaluate {sku}, packshot place {sku} --prompt "on a light oak table"'
 
 

@@ -136,6 +136,9 @@ def _with_value(data: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]
     help="Adapter, or any SDXL LoRA file; `none` for the base alone.  [default: published, else newest]",
 )
 @click.option("--base", metavar="REF", help="Base model.  [default: the one the adapter was trained on]")
+@click.option(
+    "--brand", metavar="NAME[:WEIGHT]", help="Look of a brand set; `none` for none.  [default: set.yaml's, at 0.6]"
+)
 @click.option("--vae", metavar="FOLDER|FILE", help="VAE in place of the base's own.  [default: the adapter's]")
 @click.option("--scale-adapter", type=float, help="Strength of the adapter.  [default: 1]")
 @click.option("--candidates", type=int, help="Number of pictures, with seeds SEED, SEED + 1, ...  [default: 1]")
@@ -182,7 +185,7 @@ def place(
       packshot place perfume01 --plate marble-vanity
       packshot place perfume01 --adapter none --prompt "on a white marble vanity"
     """
-    painting = {name: flags.pop(name) for name in ("adapter", "base", "vae", "device")}
+    painting = {name: flags.pop(name) for name in ("adapter", "base", "vae", "brand", "device")}
     _check_options(
         prompt, plate, {"spot": spot, "box": box}, painting, flags, [o.partition("=")[0].strip() for o in overrides]
     )
@@ -251,7 +254,7 @@ def _painted(
     from inference.request import DrawnWith, needs_preparing
 
     recipe.check_prompt(prompt)
-    means = DrawnWith(painting["adapter"], painting["base"], painting["vae"])
+    means = DrawnWith(painting["adapter"], painting["base"], painting["vae"], painting["brand"])
     if needs_preparing(workspace, sku, means):
         _prepare(workspace, sku)
     request = recipe.resolve_request(workspace, sku, prompt, config=config, photo=photo, means=means)

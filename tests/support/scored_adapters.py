@@ -11,13 +11,22 @@ from finetune.core.basemodel.resolve import resolve_base
 from finetune.unet.lora import add_lora, lora_parameters, lora_state
 
 
-def write_adapter(folder: Path, base: Path, *, noise: float, seed: int = 2, sku: str = "bottle01") -> Path:
+def write_adapter(
+    folder: Path,
+    base: Path,
+    *,
+    noise: float,
+    seed: int = 2,
+    sku: str = "bottle01",
+    rank: int = 4,
+    targets: str = "attention",
+) -> Path:
     """An adapter whose B matrices hold `noise` times normal noise: 0 makes the adapter of zeros."""
     import torch
 
     resolved = resolve_base(str(base))
     unet = load_unet(resolved, dtype=torch.float32, device="cpu")[0]
-    config, _ = add_lora(unet, rank=4, alpha=4, rslora=False, dora=False, targets="attention", seed=0)
+    config, _ = add_lora(unet, rank=rank, alpha=rank, rslora=False, dora=False, targets=targets, seed=0)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for weight in lora_parameters(unet):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,8 +233,13 @@ def check_objective(manifest: dict[str, Any], base: ResolvedBase, mask_kind: str
     return f"this adapter was trained without {mask_kind} masks (data.mask_shares), but one is painted here"
 
 
-def attach(unet: UNet2DConditionModel, adapter: AdapterHeader) -> int:
-    """Load an adapter into a UNet under the name `packshot`, checked module by module.
+def attach(unet: UNet2DConditionModel, adapter: AdapterHeader, *, name: str = ADAPTER_NAME) -> int:
+    """Load an adapter into a UNet, checked module by module.
+
+    Args:
+        unet: Adapters under other names may be in it.
+        adapter: Its header.
+        name: PEFT's name for it.
 
     Returns:
         The number of modules the adapter was injected into.
@@ -259,19 +265,21 @@ def attach(unet: UNet2DConditionModel, adapter: AdapterHeader) -> int:
         )
     try:
         state = load_file(str(adapter.path))
-        # diffusers reads the configuration with the same prefix as the keys
-        unet.load_lora_adapter(
-            state,
-            prefix=PREFIX[:-1],
-            adapter_name=ADAPTER_NAME,
-            metadata={PREFIX + k: v for k, v in lora_config.items()},
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # two adapters are meant
+            # diffusers reads the configuration with the same prefix as the keys
+            unet.load_lora_adapter(
+                state,
+                prefix=PREFIX[:-1],
+                adapter_name=name,
+                metadata={PREFIX + k: v for k, v in lora_config.items()},
+            )
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise AdapterMismatch(
             f"adapter does not fit this base: {reason}", "it was trained on another architecture"
         ) from error
-    injected = injected_modules(unet)
+    injected = injected_modules(unet, name)
     if injected != modules:
         raise AdapterMismatch(
             f"adapter holds {len(modules)} modules, but {len(injected)} of this base were adapted",

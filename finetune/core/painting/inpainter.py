@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from finetune.core.adapters import file as adapter_file
 from finetune.core.adapters import foreign, token_embeddings
+from finetune.core.adapters.file import AdapterHeader
 from finetune.core.adapters.foreign import Adapter, ForeignAdapter
 from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
@@ -50,6 +51,18 @@ class Sampling:
         return min(int(self.steps * self.strength), self.steps)
 
 
+STYLE_NAME = "style"
+"""PEFT's name for a style's adapter; a product's is `packshot`."""
+
+
+class Style(NamedTuple):
+    """A second adapter, of a look rather than of a product."""
+
+    adapter: AdapterHeader
+    weight: float
+    """Its strength, 1 as trained."""
+
+
 class Inpainter:
     """A loaded base, with or without an adapter, that paints what a mask marks."""
 
@@ -75,6 +88,8 @@ class Inpainter:
         self.modules = modules
         self.scale = 1.0
         """Strength of the adapter; set by `set_adapter_scale`."""
+        self.style_weight = 0.0
+        """Strength of a style's adapter, which stays on while the product's is off; 0 without one."""
         self.after_step: Callable[[], object] | None = None
         """Called after each sampler step."""
         self.look: EarlyLook | None = None
@@ -83,15 +98,17 @@ class Inpainter:
     def set_adapter_scale(self, scale: float) -> None:
         """Set the strength of the adapter: 1 as trained, 0 the base alone."""
         self.scale = scale
-        if not self.modules:
-            return
         if self.tokens:
             self.tokens.on = scale != 0
-        if scale == 0:  # switched off, not scaled: DoRA's magnitudes would go on acting at scale 0
+        if not self.modules and not self.style_weight:
+            return
+        wanted = {adapter_file.ADAPTER_NAME: scale if self.modules else 0.0, STYLE_NAME: self.style_weight}
+        active = {name: weight for name, weight in wanted.items() if weight}
+        if not active:  # switched off, not scaled: DoRA's magnitudes would go on acting at scale 0
             self.pipeline.unet.disable_lora()
         else:
             self.pipeline.unet.enable_lora()
-            self.pipeline.unet.set_adapters(adapter_file.ADAPTER_NAME, weights=scale)
+            self.pipeline.unet.set_adapters(list(active), weights=list(active.values()))
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
@@ -285,6 +302,7 @@ def load_inpainter(
     scale: float = 1.0,
     precision: str = "auto",
     device: str = "auto",
+    style: Style | None = None,
 ) -> Inpainter:
     """Load a base and, where given, an adapter into it: Packshot's own or another trainer's.
 
@@ -294,9 +312,10 @@ def load_inpainter(
         scale: Strength of the adapter, 1 as trained.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        style: A second adapter, which stays on in `Inpainter.without_adapter`.
 
     Raises:
-        AdapterMismatch: The adapter does not fit the base.
+        AdapterMismatch: An adapter does not fit the base.
         AdapterError: Its tokens are missing or damaged.
         BaseModelError: The base cannot be loaded.
     """
@@ -315,8 +334,12 @@ def load_inpainter(
     pipeline = load_pipeline(base, dtype=pick_dtype(precision, where), device="cpu")
     modules = _attach(pipeline.unet, adapter, base) if adapter is not None else 0
     tokens = token_embeddings.add_tokens(pipeline, *embeddings) if embeddings else None
+    if style is not None:
+        adapter_file.check_fits(style.adapter.manifest, base)
+        adapter_file.attach(pipeline.unet, style.adapter, name=STYLE_NAME)
     bring_to_device(pipeline, where)
     inpainter = Inpainter(base, pipeline, modules, tokens)
+    inpainter.style_weight = style.weight if style else 0.0
     inpainter.set_adapter_scale(scale)
     return inpainter
 
