@@ -78,9 +78,8 @@ def find_brand(workspace: Workspace, product: ProductSet, base: ResolvedBase, wa
     except AdapterMismatch as error:
         warn(f"painting without the look of '{name}': {error.message} (leave it out: --brand none)")
         return None
-    say(
-        f"  in the look of '{name}' (by set.yaml): adapter {look.version.number} at weight {WEIGHT:g} (or give --brand)"
-    )
+    number = look.version.number
+    say(f"  in the look of '{name}' (by set.yaml): adapter {number} at weight {WEIGHT:g} (or give --brand)")
     return look
 
 

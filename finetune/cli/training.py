@@ -167,7 +167,7 @@ def train(
             f"({pace(result.steps_per_second)}, peak memory {result.peak_mib:,.0f} MiB)"
         )
         say(f"curves, candidates, settings: {workspace_path(result.report, place) if result.report else '-'}")
-        say(f"next: {_next_step(sku, prepared.kind, path)}")
+        say(f"next: {_next_step(sku, prepared.kind)}")
     else:
         say(f"adapter {sku} version {version.number} is up to date (nothing has changed)")
         if unused := ineffective_settings(version, config):
@@ -181,7 +181,7 @@ def train(
         click.echo(json.dumps(facts) if as_json else path)
 
 
-def _next_step(sku: str, kind: str, path: str) -> str:
+def _next_step(sku: str, kind: str) -> str:
     """What an adapter is for: a product's is judged and placed, a category's is a start, a brand's a style."""
     if kind == "category":
         return f"packshot train SKU --set adapter.init_from={sku} (adapters of its members start from this one)"

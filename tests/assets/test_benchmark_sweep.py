@@ -44,7 +44,7 @@ def test_cells_are_the_recipe_every_combination_and_single_changes() -> None:
 
 
 def test_the_table_names_what_each_cell_changes() -> None:
-    scores: dict[str, float | None] = {"palette": 12.345, "palette_gain": 40.0, "own_nearest": None}
+    scores: dict[str, float | None] = {"palette": 12.345, "palette_reached": 40.0, "own_nearest": None}
     rows = [
         sweep.Row((), "0001", 0.123456, "pass", scores, 1.0),
         sweep.Row(("adapter.rank=8", "train.seed=1"), "0002", 0.2, "fail", scores, 1.0),

@@ -15,7 +15,7 @@ from finetune.core.commands import main
     ("kind", "commands"), [("sku", ["evaluate", "place"]), ("category", ["train"]), ("brand", ["place"])]
 )
 def test_next_lines_fit_the_kind_of_set(kind: str, commands: list[str]) -> None:
-    told = _next_step("jars", kind, "adapters/jars/0001").partition(" (")[0]
+    told = _next_step("jars", kind).partition(" (")[0]
     lines = [shlex.split(line.strip(", ")) for line in told.split("packshot ")[1:]]
     assert [line[0] for line in lines] == commands
     for name, *arguments in lines:
