@@ -21,7 +21,7 @@ from finetune.core.basemodel.load import load_pipeline
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.compositing.placement import PaintJob, box_around
 from finetune.core.errors import PackshotError
-from finetune.core.fidelity.measures import Better
+from finetune.core.fidelity.scores import Better
 from finetune.core.pictures.images import SUFFIXES, Array, open_picture
 from finetune.core.pictures.masks import Box, Mask, bounding_box, box_mask, latent_mask, to_pixels
 from finetune.matting.matte import cut_out
