@@ -1,4 +1,4 @@
-"""Scenes with a second product in them are given up while they are painted, and painted with another seed.
+"""Scenes with a second product in them are rejected while they are painted, and painted with another seed.
 
 Bases were taught by pictures with a product in the middle, and now and then they paint one where only the surroundings
 were asked for: a bottle beside the bottle, a second cap above the first. A segmenter looks at two thirds of the steps.
@@ -30,7 +30,7 @@ SEEDS = 2**31
 
 @dataclass(frozen=True)
 class Rejected:
-    """A picture that was given up."""
+    """A picture that was not painted to its end."""
 
     seed: int
     share: float
@@ -41,7 +41,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Attempted:
-    """A painted scene, and what was given up before it."""
+    """A painted scene, and what was rejected before it."""
 
     painted: Painted
     seed: int
@@ -95,7 +95,7 @@ def paint_alone(
             share = largest(second_objects(find_products(stop.preview), matte))
             more(stop.steps)
             rejected.append(Rejected(tried, share, stop.preview))
-            say(f"  seed {tried} is given up: a second product is being painted ({share:.0%} of the product's area)")
+            say(f"  seed {tried} is rejected: it paints a second product ({share:.0%} of the product's area)")
             continue
         return Attempted(painted, tried, tuple(rejected), _left(painted, matte))
     best = min(rejected, key=lambda each: each.share, default=None)
@@ -111,7 +111,7 @@ def paint_alone(
 
 
 def write_rejected(rejected: Sequence[Rejected], folder: Path, name: str) -> None:
-    """Write what was seen of the pictures that were given up, beside picture `name`."""
+    """Write what was seen of the rejected pictures, beside picture `name`."""
     for each in rejected:
         write_png(each.preview, folder / rejected_name(name, each.seed))
 

@@ -13,7 +13,7 @@ from finetune.core.adapters.token_embeddings import ENTRY
 from finetune.core.adapters.versions import AdapterVersion, find_version, version_numbers
 from finetune.core.basemodel.resolve import ResolvedBase
 from finetune.core.console import say, warn
-from finetune.core.errors import AdapterMismatch, CatalogError, ConfigError
+from finetune.core.errors import AdapterMismatch, CatalogError, ConfigError, PackshotError
 from finetune.core.painting.inpainter import Style
 from finetune.core.products.catalog import ProductSet, Workspace, load_set
 
@@ -71,11 +71,11 @@ def find_brand(workspace: Workspace, product: ProductSet, base: ResolvedBase, wa
         say(f"  in the look of '{name}': adapter {look.version.number} at weight {weight:g}")
         return look
     name = product.config.brand
-    if not version_numbers(workspace, name):
-        return None
     try:
+        if not version_numbers(workspace, name):
+            return None
         look = _look(workspace, name, WEIGHT, base)
-    except AdapterMismatch as error:
+    except PackshotError as error:  # nobody asked for the brand: the product is placed all the same
         warn(f"painting without the look of '{name}': {error.message} (leave it out: --brand none)")
         return None
     number = look.version.number
@@ -94,16 +94,16 @@ def read_weight(text: str) -> tuple[str, float]:
         return text, WEIGHT
     weight = float(last)
     if not 0 < weight <= HEAVIEST:
-        raise ConfigError(
-            f"the weight {last} of brand '{name}' is out of range", f"give up to {HEAVIEST:g}, as in {name}:0.6"
-        )
+        hint = f"it is above 0 and at most {HEAVIEST:g}, as in {name}:0.6"
+        raise ConfigError(f"the weight {last} of brand '{name}' is out of range", hint)
     return name, weight
 
 
 def _look(workspace: Workspace, name: str, weight: float, base: ResolvedBase) -> BrandLook:
     brand = load_set(workspace, name)
     if brand.config.kind != "brand":
-        raise CatalogError(f"'{name}' is no brand: its set.yaml says kind: {brand.config.kind}", "give a brand set")
+        found = f"'{name}' is no brand: its set.yaml says kind: {brand.config.kind}"
+        raise CatalogError(found, "name a set whose set.yaml says kind: brand")
     version = find_version(workspace, name)
     if isinstance(version.adapter, ForeignAdapter) or ENTRY in version.manifest:
         raise AdapterMismatch(

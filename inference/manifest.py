@@ -156,11 +156,11 @@ def picture_size(manifest: dict[str, Any]) -> tuple[int, int]:
 
 
 def rejected_name(picture: str, seed: int) -> str:
-    """File name of what was seen of a picture that was given up.
+    """File name of what was seen of a rejected picture.
 
     Args:
         picture: Name of the picture that was made instead, without its ending.
-        seed: Of the one that was given up.
+        seed: Of the rejected one.
     """
     return f"{picture}.rejected-{seed}.png"
 

@@ -164,7 +164,7 @@ def place(request: PlaceRequest, *, device: str = "auto") -> ScenesRun:
         cache=request.workspace.cache,
         precision=painting.precision,
         device=device,
-        finishing=FINISHING * request.placed.size[0] * request.placed.size[1],
+        finishing=FINISHING * request.placed.size[0] * request.placed.size[1] + request.style_bytes,
     )
     inpainter = load_inpainter(
         request.subject.base,

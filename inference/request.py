@@ -197,6 +197,11 @@ class PlaceRequest:
     brand: BrandLook | None = None
     """The brand whose look the scene gets."""
 
+    @property
+    def style_bytes(self) -> int:
+        """Size of the brand's adapter file; 0 without one."""
+        return self.brand.version.weights.stat().st_size if self.brand else 0
+
     @cached_property
     def adapter_sha256(self) -> str | None:
         """SHA-256 of the adapter file; None for the base alone."""

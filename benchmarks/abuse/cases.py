@@ -17,6 +17,7 @@ from benchmarks.abuse.template import DESK, PREPARE, PROMPT, SKU
 PLACE = ("place", SKU, "--prompt", PROMPT, "--adapter", "none", "--base", "embedded", "--size", "256", "--steps", "1")
 PLATE = ("place", SKU, "--plate", DESK)
 CUTOUT = ("cutout", SKU)
+PROMOTE = ("adapters", "promote", SKU, "1", "--force")
 CHECK = ("check", SKU, *PREPARE)
 NIGHT = ("nightly", "--dry-run", "--set", "config=embedded")
 SHOWN = ("config", "show", "--config", "embedded", "--set")
@@ -40,10 +41,7 @@ JSON_DOCUMENTS: dict[str, Lines] = {
         (NIGHT, "either"),
     ),
     f"{ADAPTERS}/history.jsonl": ((("adapters", "rollback", SKU), "error"), (("adapters", "prune", SKU), "error")),
-    f"{ADAPTERS}/current": (
-        (("adapters", "show", SKU), "error"),
-        (("adapters", "promote", SKU, "1", "--force"), "fine"),
-    ),
+    f"{ADAPTERS}/current": ((("adapters", "show", SKU), "error"), (PROMOTE, "fine")),
     "SCENE/01.json": ((("verify", "SCENE/01.png"), "error"),),
     "SCENE/run.json": ((PLACE, "either"),),
     "PLATED/01.json": ((("verify", "PLATED/01.png"), "error"), (PLATE, "either")),
@@ -305,7 +303,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     PLACE,
     ("train", SKU, *PREPARE, "--set", "train.steps=1", "--set", "train.warmup=0", *UNVALIDATED),
     ("adapters", "list"),
-    ("adapters", "promote", SKU, "1", "--force"),
+    PROMOTE,
     ("adapters", "delete", SKU, "1"),
     ("cache",),
     PLATE,

@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity")
     parser.add_argument("--world", type=Path, action="append", required=True, help="folder of products; repeatable")
     parser.add_argument("--limit", type=int, help="products of each folder")
-    parser.add_argument("--work", type=Path, default=Path("work/fidelity"), help="where pictures and results are kept")
+    parser.add_argument("--work", type=Path, default=Path(".cache/fidelity"), help="keeps pictures and results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)

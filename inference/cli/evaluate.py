@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,9 @@ def _check_options(sku: str | None, all_of_them: bool, adapter: str | None, as_c
     if (sku is None) != all_of_them:
         raise click.UsageError("name one SKU, or give --all")
     if all_of_them and adapter:
-        raise click.UsageError("--adapter is of one product: leave --all out")
+        raise click.UsageError("--adapter names an adapter of one product: leave out --all")
     if as_csv and (as_json or not all_of_them):
-        raise click.UsageError("--csv prints the table of --all, instead of --json")
+        raise click.UsageError("--csv needs --all, and cannot go with --json")
 
 
 def _tell(report: dict[str, Any], path: Path, sku: str) -> None:
@@ -137,13 +138,10 @@ def _evaluate_all(place: Workspace, judge: Callable[[str], tuple[dict[str, Any],
     from inference.fidelity_page import PAGE
 
     rows: list[dict[str, Any]] = []
-    names = [
-        name for name in place.skus() if version_numbers(place, name) and load_set(place, name).config.kind == "sku"
-    ]
-    if not names:
-        raise CatalogError("no product has an adapter", "run: packshot train SKU")
-    for name in names:
+    for name in filter(partial(version_numbers, place), place.skus()):
         try:
+            if load_set(place, name).config.kind != "sku":
+                continue
             report, path = judge(name)
         except PackshotError as error:
             rows.append({"sku": name, "version": "", "verdict": "failed", "why": error.message, "page": ""})
@@ -151,13 +149,14 @@ def _evaluate_all(place: Workspace, judge: Callable[[str], tuple[dict[str, Any],
         values = {entry["name"]: entry["value"] for entry in report["scores"]}
         row = {"sku": name, "version": report["version"], "verdict": report["verdict"], "why": "", "page": ""}
         rows.append(row | {"page": str(path.with_name(PAGE))} | {score: values[score] for score in TABLE})
+    if not rows:
+        raise CatalogError("no product has an adapter", "run: packshot train SKU")
     rows.sort(key=lambda row: (WORST_FIRST.index(row["verdict"]), row.get("parts_reached") or 0.0, row["sku"]))
     _print_table(rows, form)
     bad = [row["sku"] for row in rows if row["verdict"] in ("fail", "failed")]
     if bad:
-        raise GateNotMet(
-            f"{len(bad)} of {count(len(rows), 'adapter')} did not pass: {', '.join(bad)}", "look at their pages"
-        )
+        failed = f"{len(bad)} of {count(len(rows), 'adapter')} did not pass: {', '.join(bad)}"
+        raise GateNotMet(failed, "open the report.html of each")
 
 
 def _print_table(rows: list[dict[str, Any]], form: str) -> None:

@@ -237,7 +237,8 @@ def _on_plate(
     from inference.request import is_prepared
 
     if config.mode == "insert":
-        raise ConfigError("a plate scene keeps the product's pixels: mode insert draws it", "use preserve or blend")
+        cause = "--mode insert cannot go with --plate: insert has the adapter draw the product"
+        raise ConfigError(cause, "use preserve or blend")
     open_plate(plate)  # a misspelt name is found before a set is prepared
     if not is_prepared(workspace, sku):
         _prepare(workspace, sku)

@@ -108,6 +108,8 @@ def test_a_span_is_told_in_per_cent_of_what_the_base_can_show() -> None:
     assert span.judged
     assert not Span(20, 15, 18, 1, "lower").judged
     assert Span(20, 15, 22, 1, "lower").reached is None
+    erratic = values | {"value": [0.0, 30.0, 2.0, 28.0]}
+    assert make_span(erratic, scenes, "lower").judged, "what is judged does not depend on the adapter"
     assert seed_spread([1.0, 5.0], ["oak", "stone"]) == 0
 
 

@@ -1,4 +1,4 @@
-"""A second product in a scene: found, given up while it is painted, painted with another seed."""
+"""A second product in a scene: found, rejected while it is painted, painted with another seed."""
 
 from __future__ import annotations
 
@@ -109,16 +109,14 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("seen")
-def test_another_seed_is_tried_and_what_was_given_up_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_seed_is_tried_and_what_was_rejected_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     painter, steps = Painter({5: 0.5}), []
     made = paint_alone(painter, PLACED, painter.paint, seed=5, retries=3, more=steps.append)  # type: ignore[arg-type]
     assert made.seed == 5 + SEED_STRIDE
     assert [(each.seed, round(each.share, 1)) for each in made.rejected] == [(5, 0.5)]
     assert made.second == ()
     assert steps == [7]
-    assert (
-        "seed 5 is given up: a second product is being painted (50% of the product's area)" in capsys.readouterr().err
-    )
+    assert "seed 5 is rejected: it paints a second product (50% of the product's area)" in capsys.readouterr().err
     assert made.facts == {"rejected": [{"seed": 5, "share": 0.5}], "left": []}
 
 
@@ -142,7 +140,7 @@ def test_without_retries_the_first_picture_is_taken(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.tiny
-def test_place_records_what_it_gave_up(
+def test_place_records_what_it_rejected(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, no_adapter: Callable[..., list[str]]
 ) -> None:
     write_set(tmp_path, "bottle01", {"front": draw_bottle()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,15 @@ def test_a_brand_that_cannot_be_is_one_line(shop: Workspace, brand: str, says: s
     assert says in done.stderr
     assert done.stderr.count("Error: ") == 1
     assert "hint: " in done.stderr
+
+
+def test_a_broken_brand_that_nobody_asked_for_stops_nothing(shop: Workspace, tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    shutil.copytree(shop.root, root)
+    (root / "adapters" / "noire" / "0001" / "adapter.safetensors").write_bytes(b"no adapter")
+    done = place(Workspace(root), "bottle01")
+    assert made(done)[1]["brand"] is None
+    assert "painting without the look of 'noire'" in done.stderr
 
 
 def test_a_plate_takes_no_brand(shop: Workspace) -> None:

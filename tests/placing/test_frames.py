@@ -122,8 +122,8 @@ def test_place_and_verify_know_the_frame(tmp_path: Path, tiny_base: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--size", "0"), "sides are 64 to 4096"),
-        (("--size", "100000"), "sides are 64 to 4096"),
+        (("--size", "0"), "is out of range (64 to 4096)"),
+        (("--size", "100000"), "is out of range (64 to 4096)"),
         (("--size", "1080x"), "is not a size"),
         (("--size", "1000x100"), "too slender"),
         (("--ratio", "4x5"), "is not a ratio"),

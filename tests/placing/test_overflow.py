@@ -39,7 +39,7 @@ def test_it_is_painted_again_in_fp32(tiny_base: Path, capsys: pytest.CaptureFixt
     half = overflowing(load_inpainter(base, None, precision="bf16", device="cpu"))
     capsys.readouterr()
     again = paint(half)
-    told = "numbers overflowed in bfloat16 (seed 3): painting it again, and all that follows, in fp32"
+    told = "values overflowed in bfloat16 (seed 3): this picture and all that follow are painted in fp32"
     assert told in capsys.readouterr().err
     difference = np.abs(np.frombuffer(again, np.uint8).astype(int) - np.frombuffer(exact, np.uint8))
     assert difference.mean() < 2, "weights that were rounded to bf16 once"
@@ -51,6 +51,6 @@ def test_in_fp32_it_is_an_error_of_one_line(tiny_base: Path) -> None:
     inpainter = overflowing(
         load_inpainter(resolve_base(str(tiny_base)), None, precision="fp32", device="cpu"), always=True
     )
-    with pytest.raises(RunError, match=r"values that are no numbers \(seed 3\)") as caught:
+    with pytest.raises(RunError, match=r"NaN or infinity instead of a picture \(seed 3\)") as caught:
         paint(inpainter)
     assert "packshot doctor --base" in caught.value.hint

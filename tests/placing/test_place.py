@@ -209,7 +209,7 @@ def test_command_prints_paths_on_stdout_and_talk_on_stderr(shop: Workspace) -> N
         (("bottle01", "--prompt", "x", "--base", "no/where/at all"), "no base at", "give a folder"),
         (("bottle01", "--prompt", "x", "--base", "embedded"), "adapter was trained on base", "--base"),
         (("bottle01", "--prompt", "x", "--scale", "0.95"), "leave the frame at the top", "at most"),
-        (("bottle01", "--prompt", "x", "--size", "40"), "sides are 64 to 4096", "section 'Placing'"),
+        (("bottle01", "--prompt", "x", "--size", "40"), "is out of range (64 to 4096)", "section 'Placing'"),
         (("bottle01", "--prompt", "x", "--set", "shadow.strenght=1"), "unknown key", "did you mean 'shadow.strength'?"),
         (("bottle01", "--prompt", "x", "--config", "marmor"), "no config file 'marmor'", ""),
         (("bottle01", "--prompt", "very " * 30), "tokens, but the base reads only 77", "shorten the prompt"),

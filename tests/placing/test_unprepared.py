@@ -37,7 +37,7 @@ def test_it_is_prepared_first_and_that_is_said(tmp_path: Path, tiny_base: Path) 
     [
         ((), "'bottle01' has no adapter yet"),
         (("--adapter", "none", "--base", "no/where/at all"), "no base at"),
-        (("--adapter", "none", "--size", "40"), "sides are 64 to 4096"),
+        (("--adapter", "none", "--size", "40"), "is out of range (64 to 4096)"),
         (("--adapter", "none", "--prompt", " "), "the prompt is empty"),
     ],
 )

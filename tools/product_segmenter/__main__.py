@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.product_segmenter")
     parser.add_argument("--world", type=Path, action="append", required=True, help="folder of frames; repeatable")
     parser.add_argument(
-        "--work", type=Path, default=Path("work/segmenter"), help="folder for the checkpoint and reconstructions"
+        "--work", type=Path, default=Path(".cache/segmenter"), help="folder for the checkpoint and reconstructions"
     )
     parser.add_argument("--plates", type=Path, default=Path("inference/plates"), help="folder of the gallery's plates")
     parser.add_argument("--out", type=Path, default=Path("finetune/core/segmentation/products.safetensors"))

@@ -57,7 +57,7 @@ def checked(width: int, height: int) -> Size:
     """A size whose sides and shape are within the limits; raises ValueError for any other."""
     for side in (width, height):
         if not SMALLEST <= side <= LARGEST:
-            raise ValueError(f"a side of {side} pixels: sides are {SMALLEST} to {LARGEST}")
+            raise ValueError(f"a side of {side} pixels is out of range ({SMALLEST} to {LARGEST})")
     if max(width, height) > MOST_SLENDER * min(width, height):
         raise ValueError(f"{width}x{height} is too slender: one side may be at most {MOST_SLENDER:g} times the other")
     return width, height

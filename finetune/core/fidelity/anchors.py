@@ -28,7 +28,8 @@ class Span:
     value: float
     ceiling: float
     spread: float
-    """Standard deviation between the seeds of one scene, pooled over the scenes."""
+    """Standard deviation of the floor between the seeds of one scene, pooled over the scenes: chance, on this base.
+    That of the adapter's own pictures does not count, or an erratic adapter could not be judged."""
     better: Better
 
     @property
@@ -69,8 +70,7 @@ def make_span(values: Mapping[Anchor, Sequence[float]], scenes: Sequence[str], b
         better: Which direction is better.
     """
     floor, value, ceiling = (statistics.fmean(values[name]) for name in ("floor", "value", "ceiling"))
-    spread = max(seed_spread(values[name], scenes) for name in ("floor", "value"))
-    return Span(floor, value, ceiling, spread, better)
+    return Span(floor, value, ceiling, seed_spread(values["floor"], scenes), better)
 
 
 def seed_spread(values: Sequence[float], scenes: Sequence[str]) -> float:

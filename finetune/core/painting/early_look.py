@@ -65,6 +65,8 @@ class EarlyLook:
             self._before = latents.float().clone()
         if step != at or self._before is None:
             return
+        if not latents.isfinite().all():  # nothing to look at: the caller paints in another precision
+            return
         sigmas = pipeline.scheduler.sigmas
         first = len(sigmas) - 1 - pipeline.num_timesteps  # a strength under 1 begins later
         before, after = float(sigmas[first + step]), float(sigmas[first + step + 1])

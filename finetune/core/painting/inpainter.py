@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_PROMPT_TOKENS = 77
 """Tokens CLIP's text encoders read of a prompt, start and end included."""
+STYLE_NAME = "style"
+"""PEFT's name for a style's adapter; a product's is `packshot`."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,6 @@ class Sampling:
     def steps_run(self) -> int:
         """Sampler steps that are really taken: less strength begins later."""
         return min(int(self.steps * self.strength), self.steps)
-
-
-STYLE_NAME = "style"
-"""PEFT's name for a style's adapter; a product's is `packshot`."""
 
 
 class Style(NamedTuple):
@@ -160,7 +158,7 @@ class Inpainter:
         Raises:
             OutOfMemory: The device has too little memory.
             Stopped: `look` gave the picture up.
-            RunError: The base computes no numbers, in fp32 too.
+            RunError: The base computes NaN or infinity, in fp32 too.
         """
         import torch
 
@@ -204,11 +202,11 @@ class Inpainter:
         unet = self.pipeline.unet
         if unet.dtype == torch.float32 or getattr(unet, "is_quantized", False):
             raise RunError(
-                f"the base computes values that are no numbers (seed {seed})",
+                f"the base computes NaN or infinity instead of a picture (seed {seed})",
                 "check the adapter and the base: packshot doctor --base REF, packshot adapters verify SKU",
             )
         precision = str(unet.dtype).removeprefix("torch.")
-        warn(f"numbers overflowed in {precision} (seed {seed}): painting it again, and all that follows, in fp32")
+        warn(f"values overflowed in {precision} (seed {seed}): this picture and all that follow are painted in fp32")
         self.pipeline.to(torch.float32)
 
     @contextmanager
